@@ -1,0 +1,1 @@
+"""Stage 3: zero-shot evaluation of the new concept and of what was known before."""

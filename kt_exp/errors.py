@@ -1,0 +1,33 @@
+"""Errors that are the user's to mend, and the exit codes that tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """Bad input: shown as one line, `where: what is wrong; what would be right`, exit code 2.
+
+    Args:
+        where: the config key (`inversion.steps`) or the file the user has to change.
+        problem: what is wrong there.
+        remedy: what would be right.
+    """
+
+    def __init__(self, where: str, problem: str, remedy: str = "") -> None:
+        self.where, self.problem, self.remedy = where, problem, remedy
+        line = f"{where}: {problem}" + (f"; {remedy}" if remedy else "")
+        super().__init__(" ".join(line.split()))
+
+
+def did_you_mean(word: str, known: Iterable[str], most: int = 12) -> str:
+    """Return "did you mean 'x'?" for a close match, else the known words as a short list."""
+    known = sorted(known)
+    if close := get_close_matches(word, known, n=3, cutoff=0.5):
+        return "did you mean " + " or ".join(f"'{match}'" for match in close) + "?"
+    more = f" … ({len(known)} in all)" if len(known) > most else ""
+    return "known: " + ", ".join(known[:most]) + more

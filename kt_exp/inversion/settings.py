@@ -1,0 +1,64 @@
+"""Typed settings of the inversion stage (conf/inversion/*.yaml)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Union
+
+from kt_exp.checks import choice, number
+
+
+@dataclass
+class AffineSettings:
+    """Random affine view of an image, drawn anew at each step (paper C.1)."""
+
+    probability: float = number(minimum=0, maximum=1)
+    degrees: float = number(minimum=0, maximum=180)
+    translate: float = number(minimum=0, maximum=1)
+    scale: list[float] = number(above=0)
+    padding: str = choice("zeros", "border", "reflection")
+    per_sample: bool
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        if len(self.scale) != 2 or self.scale[0] > self.scale[1]:
+            yield "scale", f"{self.scale} is not a range", "give [smallest, largest]"
+
+
+@dataclass
+class InversionSettings:
+    """Everything that decides which images come out of the inversion loop."""
+
+    images: int = number(minimum=1)
+    steps: int = number(minimum=1)
+    init: str = choice("uniform", "normal")
+    sizes: list[int] = number(minimum=8)
+    upsize_at: list[int] = number(minimum=1)
+    restart_optimizer: bool
+    lr: float = number(above=0)
+    lr_schedule: str = choice("constant", "cosine")
+    lr_period: Union[int, str] = number(minimum=1, words=("run", "stage"))
+    distance: str = choice("cosine", "l2", "l2_unnormalized")
+    tv_form: str = choice("norm", "anisotropic")
+    tv_weight: float = number(minimum=0)
+    affine: AffineSettings
+    grad_clip: str = choice("none", "image", "batch")
+    grad_clip_norm: float = number(above=0)
+    clamp: str = choice("none", "before_step", "after_step")
+    png: str = choice("clamp", "stretch")
+    chunk_size: Union[int, str] = number(minimum=1, words=("auto",))
+    checkpoint_seconds: float = number(above=0)
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.sizes and len(self.upsize_at) != len(self.sizes) - 1:
+            yield ("upsize_at", f"{len(self.upsize_at)} steps for {len(self.sizes)} sizes",
+                   f"give {len(self.sizes) - 1}: one step for each change of size")
+        if not self.sizes and self.upsize_at:
+            yield "upsize_at", "steps without sizes", "give inversion.sizes, or leave it empty"
+        if sorted(self.sizes) != self.sizes:
+            yield "sizes", f"{self.sizes} does not grow", "order the sizes from small to large"
+        if sorted(set(self.upsize_at)) != self.upsize_at:
+            yield "upsize_at", f"{self.upsize_at} does not grow", "order the steps"
+        if self.upsize_at and self.upsize_at[-1] >= self.steps:
+            yield ("upsize_at", f"step {self.upsize_at[-1]} is never reached",
+                   f"inversion.steps is {self.steps}: give smaller steps")

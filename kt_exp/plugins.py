@@ -1,0 +1,51 @@
+"""Turn a config node with a `_target_` into the dataclass it names, typed and checked.
+
+A plug-in (model, benchmark, tracker) is a dataclass whose fields are its config keys. A user's own
+one lives anywhere on the Python path and is treated exactly like those shipped.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import is_dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kt_exp.checks import check
+from kt_exp.errors import UserError
+
+
+def build(node: DictConfig, where: str) -> Any:
+    """Return an instance of the dataclass that `node._target_` names, filled from `node`.
+
+    Raises:
+        UserError: no `_target_`, nothing to import there, not a dataclass, an unknown or missing
+            key, a value of another type or outside its declared range.
+    """
+    target = node.get("_target_")
+    if not target:
+        raise UserError(f"{where}._target_", "missing", "name a dataclass: 'package.module.Class'")
+    kind = _import(target, f"{where}._target_")
+    values = {key: node._get_node(key) for key in node if key != "_target_"}
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(kind), values)
+        instance = OmegaConf.to_object(typed)
+    except OmegaConfBaseException as error:
+        key = f"{where}.{error.full_key}" if error.full_key else where
+        raise UserError(key, str(error.msg or error).splitlines()[0]) from error
+    check(instance, where)
+    return instance
+
+
+def _import(target: str, where: str) -> type:
+    module_name, _, name = target.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(where, f"cannot import '{target}': {error}",
+                        "name a dataclass: 'package.module.Class'") from error
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        raise UserError(where, f"'{target}' is not a dataclass", "decorate it with @dataclass")
+    return kind

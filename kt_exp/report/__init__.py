@@ -1,0 +1,1 @@
+"""Records, tables, pictures and trackers: reads results, never models."""
