@@ -1,0 +1,43 @@
+"""Build the model that the config names, on the device it asks for."""
+
+from __future__ import annotations
+
+import torch
+
+from kt_exp.errors import UserError
+from kt_exp.models.protocol import Model
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Return the torch device for `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        UserError: no such device on this machine.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise UserError("device", f"'{wanted}' is no device",
+                        "give auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError("device", f"'{wanted}' is not supported", "give auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise UserError("device", f"'{wanted}' asked for, but torch {torch.__version__} sees "
+                        f"{count} CUDA devices", "give device=auto or device=cpu")
+    return device
+
+
+def load_model(spec: object, device: torch.device, precision: str) -> Model:
+    """Return the model of a `model` plug-in: any dataclass with `load(device, precision)`.
+
+    Raises:
+        UserError: the plug-in has no `load`, or cannot find its weights.
+    """
+    load = getattr(spec, "load", None)
+    if load is None:
+        raise UserError("model._target_", f"{type(spec).__name__} has no load(device, precision)",
+                        "see docs/models.md for what a model plug-in offers")
+    return load(device, precision)
