@@ -104,6 +104,10 @@ class Store:
             shutil.rmtree(draft, ignore_errors=True)
         return entry
 
+    def has(self, kind: str, key: str) -> bool:
+        """Tell whether an entry is there, without reading it."""
+        return self._folder(kind, key).is_dir()
+
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry, if it is there."""
         shutil.rmtree(self._folder(kind, key), ignore_errors=True)

@@ -1,0 +1,50 @@
+"""How many images go through the model together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from kt_exp.models.protocol import Model
+
+Image = tuple[str, int]  # store key of the caption, number of the image
+_LARGEST = 256
+_CPU_BUDGET = 4 * 2**30
+_CUDA_SHARE = 0.6
+# Leaf outputs miss what autograd keeps inside attention and element-wise steps.
+_OVERHEAD = 3
+
+
+def make_chunks(images: Sequence[Image], size: int) -> list[list[Image]]:
+    """Cut the images into chunks of at most `size`, in order."""
+    return [list(images[at:at + size]) for at in range(0, len(images), size)]
+
+
+def auto_chunk_size(model: Model) -> int:
+    """Return a number of images whose activations fit the device, from one image's activations."""
+    if model.device.type == "cuda":
+        budget = _CUDA_SHARE * torch.cuda.mem_get_info(model.device)[0]
+    else:
+        budget = _CPU_BUDGET
+    return int(max(1, min(_LARGEST, budget // (_OVERHEAD * _activation_bytes(model)))))
+
+
+def _activation_bytes(model: Model) -> int:
+    total = 0
+
+    def count(module: torch.nn.Module, args: object, output: object) -> None:
+        nonlocal total
+        outputs = output if isinstance(output, (tuple, list)) else [output]
+        total += sum(t.numel() * t.element_size() for t in outputs if isinstance(t, torch.Tensor))
+
+    leaves = [module for module in model.module.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(count) for module in leaves]
+    size = model.image_size
+    try:
+        with torch.no_grad():
+            model.score(torch.full((1, 3, size, size), 0.5, device=model.device), ["a photo"])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(total, 1)

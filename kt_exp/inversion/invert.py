@@ -1,0 +1,191 @@
+"""The inversion loop: from noise to images that a model matches to a caption (paper Eq. 1).
+
+Every image is optimised on its own: its own random stream, its own loss, and Adam works element by
+element. The batch is there for speed only (unless `grad_clip: batch`, which couples the images).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kt_exp.inversion.augment import apply_affine, draw_affine
+from kt_exp.inversion.regularize import total_variation
+from kt_exp.inversion.schedule import learning_rate, size_at, stage_start
+from kt_exp.inversion.settings import InversionSettings
+from kt_exp.models.protocol import Model
+
+_CURVE_POINTS = 100
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image to make: the caption it shall match, and its number among those of the caption."""
+
+    caption: str
+    index: int
+
+
+@dataclass
+class State:
+    """All that a run needs to go on after `step` steps, on the model's device."""
+
+    step: int
+    images: Tensor
+    moments: list[Tensor] = field(default_factory=list)
+    moment_steps: int = 0
+    curve_steps: list[int] = field(default_factory=list)
+    curve: list[Tensor] = field(default_factory=list)
+
+
+class Hooks(Protocol):
+    """What the loop tells its caller between two steps."""
+
+    def advance(self, score: Callable[[], float]) -> None:
+        """Called after each step; `score` reads the mean score, and waits for the device."""
+
+    def stop(self) -> bool:
+        """Tell whether the loop shall save and stop."""
+        ...
+
+    def save(self, state: State) -> None:
+        """Keep `state`, from which `invert` can go on."""
+
+
+def initial_state(tasks: Sequence[Task], settings: InversionSettings, model: Model,
+                  seed: int) -> State:
+    """Return the noise that inversion starts from, in [0, 1] (`uniform`) or N(0, 1)."""
+    size = size_at(settings, 0, model.image_size)
+    draw = torch.rand if settings.init == "uniform" else torch.randn
+    noise = [draw(3, size, size, generator=_stream("noise", task, seed)) for task in tasks]
+    return State(0, torch.stack(noise).to(model.device))
+
+
+def invert(model: Model, tasks: Sequence[Task], settings: InversionSettings, seed: int,
+           state: State, hooks: Hooks) -> State:
+    """Optimise the images of `state` until `settings.steps`; return the final state.
+
+    Images come out at the last size of the ladder, `(B, 3, H, W)`; the curve holds the scores
+    `(B,)` of about a hundred steps. The model's weights get no gradients.
+
+    Raises:
+        KeyboardInterrupt: `hooks.stop()` told so; the state was saved.
+    """
+    model.module.eval().requires_grad_(False)
+    scorer = model.scorer([task.caption for task in tasks], settings.distance)
+    views = _views(tasks, settings, seed).to(model.device)
+    optimizer = _optimizer(state)
+    every = max(1, settings.steps // _CURVE_POINTS)
+    saved = time.monotonic()
+    for step in range(state.step, settings.steps):
+        if stage_start(settings, step) == step > 0:
+            optimizer = _grow(state, settings, model.image_size, optimizer)
+        scores = _step(model, scorer, state, views[step], settings, optimizer, step)
+        if step % every == 0 or step == settings.steps - 1:
+            state.curve_steps.append(step)
+            state.curve.append(scores)
+        state.step = step + 1
+        hooks.advance(lambda scores=scores: float(scores.mean()))
+        stopping = hooks.stop()
+        if stopping or time.monotonic() - saved > settings.checkpoint_seconds:
+            _keep_moments(state, optimizer)
+            hooks.save(state)
+            saved = time.monotonic()
+        if stopping:
+            raise KeyboardInterrupt
+    state.images = state.images.detach()
+    return state
+
+
+def to_model_size(images: Tensor, size: int) -> Tensor:
+    """Return images `(B, 3, size, size)`, resized bicubically where they have another size."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False)
+
+
+def _step(model: Model, scorer: Callable[[Tensor], Tensor], state: State, view: Tensor,
+          settings: InversionSettings, optimizer: torch.optim.Adam, step: int) -> Tensor:
+    images = state.images
+    seen = apply_affine(images, view, settings.affine.padding) \
+        if settings.affine.probability else images
+    scores = scorer(to_model_size(seen, model.image_size))
+    loss = (settings.tv_weight * total_variation(images, settings.tv_form) - scores).sum()
+    images.grad = None
+    loss.backward()
+    _clip(images, settings)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(settings, step)
+    if settings.clamp == "before_step":
+        images.data.clamp_(0, 1)
+    optimizer.step()
+    if settings.clamp == "after_step":
+        images.data.clamp_(0, 1)
+    return scores.detach()
+
+
+def _clip(images: Tensor, settings: InversionSettings) -> None:
+    grad = images.grad
+    assert grad is not None
+    if settings.grad_clip == "image":
+        norms = grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        grad.mul_((settings.grad_clip_norm / norms.clamp(min=1e-12)).clamp(max=1))
+    elif settings.grad_clip == "batch":
+        # The authors clip the gradient of the batch's mean loss.
+        grad.div_(len(images))
+        torch.nn.utils.clip_grad_norm_([images], settings.grad_clip_norm)
+
+
+def _views(tasks: Sequence[Task], settings: InversionSettings, seed: int) -> Tensor:
+    if settings.affine.per_sample:
+        streams = [_stream("affine", task, seed) for task in tasks]
+        return draw_affine(settings.affine, settings.steps, streams)
+    shared = _stream("affine", Task("", 0), seed)
+    return draw_affine(settings.affine, settings.steps, [shared]).expand(-1, len(tasks), 2, 3)
+
+
+def _stream(purpose: str, task: Task, seed: int) -> torch.Generator:
+    words = f"{seed}/{purpose}/{task.caption}/{task.index}".encode()
+    number = int.from_bytes(hashlib.sha256(words).digest()[:8], "big")
+    return torch.Generator().manual_seed(number)
+
+
+def _optimizer(state: State) -> torch.optim.Adam:
+    state.images = state.images.detach().requires_grad_()
+    optimizer = torch.optim.Adam([state.images])
+    if state.moments:
+        first, second = (moment.clone() for moment in state.moments)
+        optimizer.state[state.images] = {
+            "step": torch.tensor(float(state.moment_steps)),
+            "exp_avg": first,
+            "exp_avg_sq": second,
+        }
+    return optimizer
+
+
+def _keep_moments(state: State, optimizer: torch.optim.Adam) -> None:
+    kept = optimizer.state[state.images]
+    state.moments = [kept["exp_avg"], kept["exp_avg_sq"]]
+    state.moment_steps = int(kept["step"])
+
+
+def _grow(state: State, settings: InversionSettings, model_size: int,
+          optimizer: torch.optim.Adam) -> torch.optim.Adam:
+    """Upsize the images; the optimiser starts afresh, or its moments grow along."""
+    size = size_at(settings, state.step, model_size)
+    if settings.restart_optimizer:
+        state.moments, state.moment_steps = [], 0
+    else:
+        _keep_moments(state, optimizer)
+        # Bilinear, since bicubic would make second moments negative.
+        state.moments = [F.interpolate(m, size=(size, size), mode="bilinear")
+                         for m in state.moments]
+    state.images = to_model_size(state.images.detach(), size)
+    return _optimizer(state)
