@@ -1,0 +1,1 @@
+"""An embedded world of drawn things with names, and a small CLIP trained on it."""
