@@ -1,0 +1,149 @@
+"""Pictures for people: contact sheets, and one figure that tells a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+from kt_exp.report import summary
+from kt_exp.report.record import RunRecord
+
+Images = Mapping[str, Sequence[Image.Image]]
+Colour = str
+
+INK, SOFT, LINE, PAPER = "#1c2024", "#667079", "#e3e6e9", "#ffffff"
+ACCENT, PALE = "#2563a8", "#c3cad1"
+SCALE = 2  # drawn at twice the size it is shown at, for dense screens
+MARGIN, GAP = 24 * SCALE, 6 * SCALE
+CELL = 64 * SCALE
+
+
+def contact_sheet(rows: Images, path: Path) -> Path:
+    """Write a PNG with one labelled row of images per concept; return its path.
+
+    Raises:
+        ValueError: no images at all.
+    """
+    longest = max((len(images) for images in rows.values()), default=0)
+    if not longest:
+        raise ValueError("a contact sheet needs at least one image")
+    label_width = 140 * SCALE
+    width = 2 * MARGIN + label_width + longest * (CELL + GAP) - GAP
+    height = 2 * MARGIN + len(rows) * (CELL + GAP) - GAP
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for row, (name, images) in enumerate(rows.items()):
+        top = MARGIN + row * (CELL + GAP)
+        label = _lines(name, 13, INK, label_width - GAP)
+        _write(draw, label, MARGIN, top + (CELL - sum(line.height for line in label)) // 2)
+        _strip(sheet, images, MARGIN + label_width, top)
+    sheet.save(path, optimize=True)
+    return path
+
+
+def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
+             shown: int = 4) -> Path:
+    """Write the picture of a run as a PNG; return its path.
+
+    Per concept: its name and description, `shown` inverted images beside as many real ones, and
+    target accuracy before → after as bars.
+    """
+    text_width, bars_width = 190 * SCALE, 190 * SCALE
+    strip_width = shown * (CELL + GAP) - GAP
+    columns = [MARGIN]
+    for column_width in (text_width, strip_width, strip_width):
+        columns.append(columns[-1] + column_width + MARGIN)
+    rows = summary.concept_rows(record)
+    texts = [
+        [*_lines(row.name, 15, INK, text_width), *_lines(concept["description"], 12, SOFT,
+                                                         text_width)]
+        for row, concept in zip(rows, record.concepts, strict=True)
+    ]
+    heights = [max(CELL, sum(line.height for line in text)) + 20 * SCALE for text in texts]
+    top = MARGIN + 26 * SCALE
+    canvas = Image.new("RGB", (columns[-1] + bars_width + MARGIN, top + sum(heights)), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    titles = ("Concept and description", "Inverted from the description", "Real images, unseen",
+              "Recognised: before, after")
+    for left, title in zip(columns, titles, strict=True):
+        draw.text((left, MARGIN), title, SOFT, _font(12), anchor="ls")
+    for row, text, height in zip(rows, texts, heights, strict=True):
+        rule = top - 10 * SCALE
+        draw.line((MARGIN, rule, canvas.width - MARGIN, rule), LINE, SCALE // 2)
+        _write(draw, text, columns[0], top)
+        _strip(canvas, inverted.get(row.name, ())[:shown], columns[1], top)
+        _strip(canvas, targets.get(row.name, ())[:shown], columns[2], top)
+        _bar(draw, row.target_before, (columns[3], top + 12 * SCALE), bars_width, PALE)
+        _bar(draw, row.target_after, (columns[3], top + 36 * SCALE), bars_width, ACCENT)
+        top += height
+    canvas.save(path, optimize=True)
+    return path
+
+
+def enlarge(image: Image.Image, side: int) -> Image.Image:
+    """Return the image with its longer edge at `side`; small ones keep their hard pixels."""
+    longer = max(image.size)
+    size = tuple(max(1, round(edge * side / longer)) for edge in image.size)
+    method = Image.Resampling.NEAREST if longer < side else Image.Resampling.LANCZOS
+    return image.convert("RGB").resize((size[0], size[1]), method)
+
+
+def _strip(canvas: Image.Image, images: Sequence[Image.Image], left: int, top: int) -> None:
+    for column, image in enumerate(images):
+        cell = enlarge(image, CELL)
+        canvas.paste(cell, (left + column * (CELL + GAP) + (CELL - cell.width) // 2,
+                            top + (CELL - cell.height) // 2))
+
+
+def _bar(draw: ImageDraw.ImageDraw, accuracy: summary.Accuracy | None, at: tuple[int, int],
+         width: int, colour: Colour) -> None:
+    left, top = at
+    bar_width, height = width - 88 * SCALE, 14 * SCALE
+    draw.rectangle((left, top, left + bar_width, top + height), fill="#f1f3f5")
+    middle = top + height // 2
+    label = "not measured"
+    if accuracy is not None:
+        label = f"{100 * accuracy.value:.0f}%"
+        draw.rectangle((left, top, left + max(SCALE, round(bar_width * accuracy.value)),
+                        top + height), fill=colour)
+        draw.text((left + width, middle), accuracy.counts, SOFT, _font(12), anchor="rm")
+    draw.text((left + bar_width + GAP, middle), label, INK, _font(12), anchor="lm")
+
+
+class _Line(NamedTuple):
+    text: str
+    size: int
+    colour: Colour
+
+    @property
+    def height(self) -> int:
+        return round(1.35 * self.size * SCALE)
+
+
+def _lines(text: str, size: int, colour: Colour, width: int) -> list[_Line]:
+    """Return `text` in lines no wider than `width`, as far as its words allow."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if not lines[-1] or _font(size).getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [_Line(line, size, colour) for line in lines]
+
+
+def _write(draw: ImageDraw.ImageDraw, lines: Sequence[_Line], left: int, top: int) -> None:
+    for line in lines:
+        draw.text((left, top), line.text, line.colour, _font(line.size), anchor="la")
+        top += line.height
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size * SCALE)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # given a size, Pillow returns no other
+    return font

@@ -1,0 +1,125 @@
+"""report.html: a run as one page that needs nothing beside it, no network and no script."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from kt_exp.report import summary
+from kt_exp.report.charts import line_chart
+from kt_exp.report.figures import Images
+from kt_exp.report.record import ConceptEntry, Phase, RunRecord, plain, write_atomically
+
+FILE_NAME = "report.html"
+MOST_IMAGES = 10  # of each kind and concept
+MOST_CONFUSIONS = 5
+LARGEST_EXACT = 128  # px: up to here images are kept as PNG, their pixels shown hard
+LARGEST_SHOWN = 256  # px: larger ones are reduced to this
+
+
+def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Images) -> Path:
+    """Write `folder/report.html` and return its path.
+
+    `inverted` and `targets` map a concept's name to its images, real ones for `targets`; concepts
+    may be missing in both (a run that failed has none).
+    """
+    rows = summary.concept_rows(record)
+    content = _environment().get_template("page.html.jinja").render(
+        record=record,
+        headline=summary.headline(record),
+        reused=summary.reuse_line(record),
+        rows=[*rows, summary.mean_row(rows)] if len(rows) > 1 else rows,
+        concepts=[
+            _concept(record, concept, row, inverted, targets)
+            for concept, row in zip(record.concepts, rows, strict=True)
+        ],
+        config=json.dumps(plain(record.config), indent=2, ensure_ascii=False),
+        command=shlex.join(record.command),
+    )
+    path = folder / FILE_NAME
+    write_atomically(path, content)
+    return path
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("kt_exp.report", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )
+    environment.filters |= {"signed": summary.signed, "duration": summary.duration}
+    return environment
+
+
+def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row, inverted: Images,
+             targets: Images) -> dict[str, Any]:
+    name = concept["name"]
+    return {
+        **concept,
+        "row": row,
+        "pictures": [
+            ("Inverted from the description", _embedded(inverted.get(name, ())),
+             f"inverted image of {name}"),
+            ("Real images", _embedded(targets.get(name, ())), f"real image of {name}"),
+        ],
+        "charts": _charts(record, name),
+        "confusions": [
+            (label, bars)
+            for label, phase, accuracy in (("Before", "baseline", row.target_before),
+                                           ("After", "transferred", row.target_after))
+            if (bars := _bars(record, phase, name, accuracy))
+        ],
+    }
+
+
+def _charts(record: RunRecord, name: str) -> list[tuple[str, Markup]]:
+    drawn = []
+    if curve := record.curves.get("inversion", {}).get(name):
+        label = f"similarity ({curve['distance']})"
+        drawn.append(("Similarity during inversion", line_chart(
+            curve["steps"], curve["score"], x_label="step", y_label=label)))
+    if curve := record.curves.get("finetune", {}).get(name):
+        drawn.append(("Loss during fine-tuning", line_chart(
+            curve["steps"], curve["loss"], x_label="step", y_label="loss")))
+    return [(title, chart) for title, chart in drawn if chart]
+
+
+def _bars(record: RunRecord, phase: Phase, name: str,
+          accuracy: summary.Accuracy | None) -> list[dict[str, Any]]:
+    """What the concept's images were taken for: itself first, then what was most often wrong."""
+    if accuracy is None or not accuracy.total:
+        return []
+    answers = [(name, accuracy.hits or 0, True)] + [
+        (row["predicted"], row["count"], False)
+        for row in record.mistaken_for(phase, name)[:MOST_CONFUSIONS]
+    ]
+    return [
+        {"name": answer, "count": count, "right": right, "share": count / accuracy.total,
+         "total": accuracy.total}
+        for answer, count, right in answers
+    ]
+
+
+def _embedded(images: Sequence[Image.Image]) -> list[str]:
+    return [_data_uri(image) for image in images[:MOST_IMAGES]]
+
+
+def _data_uri(image: Image.Image) -> str:
+    image = image.convert("RGB")
+    buffer = io.BytesIO()
+    if max(image.size) <= LARGEST_EXACT:
+        kind = "png"
+        image.save(buffer, "PNG", optimize=True)
+    else:
+        kind = "jpeg"
+        image.thumbnail((LARGEST_SHOWN, LARGEST_SHOWN))
+        image.save(buffer, "JPEG", quality=88)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

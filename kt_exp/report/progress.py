@@ -1,0 +1,135 @@
+"""Progress of a long loop: a bar on a terminal, a log line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from kt_exp.report.summary import duration
+
+log = logging.getLogger(__name__)
+
+DRAW_SECONDS = 0.25
+LOG_SECONDS = 10.0
+SHORT_SECONDS = 2.0
+
+Field = float | str | Callable[[], float | str]
+
+# One console for bars and log lines: rich then prints a line above the bar, not into it.
+_console = Console(stderr=True, highlight=False)
+
+
+class Progress(Protocol):
+    """What a loop reports to."""
+
+    def advance(self, n: int = 1, **fields: Field) -> None:
+        """Go on by `n` steps; show `fields` (`similarity=0.71`).
+
+        A field may be a function without arguments: it is called only when it is drawn, so that a
+        number on the GPU is waited for a few times a second and not at each step.
+        """
+        ...
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Progress]:
+    """Show the progress of `total` steps on standard error while the block runs."""
+    if sys.stderr.isatty() and not _console.is_dumb_terminal:
+        with _bar() as bar:
+            yield _Bar(bar, description, total)
+    else:
+        lines = _Lines(description, total)
+        yield lines
+        lines.finish()
+
+
+class ConsoleHandler(logging.Handler):
+    """Logging on standard error that leaves a running progress bar whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            _console.print(Text(self.format(record)), soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
+class _Bar:
+    """Draws on `advance`, at most four times a second; no thread of its own."""
+
+    def __init__(self, bar: RichProgress, description: str, total: int) -> None:
+        self._bar, self._drawn = bar, 0.0
+        self._task = bar.add_task(description, total=total, shown="")
+        bar.refresh()
+
+    def advance(self, n: int = 1, **fields: Field) -> None:
+        self._bar.advance(self._task, n)
+        now = time.monotonic()
+        if now - self._drawn >= DRAW_SECONDS or self._bar.finished:
+            self._bar.update(self._task, shown=_as_text(fields))
+            self._bar.refresh()
+            self._drawn = now
+
+
+class _Lines:
+    """Logs at most every ten seconds, and a last line for what took a while."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self._description, self._total, self._done = description, total, 0
+        self._start = self._logged = time.monotonic()
+        self._fields: dict[str, Field] = {}
+
+    def advance(self, n: int = 1, **fields: Field) -> None:
+        self._done += n
+        self._fields = fields
+        now = time.monotonic()
+        if now - self._logged < LOG_SECONDS or self._done >= self._total:
+            return
+        self._logged = now
+        left = (now - self._start) * (self._total - self._done) / self._done
+        self._log(f"{100 * self._done / self._total:.0f}%, {duration(left)} left")
+
+    def finish(self) -> None:
+        if (seconds := time.monotonic() - self._start) >= SHORT_SECONDS:
+            self._log(f"{self._done}/{self._total} in {duration(seconds)}")
+
+    def _log(self, state: str) -> None:
+        shown = _as_text(self._fields)
+        log.info("%s: %s%s", self._description, state, shown and f", {shown}")
+
+
+class _ShownColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["shown"])
+
+
+def _bar() -> RichProgress:
+    return RichProgress(
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=None),
+        MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        _ShownColumn(), console=_console, auto_refresh=False, expand=False,
+    )
+
+
+def _as_text(fields: dict[str, Any]) -> str:
+    values = {name: value() if callable(value) else value for name, value in fields.items()}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value:.2f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )

@@ -1,0 +1,126 @@
+"""The rows of a run's table, the same on the terminal and on the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+
+from kt_exp.report.record import Metric, Phase, RunRecord, Split
+
+
+@dataclass
+class Accuracy:
+    """A share of images in [0, 1], with its count `hits` of `total` (None for a mean)."""
+
+    value: float
+    hits: int | None = None
+    total: int | None = None
+
+    @property
+    def percent(self) -> str:
+        return f"{100 * self.value:.1f}%"
+
+    @property
+    def counts(self) -> str:
+        return "" if self.total is None else f"{self.hits}/{self.total}"
+
+
+@dataclass
+class Row:
+    """One concept (or the mean of all): None where nothing was measured."""
+
+    name: str
+    target_before: Accuracy | None
+    target_after: Accuracy | None
+    known_before: Accuracy | None
+    known_after: Accuracy | None
+    name_prompt: Accuracy | None
+    description_prompt: Accuracy | None
+
+    @property
+    def target_change(self) -> float | None:
+        """The change of target accuracy in percentage points."""
+        return _points(self.target_before, self.target_after)
+
+    @property
+    def known_change(self) -> float | None:
+        """The change of known accuracy in percentage points."""
+        return _points(self.known_before, self.known_after)
+
+
+ACCURACIES: dict[str, tuple[Phase, Split]] = {
+    "target_before": ("baseline", "target"),
+    "target_after": ("transferred", "target"),
+    "known_before": ("baseline", "known"),
+    "known_after": ("transferred", "known"),
+    "name_prompt": ("name_prompt", "target"),
+    "description_prompt": ("description_prompt", "target"),
+}
+
+
+def concept_rows(record: RunRecord) -> list[Row]:
+    """Return one row per concept, in the order of the record."""
+    return [
+        Row(concept["name"], **{
+            column: _accuracy(record.metric(phase, concept["name"], split))
+            for column, (phase, split) in ACCURACIES.items()
+        })
+        for concept in record.concepts
+    ]
+
+
+def mean_row(rows: list[Row]) -> Row:
+    """Return the unweighted mean over concepts; a column with a gap has none."""
+    return Row("mean", **{
+        column: _mean([getattr(row, column) for row in rows]) for column in ACCURACIES
+    })
+
+
+def signed(points: float | None) -> str:
+    """Return a change in percentage points with its sign; "±0.0" for no change."""
+    if points is None:
+        return ""
+    if abs(points) < 0.05:
+        return "±0.0"
+    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def duration(seconds: float) -> str:
+    """Return "7.4 s", "1 min 14 s" or "2 h 05 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def headline(record: RunRecord) -> str:
+    """Return how the run ended, in one line."""
+    seconds = record.elapsed()
+    took = "" if seconds is None else duration(seconds)
+    if record.status == "completed":
+        return f"completed in {took}"
+    ended = f"{record.status} after {took}" if took else record.status
+    if record.error is not None:
+        return f"{ended}: {record.error['message'] or record.error['type']}"
+    return f"{ended}: the same command goes on where this run stopped"
+
+
+def reuse_line(record: RunRecord) -> str:
+    """Return "inversion 7, finetune 7", the store's share; empty where all was computed."""
+    return ", ".join(f"{stage} {count}" for stage, count in record.reused.items() if count)
+
+
+def _accuracy(row: Metric | None) -> Accuracy | None:
+    return None if row is None else Accuracy(row["value"], row["count"], row["total"])
+
+
+def _mean(accuracies: list[Accuracy | None]) -> Accuracy | None:
+    values = [accuracy.value for accuracy in accuracies if accuracy is not None]
+    return Accuracy(fmean(values)) if values and len(values) == len(accuracies) else None
+
+
+def _points(before: Accuracy | None, after: Accuracy | None) -> float | None:
+    return None if before is None or after is None else 100 * (after.value - before.value)
