@@ -36,10 +36,19 @@ class ImageSet(Protocol):
 class ClassificationBenchmark(Protocol):
     """Zero-shot classification of known classes and of one or more new concepts."""
 
-    templates: list[str]
     batch_size: int
     workers: int
     on_bad_image: str
+
+    @property
+    def templates(self) -> list[str]:
+        """Prompt templates with `{}` for the class name; a class is the mean over all of them."""
+        ...
+
+    @property
+    def fix_articles(self) -> bool:
+        """Whether prompts say "an umbrella" where a template says "a {}"."""
+        ...
 
     def known_names(self) -> list[str]:
         """Return the names of the known classes, in label order."""

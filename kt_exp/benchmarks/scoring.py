@@ -1,0 +1,152 @@
+"""Image and class embeddings of a model: what zero-shot evaluation is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from kt_exp.benchmarks.protocol import ImageSet
+from kt_exp.errors import UserError
+from kt_exp.models.protocol import DualEncoder
+
+Problem = tuple[str, str, str]
+
+
+class Progress(Protocol):
+    """Opens a progress bar; the context gives `advance(n)`."""
+
+    def __call__(
+        self, description: str, total: int, /
+    ) -> AbstractContextManager[Callable[[int], None]]: ...
+
+
+class LoaderSettings(Protocol):
+    """How images are loaded: a benchmark has these keys."""
+
+    batch_size: int
+    workers: int
+    on_bad_image: str
+
+
+@dataclass
+class Embedded:
+    """Embedded images, on the CPU.
+
+    Attributes:
+        embeddings: unit norm, fp32, `(N, D)`.
+        labels: class index of each image, int64, `(N,)`.
+        skipped: paths of the images left out because they could not be read.
+    """
+
+    embeddings: Tensor
+    labels: Tensor
+    skipped: list[str]
+
+
+def embed_images(
+    model: DualEncoder, images: ImageSet, settings: LoaderSettings, progress: Progress,
+    description: str,
+) -> Embedded:
+    """Return the embeddings of all readable images, in order. Leaves the model in eval mode.
+
+    Raises:
+        UserError: an unreadable image under `on_bad_image: error`, not one readable image, or
+            embeddings that are not finite.
+    """
+    model.module.eval()
+    cuda = model.device.type == "cuda"
+    loader = DataLoader(
+        _Tensors(images, model.to_tensor), batch_size=settings.batch_size,
+        num_workers=settings.workers, collate_fn=_collate, pin_memory=cuda,
+    )
+    embeddings, labels, problems = [], [], []
+    with torch.no_grad(), progress(description, len(images)) as advance:
+        for batch in loader:
+            if batch.problems and settings.on_bad_image == "error":
+                raise UserError(*batch.problems[0])
+            problems += batch.problems
+            if len(batch.labels):
+                pixels = batch.pixels.to(model.device, non_blocking=cuda)
+                # Results stay on the device: fetching each batch would stall the next one.
+                embeddings.append(model.encode_image(pixels))
+                labels.append(batch.labels)
+            advance(len(batch.labels) + len(batch.problems))
+    if not embeddings:
+        raise UserError(description, "not one readable image", "check the benchmark's folders")
+    joined = torch.cat(embeddings).float().cpu()
+    if not joined.isfinite().all():
+        raise UserError("model", f"{description}: embeddings are not finite",
+                        "lower finetune.lr, or set precision=fp32")
+    return Embedded(joined, torch.cat(labels), [path for path, _, _ in problems])
+
+
+def text_classifier(
+    model: DualEncoder, prompts_per_class: Sequence[Sequence[str]], chunk: int,
+    progress: Progress, description: str,
+) -> Tensor:
+    """Return one embedding per class `(C, D)`, unit norm, fp32, on the CPU.
+
+    Prompt ensembling of CLIP (Radford et al. 2021, 3.1.4): the mean of the unit-norm embeddings
+    of a class's prompts, normalised again.
+
+    Args:
+        prompts_per_class: at least one prompt for each of the C classes.
+        chunk: prompts encoded at once.
+    """
+    model.module.eval()
+    prompts = [prompt for prompts in prompts_per_class for prompt in prompts]
+    encoded = []
+    with torch.no_grad(), progress(description, len(prompts)) as advance:
+        for start in range(0, len(prompts), chunk):
+            some = prompts[start : start + chunk]
+            encoded.append(model.encode_text(some))
+            advance(len(some))
+    per_class = torch.cat(encoded).float().cpu().split([len(p) for p in prompts_per_class])
+    return F.normalize(torch.stack([of_one.mean(dim=0) for of_one in per_class]), dim=-1)
+
+
+class _Item(NamedTuple):
+    pixels: Tensor | None
+    label: int
+    problem: Problem | None
+
+
+class _Batch(NamedTuple):
+    pixels: Tensor
+    labels: Tensor
+    problems: list[Problem]
+
+
+class _Tensors(Dataset[_Item]):
+    """Images as the model wants them. A bad one is returned as its problem, not raised: an
+    exception would lose its parts on the way out of a loader process."""
+
+    def __init__(self, images: ImageSet, to_tensor: Callable[[Image.Image], Tensor]) -> None:
+        self.images, self.labels, self.to_tensor = images, images.labels, to_tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> _Item:
+        try:
+            image = self.images.open(index)
+        except UserError as error:
+            return _Item(None, 0, (error.where, error.problem, error.remedy))
+        return _Item(self.to_tensor(image), self.labels[index], None)
+
+
+def _collate(items: list[_Item]) -> _Batch:
+    good = [(item.pixels, item.label) for item in items if item.pixels is not None]
+    return _Batch(
+        pixels=torch.stack([pixels for pixels, _ in good]) if good else torch.empty(0),
+        labels=torch.tensor([label for _, label in good], dtype=torch.long),
+        problems=[item.problem for item in items if item.problem],
+    )

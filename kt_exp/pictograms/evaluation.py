@@ -1,0 +1,94 @@
+"""Benchmark on drawings of the pictogram world (`benchmark=pictograms`)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from kt_exp.benchmarks.datasets import name_key
+from kt_exp.benchmarks.prompts import template_problems
+from kt_exp.benchmarks.targets import refuse_known
+from kt_exp.checks import choice, number
+from kt_exp.concepts import Concept
+from kt_exp.errors import UserError, did_you_mean
+from kt_exp.pictograms.benchmark import HELD_OUT, KNOWN, draw_class
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """Fresh drawings, `per_class` of each class in `names`: an `ImageSet` without files."""
+
+    names: tuple[str, ...]
+    per_class: int
+    seed: int
+
+    @property
+    def labels(self) -> list[int]:
+        return [label for label in range(len(self.names)) for _ in range(self.per_class)]
+
+    def __len__(self) -> int:
+        return len(self.names) * self.per_class
+
+    def open(self, index: int) -> Image.Image:
+        """Return drawing `index`, 64 px wide and high, RGB."""
+        label, nth = divmod(index, self.per_class)
+        return Image.fromarray(_draw(self.names[label], self.per_class, self.seed)[nth])
+
+    def fingerprint(self) -> str:
+        """Return a hash of the pixels: it also changes when the world is drawn differently."""
+        digest = hashlib.sha256(repr(self.names).encode())
+        for name in self.names:
+            digest.update(_draw(name, self.per_class, self.seed).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(kw_only=True)
+class PictogramBenchmark:
+    """The known classes of the pictogram world, and its held-out concepts."""
+
+    images_per_known_class: int = number(minimum=1)
+    images_per_target: int = number(minimum=1)
+    seed: int = number(minimum=0)
+    templates: list[str]
+    fix_articles: bool
+    batch_size: int = number(minimum=1)
+    workers: int = number(minimum=0)
+    on_bad_image: str = choice("error", "skip")
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        yield from template_problems(self.templates)
+
+    def known_names(self) -> list[str]:
+        return list(KNOWN)
+
+    def known_images(self) -> Drawings:
+        return Drawings(KNOWN, self.images_per_known_class, self.seed)
+
+    def target_images(self, concept: Concept) -> Drawings:
+        """Return drawings of a held-out concept.
+
+        Raises:
+            UserError: the world holds no such concept.
+        """
+        drawable = {name_key(name): name for name in HELD_OUT}
+        name = drawable.get(name_key(concept.name))
+        if name is None:
+            raise UserError("concepts", f"no images of '{concept.name}': the pictogram world "
+                            "cannot draw it", did_you_mean(concept.name, HELD_OUT) +
+                            " (or benchmark=folders with images of your own)")
+        return Drawings((name,), self.images_per_target, self.seed)
+
+    def check_concepts(self, concepts: Sequence[Concept]) -> None:
+        refuse_known(concepts, KNOWN, "choose a concept that the world holds out")
+        for concept in concepts:
+            self.target_images(concept)
+
+
+@cache
+def _draw(name: str, count: int, seed: int) -> np.ndarray:
+    return draw_class(name, count, seed)

@@ -1,0 +1,86 @@
+"""A world of plain colours: images of one colour, and a model that sees and reads colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+COLOURS = {
+    "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0),
+}
+
+
+class ColourModel:
+    """Embeds an image as its mean colour, and a text as the mean of the colours it names."""
+
+    image_size, max_text_tokens, logit_scale = 4, 77, torch.tensor(100.0)
+
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+        self.module = torch.nn.Identity()
+        self.to_tensor = colour_tensor
+        self.batches: list[int] = []
+
+    def encode_image(self, images: Tensor, normalize: bool = True) -> Tensor:
+        self.batches.append(len(images))
+        return F.normalize(images.mean(dim=(2, 3)), dim=-1)
+
+    def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
+        self.batches.append(len(captions))
+        found = [[rgb for word, rgb in COLOURS.items() if word in text] for text in captions]
+        return F.normalize(torch.stack([torch.tensor(rgb).float().mean(0) for rgb in found]))
+
+
+def colour_tensor(image: Image.Image) -> Tensor:
+    pixels = np.array(image.resize((4, 4)))
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+@pytest.fixture
+def colour_model() -> ColourModel:
+    return ColourModel()
+
+
+@pytest.fixture
+def silent() -> Callable[..., Any]:
+    """A progress bar that shows nothing."""
+
+    @contextmanager
+    def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+        yield lambda count: None
+
+    return progress
+
+
+@pytest.fixture
+def paint() -> Callable[..., Path]:
+    """Writes an image of one colour, with the folders it lies in."""
+
+    def write(path: Path, colour: str = "red") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), COLOURS[colour]).save(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def truncated() -> Callable[[Path], Path]:
+    """Writes a JPEG that opens, but ends before its pixels do."""
+
+    def write(path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((64, 64), 80).save(path, "JPEG")
+        path.write_bytes(path.read_bytes()[:1500])
+        return path
+
+    return write
