@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 REQUIRED = ("name", "description")
 KEYS = (*REQUIRED, "plural")
-SET_KEYS = ("name", "source", "items")
+SET_KEYS = ("name", "source", "items", "defaults")  # so that a shipped set can be copied
 MAX_SLUG = 60
 TRUE_OR_FALSE = {"true": True, "yes": True, "1": True,
                  "false": False, "no": False, "0": False, "": False}

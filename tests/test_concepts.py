@@ -22,9 +22,8 @@ SHIPPED = sorted(path.stem for path in SETS.glob("*.yaml")
 def shipped(name: str) -> ConceptsSettings:
     with initialize_config_dir(str(SETS.parent), version_base="1.3"):
         chosen = compose(overrides=[f"+concepts={name}"]).concepts
-    schema = OmegaConf.structured(ConceptsSettings)
-    merged = OmegaConf.merge(schema, OmegaConf.load(SETS / "base.yaml"), chosen)
-    return cast(ConceptsSettings, OmegaConf.to_object(merged))
+    typed = OmegaConf.merge(OmegaConf.structured(ConceptsSettings), chosen)
+    return cast(ConceptsSettings, OmegaConf.to_object(typed))
 
 
 def settings(**values: Any) -> ConceptsSettings:
@@ -109,6 +108,11 @@ skis,"two long boards, worn on boots",true
 ])
 def test_concepts_come_from_a_file(tmp_path: Path, file: str, content: str | bytes) -> None:
     assert from_file(tmp_path / file, content) == [ZORB, SKIS]
+
+
+def test_a_copied_set_is_a_concepts_file() -> None:
+    copied = load_concepts(settings(path=str(SETS / "rare.yaml")))
+    assert copied == load_concepts(shipped("rare"))
 
 
 def test_only_picks_in_the_order_of_the_set_whatever_the_case(tmp_path: Path) -> None:
