@@ -62,6 +62,10 @@ def _environment() -> Environment:
 def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row, inverted: Images,
              targets: Images) -> dict[str, Any]:
     name = concept["name"]
+    answers = {
+        "Before": _bars(record, "baseline", name, row.target_before),
+        "After": _bars(record, "transferred", name, row.target_after),
+    }
     return {
         **concept,
         "row": row,
@@ -71,12 +75,7 @@ def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row, inverte
             ("Real images", _embedded(targets.get(name, ())), f"real image of {name}"),
         ],
         "charts": _charts(record, name),
-        "confusions": [
-            (label, bars)
-            for label, phase, accuracy in (("Before", "baseline", row.target_before),
-                                           ("After", "transferred", row.target_after))
-            if (bars := _bars(record, phase, name, accuracy))
-        ],
+        "confusions": [(label, bars) for label, bars in answers.items() if bars],
     }
 
 

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -16,8 +16,6 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
 from rich.text import Text
@@ -36,7 +34,7 @@ Field = float | str | Callable[[], float | str]
 _console = Console(stderr=True, highlight=False)
 
 
-class Progress(Protocol):
+class Bar(Protocol):
     """What a loop reports to."""
 
     def advance(self, n: int = 1, **fields: Field) -> None:
@@ -48,8 +46,11 @@ class Progress(Protocol):
         ...
 
 
+Progress = Callable[[str, int], AbstractContextManager[Bar]]
+
+
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Progress]:
+def progress(description: str, total: int) -> Iterator[Bar]:
     """Show the progress of `total` steps on standard error while the block runs."""
     if sys.stderr.isatty() and not _console.is_dumb_terminal:
         with _bar() as bar:
@@ -114,6 +115,13 @@ class _Lines:
         log.info("%s: %s%s", self._description, state, shown and f", {shown}")
 
 
+class _TimeColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        if task.finished:
+            return Text(duration(task.finished_time or 0))
+        return Text("" if task.time_remaining is None else f"{duration(task.time_remaining)} left")
+
+
 class _ShownColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(task.fields["shown"])
@@ -122,8 +130,8 @@ class _ShownColumn(ProgressColumn):
 def _bar() -> RichProgress:
     return RichProgress(
         TextColumn("{task.description}", markup=False), BarColumn(bar_width=None),
-        MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-        _ShownColumn(), console=_console, auto_refresh=False, expand=False,
+        MofNCompleteColumn(), _TimeColumn(), _ShownColumn(),
+        console=_console, auto_refresh=False,
     )
 
 

@@ -150,12 +150,13 @@ def write_record(record: RunRecord, folder: Path) -> Path:
     return path
 
 
-def read_record(path: Path) -> RunRecord:
+def read_record(path: Path | str) -> RunRecord:
     """Return the record in `path`, a result.json or the folder that holds one.
 
     Raises:
         UserError: no such file, not JSON, not a record, or of another schema version.
     """
+    path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

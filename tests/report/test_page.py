@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kt_exp.report.page import write_page
+from kt_exp.report.record import RunRecord
+
+NASTY = "<b>\"O'Hara\" & sön 月</b>"
+MINUS = "\N{MINUS SIGN}"
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Elements, text and attributes of a page; refuses tags that do not close in order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+@pytest.fixture
+def page(record, pictures, tmp_path) -> Page:
+    return Page(write_page(record, tmp_path, pictures, pictures))
+
+
+def test_the_page_needs_nothing_from_outside(page):
+    references = [
+        value for _, attributes in page.elements for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href")
+    ]
+    assert references
+    assert all(value.startswith(("data:image/", "#concept-")) for value in references)
+    assert not page.all("script") + page.all("link")
+    assert "url(" not in page.text
+    assert "@import" not in page.text
+
+
+def test_every_image_is_embedded_whole_and_has_a_text(page):
+    images = page.all("img")
+    assert len(images) == 2 * 2 * 2
+    for attributes in images:
+        content = base64.b64decode(attributes["src"].split(",")[1])
+        assert Image.open(io.BytesIO(content)).size == (64, 64)
+        assert attributes["alt"]
+    assert images[0]["alt"] == "inverted image of moongate, 1 of 2"
+
+
+def test_large_images_are_reduced(record, tmp_path):
+    photo = {"moongate": [Image.effect_noise((900, 600), 80)]}
+    page = Page(write_page(record, tmp_path, {}, photo))
+    (image,) = page.all("img")
+    assert image["src"].startswith("data:image/jpeg")
+    assert Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1]))).size == (256, 171)
+
+
+def test_the_numbers_of_the_run_are_there(page):
+    for words in ("completed in 1 min 14 s", "90.0% 18/20", "0.0% 0/20", f"{MINUS}1.5",
+                  "umbrella: the similarity did not rise", "cosine of name and description 0.50",
+                  "python -m kt_exp.run 'concepts.only=[moongate, umbrella]'", "seed 3"):
+        assert words in page.words
+    assert '"sizes": [' in page.text
+
+
+def test_answers_before_and_after_are_bars(page):
+    assert "Before: what its images were taken for moongate 0/20 wheel 13/20 dice 3/20" \
+        in page.words
+    assert "After: what its images were taken for moongate 18/20" in page.words
+    widths = [attributes["style"] for attributes in page.all("i")]
+    assert widths[:3] == ["width:0.0%", "width:65.0%", "width:15.0%"]
+
+
+def test_curves_are_drawn_with_titles(page):
+    charts = page.all("svg")
+    assert [chart["aria-label"] for chart in charts] == [
+        "similarity (cosine) over step: from 0.1 at 0 to 0.7 at 20",
+        "loss over step: from 3 at 0 to 1.5 at 1",
+    ]
+    assert len(page.all("circle")) == 5
+    assert "step 10: 0.6" in page.text
+
+
+def test_table_headers_have_a_scope(page):
+    assert page.all("th")
+    assert all(header.get("scope") in ("col", "row", "colgroup") for header in page.all("th"))
+
+
+def test_everything_from_the_user_is_escaped(record, pictures, tmp_path):
+    text = json.dumps([record.concepts, record.metrics, record.confusions, record.curves])
+    text = text.replace("moongate", json.dumps(NASTY)[1:-1])
+    record.concepts, record.metrics, record.confusions, record.curves = json.loads(text)
+    record.config["name"], record.warnings, record.command = NASTY, [NASTY], ["kt-exp", NASTY]
+    pictures[NASTY] = pictures.pop("moongate")
+    page = Page(write_page(record, tmp_path, pictures, pictures))
+    assert not page.all("b")
+    assert page.text.count(NASTY) >= 6
+    assert page.all("img")[0]["alt"] == f"inverted image of {NASTY}, 1 of 2"
+
+
+def test_a_failed_run_has_a_page_that_says_why(tmp_path):
+    record = RunRecord(command=["kt-exp"], config={})
+    record.close("failed", RuntimeError("no <weights> found"))
+    page = Page(write_page(record, tmp_path, {}, {}))
+    assert "failed after 0.0 s: no <weights> found" in page.words
+    assert not page.all("table")
+
+
+def test_a_run_cut_off_after_the_baseline_shows_what_it_has(record, tmp_path):
+    record.metrics = [row for row in record.metrics if row["phase"] == "baseline"]
+    record.curves, record.status = {}, "interrupted"
+    record.concepts[0]["diagnosis"] = None
+    page = Page(write_page(record, tmp_path, {}, {}))
+    assert "interrupted after 1 min 14 s" in page.words
+    assert "not measured" in page.text
+    assert not page.all("svg")
