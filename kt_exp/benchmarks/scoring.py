@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -16,16 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import DualEncoder
+from kt_exp.report.progress import Progress
 
 Problem = tuple[str, str, str]
-
-
-class Progress(Protocol):
-    """Opens a progress bar; the context gives `advance(n)`."""
-
-    def __call__(
-        self, description: str, total: int, /
-    ) -> AbstractContextManager[Callable[[int], None]]: ...
 
 
 class LoaderSettings(Protocol):
@@ -68,7 +60,7 @@ def embed_images(
         num_workers=settings.workers, collate_fn=_collate, pin_memory=cuda,
     )
     embeddings, labels, problems = [], [], []
-    with torch.no_grad(), progress(description, len(images)) as advance:
+    with torch.no_grad(), progress(description, len(images)) as bar:
         for batch in loader:
             if batch.problems and settings.on_bad_image == "error":
                 raise UserError(*batch.problems[0])
@@ -78,7 +70,7 @@ def embed_images(
                 # Results stay on the device: fetching each batch would stall the next one.
                 embeddings.append(model.encode_image(pixels))
                 labels.append(batch.labels)
-            advance(len(batch.labels) + len(batch.problems))
+            bar.advance(len(batch.labels) + len(batch.problems))
     if not embeddings:
         raise UserError(description, "not one readable image", "check the benchmark's folders")
     joined = torch.cat(embeddings).float().cpu()
@@ -104,11 +96,11 @@ def text_classifier(
     model.module.eval()
     prompts = [prompt for prompts in prompts_per_class for prompt in prompts]
     encoded = []
-    with torch.no_grad(), progress(description, len(prompts)) as advance:
+    with torch.no_grad(), progress(description, len(prompts)) as bar:
         for start in range(0, len(prompts), chunk):
             some = prompts[start : start + chunk]
             encoded.append(model.encode_text(some))
-            advance(len(some))
+            bar.advance(len(some))
     per_class = torch.cat(encoded).float().cpu().split([len(p) for p in prompts_per_class])
     return F.normalize(torch.stack([of_one.mean(dim=0) for of_one in per_class]), dim=-1)
 

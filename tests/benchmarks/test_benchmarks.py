@@ -11,7 +11,7 @@ import kt_exp
 from kt_exp.benchmarks.prompts import known_prompts
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
-from kt_exp.pictograms.benchmark import HELD_OUT, KNOWN
+from kt_exp.pictograms.benchmark import HELD_OUT, KNOWN, TEMPLATES
 from kt_exp.plugins import build
 
 CONF = Path(kt_exp.__file__).parents[1] / "conf" / "benchmark"
@@ -135,6 +135,7 @@ def test_pictograms():
     benchmark.check_concepts([MOONGATE])
     known, targets = benchmark.known_images(), benchmark.target_images(MOONGATE)
     assert benchmark.known_names() == list(KNOWN)
+    assert benchmark.templates == list(TEMPLATES)
     assert (len(known), known.labels[:3]) == (2 * len(KNOWN), [0, 0, 1])
     assert (len(targets), set(targets.labels)) == (3, {0})
     assert (targets.open(0).mode, targets.open(0).size) == ("RGB", (64, 64))
