@@ -54,9 +54,12 @@ def colour_model() -> ColourModel:
 def silent() -> Callable[..., Any]:
     """A progress bar that shows nothing."""
 
+    class Silent:
+        def advance(self, n: int = 1, **fields: Any) -> None: ...
+
     @contextmanager
-    def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda count: None
+    def progress(description: str, total: int) -> Iterator[Silent]:
+        yield Silent()
 
     return progress
 
