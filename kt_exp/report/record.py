@@ -35,14 +35,17 @@ REPORTED_PACKAGES = (
 
 
 class Metric(TypedDict):
-    """One measured number: `value` in [0, 1]; `count` hits of `total` images."""
+    """One measured number: `value` in [0, 1]; `count` hits of `total` images.
+
+    A mean over classes has no `count`, and its `total` is the number of classes.
+    """
 
     phase: Phase
     concept: str
     split: Split
     metric: MetricName
     value: float
-    count: int
+    count: int | None
     total: int
 
 
