@@ -50,7 +50,7 @@ class Metric(TypedDict):
 
 
 class Confusion(TypedDict):
-    """In one phase, `count` target images of `concept` were taken for `predicted`."""
+    """In one phase, `count` images of `concept` were taken for `predicted`, maybe rightly."""
 
     phase: Phase
     concept: str
@@ -118,6 +118,11 @@ class RunRecord:
         self.status, self.finished = status, _now()
         if error is not None:
             self.error = ErrorEntry(type=type(error).__name__, message=str(error))
+
+    def add_outcome(self, outcome: Mapping[str, Any]) -> None:
+        """Take the measurements of one evaluation, as `Outcome.to_json()` gives them."""
+        self.metrics += outcome["metrics"]
+        self.confusions += outcome["confusions"]
 
     def metric(self, phase: Phase, concept: str, split: Split,
                metric: MetricName = "accuracy") -> Metric | None:

@@ -6,11 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
+from kt_exp.benchmarks.outcome import Confusion, MetricRow, Outcome
 from kt_exp.errors import UserError
 from kt_exp.report.checkout import git_state
 from kt_exp.report.record import (
@@ -101,6 +102,17 @@ def test_confusions_come_most_frequent_first_and_without_the_concept_itself(reco
         {"phase": "baseline", "concept": "moongate", "predicted": "moongate", "count": 99})
     assert [row["predicted"] for row in record.mistaken_for("baseline", "moongate")] == [
         "wheel", "dice"]
+
+
+def test_an_evaluation_goes_into_the_record_as_it_is(tmp_path):
+    row = MetricRow("baseline", "moongate", "known", "mean_per_class_accuracy", 0.75, None, 8)
+    outcome = Outcome([row], [Confusion("baseline", "moongate", "wheel", 3)], skipped=[])
+    record = RunRecord(command=[], config={})
+    record.add_outcome(outcome.to_json())
+    write_record(record, tmp_path)
+    again = read_record(tmp_path)
+    assert again.metric("baseline", "moongate", "known", "mean_per_class_accuracy") == asdict(row)
+    assert [answer["count"] for answer in again.mistaken_for("baseline", "moongate")] == [3]
 
 
 def test_versions_name_python_and_leave_out_what_is_not_installed(monkeypatch):
