@@ -20,10 +20,16 @@ def choice(*options: str) -> Any:
 
 
 def number(*, minimum: float | None = None, above: float | None = None,
-           maximum: float | None = None, words: tuple[str, ...] = ()) -> Any:
-    """Declare a number (or each number of a list), with its range; `words` are also taken."""
+           maximum: float | None = None, words: tuple[str, ...] = (),
+           whole: bool = False) -> Any:
+    """Declare a number (or each number of a list), with its range; `words` are also taken.
+
+    A field that takes words is annotated `Any`, as OmegaConf cannot merge into unions; `whole`
+    then says that its numbers are integers.
+    """
     return field(
-        metadata={"minimum": minimum, "above": above, "maximum": maximum, "words": words}
+        metadata={"minimum": minimum, "above": above, "maximum": maximum, "words": words,
+                  "whole": whole}
     )
 
 
@@ -63,6 +69,7 @@ def _check_number(key: str, value: Any, limits: Any) -> None:
     low, above, high = limits["minimum"], limits["above"], limits["maximum"]
     outside = (
         not math.isfinite(value)
+        or (limits["whole"] and value != int(value))
         or (low is not None and value < low)
         or (above is not None and value <= above)
         or (high is not None and value > high)
@@ -78,4 +85,5 @@ def _range_in_words(limits: Any) -> str:
         if limits[name] is not None
     ]
     words = "".join(f" or '{word}'" for word in limits["words"])
-    return ("a number " + " and ".join(parts)).strip() + words
+    kind = "a whole number " if limits["whole"] else "a number "
+    return (kind + " and ".join(parts)).strip() + words

@@ -19,7 +19,7 @@ from kt_exp.errors import UserError
 WHERE = "benchmark.target_root"
 
 
-def read_target(root: Path, concept: Concept) -> ImageFiles:
+def read_target(root: Path, concept: Concept, where: str = WHERE) -> ImageFiles:
     """Return the images in the sub-folder of `root` that belongs to `concept`, all labelled 0.
 
     It is the folder named like the concept or its slug, whatever the case, with spaces,
@@ -28,10 +28,10 @@ def read_target(root: Path, concept: Concept) -> ImageFiles:
     Raises:
         UserError: no such root or sub-folder, or no images in it.
     """
-    folder = _find(root, concept)
+    folder = _find(root, concept, where)
     files = folder.images()
     if not files:
-        raise UserError(WHERE, f"no images of '{concept.name}' in {folder.path}",
+        raise UserError(where, f"no images of '{concept.name}' in {folder.path}",
                         "put .jpg or .png files there")
     return labelled(root, [files])
 
@@ -51,12 +51,12 @@ def refuse_known(concepts: Iterable[Concept], known: Sequence[str], remedy: str)
                             remedy)
 
 
-def _find(root: Path, concept: Concept) -> ClassFolder:
-    folders = class_folders(root, WHERE)
+def _find(root: Path, concept: Concept, where: str) -> ClassFolder:
+    folders = class_folders(root, where)
     wanted = {name_key(concept.name), name_key(concept.slug)}
     for folder in folders:
         if wanted & {name_key(folder.name), name_key(folder.path.name)}:
             return folder
     there = listing([folder.path.name for folder in folders])
-    raise UserError(WHERE, f"no images of '{concept.name}': {root} has no folder "
+    raise UserError(where, f"no images of '{concept.name}': {root} has no folder "
                     f"'{concept.slug}'", f"there are: {there}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Any, Optional
 
 from kt_exp.checks import choice, number
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FinetuneSettings:
     """Everything that decides the fine-tuned weights, given the images."""
 
@@ -20,7 +20,7 @@ class FinetuneSettings:
     captions: str = choice("named", "description", "templates", "mixed")
     templates: list[str]
     loss: str = choice("ntxent", "clip", "bank")
-    temperature: Union[float, str] = number(above=0, words=("model",))
+    temperature: Any = number(above=0, words=("model",))
     distillation: float = number(minimum=0)
     optimizer: str = choice("adam", "adamw")
     lr: float = number(above=0)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from kt_exp.errors import UserError
 from kt_exp.finetune import losses
-from kt_exp.finetune.batches import Batch
+from kt_exp.finetune.lesson import Batch, Lesson
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.strategies import TRAINS_TEXT, trained_parameters
 from kt_exp.models.protocol import DualEncoder
@@ -20,22 +19,13 @@ from kt_exp.models.protocol import DualEncoder
 _TEACHER_CHUNK = 64
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What is taught: images `(N, 3, H, W)`, all captions, and the planned batches.
+def train(
+    model: DualEncoder, images: Tensor, lesson: Lesson, settings: FinetuneSettings,
+    advance: Callable[[Callable[[], float]], None],
+) -> tuple[dict[str, Tensor], list[float]]:
+    """Fine-tune `model` in place on `images` `(N, 3, H, W)`, which lie on its device.
 
-    `negatives` are the prompts of known classes, one list a class, for the `bank` loss.
-    """
-
-    images: Tensor
-    captions: list[str]
-    batches: list[Batch]
-    negatives: list[list[str]]
-
-
-def train(model: DualEncoder, lesson: Lesson, settings: FinetuneSettings,
-          advance: Callable[[Callable[[], float]], None]) -> tuple[dict[str, Tensor], list[float]]:
-    """Fine-tune `model` in place; return the changed state `{name: tensor}` and the losses.
+    Returns the changed state `{name: tensor}` and the loss of each step.
 
     Only what the strategy names is trained; everything else stays bit-equal. The caller puts the
     model back with `restored`.
@@ -45,7 +35,7 @@ def train(model: DualEncoder, lesson: Lesson, settings: FinetuneSettings,
     """
     parameters = trained_parameters(model, settings.strategy)
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
-    loss_of = _Loss(model, lesson, settings)
+    loss_of = _Loss(model, images, lesson, settings)
     optimizer = _optimizer(parameters, settings)
     model.module.requires_grad_(False)
     for parameter in parameters.values():
@@ -58,7 +48,7 @@ def train(model: DualEncoder, lesson: Lesson, settings: FinetuneSettings,
         loss.backward()
         optimizer.step()
         history.append(loss.detach())
-        advance(lambda loss=history[-1]: float(loss))
+        advance(history[-1].item)
     model.module.eval().requires_grad_(False)
     values = torch.stack(history).tolist()
     _refuse_nan(values)
@@ -66,37 +56,35 @@ def train(model: DualEncoder, lesson: Lesson, settings: FinetuneSettings,
     return {n: t.clone() for n, t in after.items() if not torch.equal(t, before[n])}, values
 
 
-class restored:
-    """Context in which a model may be changed; afterwards its state is what it was."""
-
-    def __init__(self, model: DualEncoder, changes: dict[str, Tensor] | None = None) -> None:
-        self._module, self._changes = model.module, changes or {}
-
-    def __enter__(self) -> None:
-        state = self._module.state_dict()
-        self._before = {name: tensor.clone() for name, tensor in state.items()}
-        self._module.load_state_dict({**state, **self._changes})
-
-    def __exit__(self, *_: Any) -> None:
-        self._module.load_state_dict(self._before)
-        self._module.eval().requires_grad_(False)
+@contextmanager
+def restored(model: DualEncoder, changes: dict[str, Tensor] | None = None) -> Iterator[None]:
+    """Within it the model may change (it starts with `changes`); afterwards it is as before."""
+    before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
+    try:
+        model.module.load_state_dict({**before, **(changes or {})})
+        yield
+    finally:
+        model.module.load_state_dict(before)
+        model.module.eval().requires_grad_(False)
 
 
 class _Loss:
     """The loss of a batch, with all that does not change computed once."""
 
-    def __init__(self, model: DualEncoder, lesson: Lesson, settings: FinetuneSettings) -> None:
-        self._model, self._lesson, self._settings = model, lesson, settings
+    def __init__(self, model: DualEncoder, images: Tensor, lesson: Lesson,
+                 settings: FinetuneSettings) -> None:
+        self._model, self._images = model, images
+        self._lesson, self._settings = lesson, settings
         self._temperature = float(settings.temperature) if settings.temperature != "model" \
             else 1 / model.logit_scale.detach()
         with torch.no_grad():
             self._texts = model.encode_text(lesson.captions)
             self._negatives = _class_embeddings(model, lesson.negatives)
-            self._teacher = _teacher(model, lesson.images) if settings.distillation else None
+            self._teacher = _teacher(model, images) if settings.distillation else None
 
     def __call__(self, batch: Batch) -> Tensor:
         chosen = batch.images.to(self._model.device)
-        images = self._model.encode_image(self._lesson.images[chosen])
+        images = self._model.encode_image(self._images[chosen])
         texts = self._batch_texts(batch)
         if self._settings.loss == "bank":
             loss = losses.bank(images, texts, self._temperature, self._negatives)

@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -92,7 +93,7 @@ def invert(model: Model, tasks: Sequence[Task], settings: InversionSettings, see
             state.curve_steps.append(step)
             state.curve.append(scores)
         state.step = step + 1
-        hooks.advance(lambda scores=scores: float(scores.mean()))
+        hooks.advance(partial(_mean, scores))
         stopping = hooks.stop()
         if stopping or time.monotonic() - saved > settings.checkpoint_seconds:
             _keep_moments(state, optimizer)
@@ -129,6 +130,10 @@ def _step(model: Model, scorer: Callable[[Tensor], Tensor], state: State, view: 
     if settings.clamp == "after_step":
         images.data.clamp_(0, 1)
     return scores.detach()
+
+
+def _mean(scores: Tensor) -> float:
+    return float(scores.mean())
 
 
 def _clip(images: Tensor, settings: InversionSettings) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Union
+from typing import Any
 
 from kt_exp.checks import choice, number
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AffineSettings:
     """Random affine view of an image, drawn anew at each step (paper C.1)."""
 
@@ -25,7 +25,7 @@ class AffineSettings:
             yield "scale", f"{self.scale} is not a range", "give [smallest, largest]"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class InversionSettings:
     """Everything that decides which images come out of the inversion loop."""
 
@@ -37,7 +37,7 @@ class InversionSettings:
     restart_optimizer: bool
     lr: float = number(above=0)
     lr_schedule: str = choice("constant", "cosine")
-    lr_period: Union[int, str] = number(minimum=1, words=("run", "stage"))
+    lr_period: Any = number(minimum=1, words=("run", "stage"), whole=True)
     distance: str = choice("cosine", "l2", "l2_unnormalized")
     tv_form: str = choice("norm", "anisotropic")
     tv_weight: float = number(minimum=0)
@@ -46,7 +46,7 @@ class InversionSettings:
     grad_clip_norm: float = number(above=0)
     clamp: str = choice("none", "before_step", "after_step")
     png: str = choice("clamp", "stretch")
-    chunk_size: Union[int, str] = number(minimum=1, words=("auto",))
+    chunk_size: Any = number(minimum=1, words=("auto",), whole=True)
     checkpoint_seconds: float = number(above=0)
 
     def problems(self) -> Iterator[tuple[str, str, str]]:

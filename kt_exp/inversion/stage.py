@@ -16,6 +16,7 @@ from kt_exp.inversion.chunks import Image, auto_chunk_size, make_chunks
 from kt_exp.inversion.invert import State, Task, initial_state, invert, to_model_size
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.models.protocol import Model
+from kt_exp.report.progress import Bar, Progress
 from kt_exp.store import Entry, Store, signature
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,6 @@ log = logging.getLogger(__name__)
 VERSION = 1
 KIND, PARTIAL = "inversion", "inversion_partial"
 _NOT_OUTCOME = ("chunk_size", "checkpoint_seconds", "png")
-
-Progress = Callable[[str, int], Any]
 
 
 def inversion_signature(model_fingerprint: str, device: torch.device, caption: str,
@@ -83,7 +82,7 @@ class _Work:
     seed: int
     store: Store
 
-    def run(self, chunk: list[Image], bar: Any) -> dict[Image, _Inverted]:
+    def run(self, chunk: list[Image], bar: Bar) -> dict[Image, _Inverted]:
         tasks = [Task(self.captions[key], index) for key, index in chunk]
         partial = _Partial(chunk, self.captions, self.store)
         state = partial.load(self.model.device)
@@ -155,7 +154,7 @@ class _Partial:
 @dataclass(frozen=True)
 class _LoopHooks:
     partial: _Partial
-    bar: Any
+    bar: Bar
     stop: Callable[[], bool]
 
     def advance(self, score: Callable[[], float]) -> None:

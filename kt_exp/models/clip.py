@@ -111,7 +111,7 @@ class OpenClipModel:
         precision: `fp32`, or `bf16` for autocast.
     """
 
-    def __init__(self, network: torch.nn.Module, tokenizer: Any, architecture: dict[str, Any],
+    def __init__(self, network: Any, tokenizer: Any, architecture: dict[str, Any],
                  device: torch.device, precision: str = "fp32") -> None:
         self._network = network.to(device).eval().requires_grad_(False)
         self._tokenizer = tokenizer

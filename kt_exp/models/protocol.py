@@ -57,7 +57,7 @@ class Model(Protocol):
         ...
 
     def to_tensor(self, image: Image.Image) -> Tensor:
-        """Return a PIL image as the model wants to see it: `(3, image_size, image_size)`, [0, 1]."""
+        """Return a PIL image as the model wants it, `(3, image_size, image_size)` in [0, 1]."""
         ...
 
     def fingerprint(self) -> str:

@@ -1,0 +1,84 @@
+"""The typed schema of the whole config, and the checks that span its groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+
+from kt_exp import plugins
+from kt_exp.checks import check, choice, number
+from kt_exp.concepts import ConceptsSettings
+from kt_exp.errors import UserError
+from kt_exp.finetune.settings import FinetuneSettings
+from kt_exp.inversion.settings import InversionSettings
+
+PACKAGE = Path(__file__).parent
+
+
+@dataclass
+class StoreSettings:
+    """Where stage results are kept."""
+
+    root: str
+
+
+@dataclass(kw_only=True)
+class Config:
+    """Everything a run depends on; `model`, `benchmark` and `tracker` are plug-ins."""
+
+    model: Any
+    concepts: ConceptsSettings
+    inversion: InversionSettings
+    finetune: FinetuneSettings
+    benchmark: Any
+    tracker: Any
+    store: StoreSettings
+    seed: int = number(minimum=0, maximum=2**32 - 1)
+    device: str
+    precision: str = choice("fp32", "bf16")
+    traceback: bool
+
+
+def conf_folder() -> str:
+    """Return the folder of the config groups: inside an installed wheel, or of the checkout."""
+    inside = PACKAGE / "conf"
+    return str(inside if inside.is_dir() else PACKAGE.parent / "conf")
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra, as the first of the defaults in conf/config.yaml."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def parse(cfg: DictConfig) -> Config:
+    """Return the checked config, its plug-ins built.
+
+    Raises:
+        UserError: a missing, mistyped or out-of-range value; names its key.
+    """
+    built = {}
+    for group in ("model", "benchmark", "tracker"):
+        _refuse_missing(cfg[group], group)
+        built[group] = plugins.build(cfg[group], group)
+    rest = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in built])
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(Config), rest, dict.fromkeys(built))
+        config = OmegaConf.to_object(typed)
+    except MissingMandatoryValue as error:
+        raise UserError(error.full_key or "config", "missing", f"set it: {error.full_key}=…") from error
+    assert isinstance(config, Config)
+    check(config, "")
+    for group, plugin in built.items():
+        setattr(config, group, plugin)
+    return config
+
+
+def _refuse_missing(node: DictConfig, where: str) -> None:
+    if missing := sorted(OmegaConf.missing_keys(node)):
+        key = missing[0]
+        raise UserError(key, "missing", f"set it: {key}=…")

@@ -1,0 +1,50 @@
+"""The fine-tuning stage: the changed weights of a lesson, computed once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+
+from kt_exp.finetune.lesson import Lesson
+from kt_exp.finetune.settings import FinetuneSettings
+from kt_exp.finetune.train import restored, train
+from kt_exp.models.protocol import DualEncoder
+from kt_exp.report.progress import Progress
+from kt_exp.store import Entry, Store, signature
+
+VERSION = 1
+KIND = "finetune"
+# What these decide is in the lesson and in the signatures of the images.
+_NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "save_models")
+
+
+def finetune_signature(model_fingerprint: str, device: torch.device, lesson: Lesson,
+                       image_keys: Sequence[str], settings: FinetuneSettings, seed: int) -> str:
+    """Return the store key of the weights: a hash of all that can change them."""
+    decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
+    return signature([VERSION, model_fingerprint, device.type, lesson.captions, lesson.negatives,
+                      list(image_keys), decides, seed])
+
+
+def finetune(model: DualEncoder, key: str, lesson: Lesson, images: Callable[[], Tensor],
+             settings: FinetuneSettings, store: Store,
+             progress: Progress, name: str) -> Entry:
+    """Return the entry of `key`: tensors are the weights that changed, the record has the losses.
+
+    The model itself is left as it was. `images` is called only if there is work to do.
+
+    Raises:
+        UserError: the loss became NaN.
+    """
+    with store.lock(KIND, [key]):
+        if (entry := store.fetch(KIND, key)) is not None:
+            return entry
+        steps = len(lesson.batches)
+        with progress(f"Fine-tuning {name}", steps) as bar, restored(model):
+            changed, losses = train(model, images(), lesson, settings,
+                                    lambda loss: bar.advance(1, loss=loss))
+        record = {"steps": list(range(1, steps + 1)), "loss": losses}
+        return store.commit(KIND, key, record, changed)

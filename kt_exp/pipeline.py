@@ -1,0 +1,237 @@
+"""Inversion → fine-tuning → evaluation, each through the store.
+
+Only this module knows the order of the stages and which stage needs what; how is theirs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kt_exp.benchmarks.outcome import Outcome
+from kt_exp.benchmarks.prompts import known_prompts
+from kt_exp.benchmarks.protocol import ClassificationBenchmark
+from kt_exp.benchmarks.stage import Evaluator
+from kt_exp.benchmarks.targets import read_target
+from kt_exp.captions import check_lengths
+from kt_exp.concepts import Concept, load_concepts
+from kt_exp.config import Config
+from kt_exp.diagnosis import Diagnosis, diagnose
+from kt_exp.finetune.lesson import Lesson, plan_lesson
+from kt_exp.finetune.stage import finetune, finetune_signature
+from kt_exp.finetune.strategies import trained_parameters
+from kt_exp.inversion.invert import Task, initial_state, to_model_size
+from kt_exp.inversion.stage import inversion_signature, invert_captions
+from kt_exp.models.factory import load_model, pick_device
+from kt_exp.models.protocol import DualEncoder
+from kt_exp.report.progress import Progress
+from kt_exp.store import Entry, Store, signature
+
+FINETUNE_FOLDER = "finetune.folder"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Concepts that share one fine-tuned model: one with `scope: each`, all with `joint`."""
+
+    name: str
+    concepts: list[Concept]
+    lesson: Lesson
+
+    @property
+    def slug(self) -> str:
+        """The group's name as a folder."""
+        return "_joint" if len(self.concepts) > 1 else self.concepts[0].slug
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config made ready: everything is loaded and checked, nothing costly has begun."""
+
+    config: Config
+    concepts: list[Concept]
+    benchmark: ClassificationBenchmark
+    store: Store
+    model: DualEncoder
+    fingerprint: str
+    groups: list[Group]
+    diagnoses: list[Diagnosis]
+
+
+@dataclass(frozen=True)
+class Taught:
+    """One group after fine-tuning: `changes` are the weights that differ from the model's."""
+
+    group: Group
+    key: str
+    changes: dict[str, Tensor]
+    curve: dict[str, list[float]]
+
+
+@dataclass
+class Findings:
+    """What the stages found so far: filled as they go, so that a failure loses nothing."""
+
+    inverted: dict[str, Entry]
+    taught: list[Taught]
+    outcomes: list[Outcome]
+    signatures: dict[str, Any]
+    reused: dict[str, int]
+    seconds: dict[str, float]
+
+    @classmethod
+    def empty(cls) -> Findings:
+        return cls({}, [], [], {}, {}, {})
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to `seconds`, also when it fails."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            self.seconds[stage] = round(self.seconds.get(stage, 0) + elapsed, 3)
+
+
+def prepare(config: Config) -> Experiment:
+    """Load and check everything that a run needs.
+
+    Raises:
+        UserError: whatever is wrong with config, files, model or concepts.
+    """
+    concepts = load_concepts(config.concepts)
+    device = pick_device(config.device)
+    store = Store(Path(config.store.root))
+    config.benchmark.check_concepts(concepts)
+    if config.finetune.images == "folder":
+        for concept in concepts:
+            _folder_images(config, concept)
+    model = load_model(config.model, device, config.precision)
+    if not isinstance(model, DualEncoder):
+        raise TypeError(f"{type(model).__name__} is not a DualEncoder")
+    trained_parameters(model, config.finetune.strategy)
+    groups = _groups(config, concepts)
+    _check_captions(config, concepts, groups, model)
+    diagnoses = diagnose(model, concepts, config.benchmark.known_names(),
+                         config.benchmark.templates)
+    return Experiment(config, concepts, config.benchmark, store, model, model.fingerprint(),
+                      groups, diagnoses)
+
+
+def run(experiment: Experiment, progress: Progress) -> Iterator[Findings]:
+    """Run the three stages; yield the findings after each."""
+    findings = Findings.empty()
+    findings.signatures["model"] = experiment.fingerprint
+    evaluator = Evaluator(experiment.model, experiment.fingerprint, experiment.benchmark,
+                          experiment.store, progress)
+    # First, since an image that cannot be read shall be found before inversion.
+    with findings.timed("evaluation"):
+        for group in experiment.groups:
+            findings.outcomes += evaluator.untrained(group.concepts)
+    yield findings
+    if experiment.config.finetune.images == "inverted":
+        with findings.timed("inversion"):
+            _invert(experiment, findings, progress)
+        yield findings
+    for group in experiment.groups:
+        with findings.timed("finetune"):
+            taught = _teach(experiment, group, findings, progress)
+        with findings.timed("evaluation"):
+            findings.outcomes += evaluator.transferred(group.concepts, taught.key, taught.changes)
+        findings.reused["evaluation"] = evaluator.reused
+        yield findings
+
+
+def _groups(config: Config, concepts: list[Concept]) -> list[Group]:
+    negatives = known_prompts(config.benchmark)
+    members = [concepts] if config.finetune.scope == "joint" else [[c] for c in concepts]
+    groups = []
+    for some in members:
+        counts = [_image_count(config, concept) for concept in some]
+        lesson = plan_lesson(some, counts, config.finetune, negatives, config.seed)
+        groups.append(Group("all concepts" if len(some) > 1 else some[0].name, some, lesson))
+    return groups
+
+
+def _image_count(config: Config, concept: Concept) -> int:
+    if config.finetune.images == "folder":
+        return len(_folder_images(config, concept))
+    return config.inversion.images
+
+
+def _check_captions(config: Config, concepts: list[Concept], groups: list[Group],
+                    model: DualEncoder) -> None:
+    captions = [(concept.name, concept.description) for concept in concepts]
+    captions += [(group.name, caption) for group in groups for caption in group.lesson.captions]
+    check_lengths(captions, model.count_tokens, model.max_text_tokens,
+                  config.concepts.on_long_caption)
+
+
+def _invert(experiment: Experiment, findings: Findings, progress: Progress) -> None:
+    config, store = experiment.config, experiment.store
+    keys = {c.name: _inversion_key(experiment, c) for c in experiment.concepts}
+    findings.reused["inversion"] = sum(store.has("inversion", key) for key in keys.values())
+    captions = {keys[c.name]: c.description for c in experiment.concepts}
+    entries = invert_captions(experiment.model, captions, config.inversion, config.seed, store,
+                              progress)
+    findings.signatures["inversion"] = keys
+    findings.inverted = {name: entries[key] for name, key in keys.items()}
+
+
+def _inversion_key(experiment: Experiment, concept: Concept) -> str:
+    config = experiment.config
+    return inversion_signature(experiment.fingerprint, experiment.model.device,
+                               concept.description, config.inversion, config.seed)
+
+
+def _teach(experiment: Experiment, group: Group, findings: Findings,
+           progress: Progress) -> Taught:
+    config = experiment.config
+    image_keys = [_image_key(experiment, concept) for concept in group.concepts]
+    key = finetune_signature(experiment.fingerprint, experiment.model.device, group.lesson,
+                             image_keys, config.finetune, config.seed)
+    found = experiment.store.has("finetune", key)
+    findings.reused["finetune"] = findings.reused.get("finetune", 0) + found
+    findings.signatures.setdefault("finetune", {})[group.name] = key
+    entry = finetune(experiment.model, key, group.lesson,
+                     lambda: _training_images(experiment, group.concepts, findings.inverted),
+                     config.finetune, experiment.store, progress, group.name)
+    taught = Taught(group, key, entry.tensors, entry.record)
+    findings.taught.append(taught)
+    return taught
+
+
+def _image_key(experiment: Experiment, concept: Concept) -> str:
+    source = experiment.config.finetune.images
+    if source == "folder":
+        return _folder_images(experiment.config, concept).fingerprint()
+    return signature([source, _inversion_key(experiment, concept)])
+
+
+def _training_images(experiment: Experiment, concepts: Sequence[Concept],
+                     inverted: dict[str, Entry]) -> Tensor:
+    """Return the images of all concepts in turn, `(N, 3, H, W)` on the model's device."""
+    config, model = experiment.config, experiment.model
+    if config.finetune.images == "inverted":
+        images = torch.cat([inverted[concept.name].tensors["images"] for concept in concepts])
+        return to_model_size(images.to(model.device), model.image_size)
+    if config.finetune.images == "noise":
+        tasks = [Task(concept.description, index) for concept in concepts
+                 for index in range(config.inversion.images)]
+        full_size = replace(config.inversion, sizes=[], upsize_at=[])
+        return initial_state(tasks, full_size, model, config.seed).images
+    folders = [_folder_images(config, concept) for concept in concepts]
+    tensors = [model.to_tensor(images.open(i)) for images in folders for i in range(len(images))]
+    return torch.stack(tensors).to(model.device)
+
+
+def _folder_images(config: Config, concept: Concept) -> Any:
+    return read_target(Path(config.finetune.folder or "").expanduser(), concept, FINETUNE_FOLDER)

@@ -1,0 +1,55 @@
+"""The entrypoint: `python -m kt_exp.run`, or `kt-exp`.
+
+Composes the config, runs the pipeline, and turns what went wrong into one line and an exit code:
+0 done, 1 failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from kt_exp.config import conf_folder, register_schema
+from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+
+# One a job. A job that failed does not raise: the other jobs of a multirun shall still run, and
+# Hydra would add lines of its own.
+_exit_codes: list[int] = []
+
+
+@hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
+def _job(cfg: DictConfig) -> None:
+    # Imported here: torch takes seconds, and --help, --cfg and completion do not need it.
+    from kt_exp.job import run_job
+
+    _exit_codes.append(run_job(cfg))
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    register_schema()
+    # Hydra then hands exceptions on instead of printing them and exiting with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        _job()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except (HydraException, OmegaConfBaseException) as error:
+        from kt_exp.compose_errors import explain
+
+        sys.exit(_complain(explain(error), EXIT_BAD_INPUT))
+    sys.exit(max(_exit_codes, default=0))
+
+
+def _complain(message: str, code: int) -> int:
+    print("kt-exp: error: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()
