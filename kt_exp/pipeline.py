@@ -202,7 +202,8 @@ def _teach(experiment: Experiment, group: Group, findings: Findings,
     findings.reused["finetune"] = findings.reused.get("finetune", 0) + found
     findings.signatures.setdefault("finetune", {})[group.name] = key
     entry = finetune(experiment.model, key, group.lesson,
-                     lambda: _training_images(experiment, group.concepts, findings.inverted),
+                     lambda: (_training_images(experiment, group.concepts, findings.inverted),
+                              _rehearsal_images(experiment, group.lesson, progress)),
                      config.finetune, experiment.store, progress, group.name)
     taught = Taught(group, key, entry.tensors, entry.record)
     findings.taught.append(taught)
@@ -231,6 +232,20 @@ def _training_images(experiment: Experiment, concepts: Sequence[Concept],
     folders = [_folder_images(config, concept) for concept in concepts]
     tensors = [model.to_tensor(images.open(i)) for images in folders for i in range(len(images))]
     return torch.stack(tensors).to(model.device)
+
+
+def _rehearsal_images(experiment: Experiment, lesson: Lesson, progress: Progress) -> Tensor:
+    """Return images inverted from the prompts of known classes, `(M, 3, H, W)`, M ≥ 0."""
+    config, model, size = experiment.config, experiment.model, experiment.model.image_size
+    settings = replace(config.inversion, images=config.finetune.rehearsal_per_class)
+    captions = {
+        inversion_signature(experiment.fingerprint, model.device, prompt, settings, config.seed):
+        prompt for prompt in lesson.rehearsed
+    }
+    entries = invert_captions(model, captions, settings, config.seed, experiment.store, progress)
+    images = [entries[key].tensors["images"].to(model.device) for key in captions]
+    return torch.cat([torch.empty(0, 3, size, size, device=model.device),
+                      *(to_model_size(some, size) for some in images)])
 
 
 def _folder_images(config: Config, concept: Concept) -> Any:

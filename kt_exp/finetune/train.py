@@ -16,16 +16,17 @@ from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.strategies import TRAINS_TEXT, trained_parameters
 from kt_exp.models.protocol import DualEncoder
 
-_TEACHER_CHUNK = 64
+_EMBED_CHUNK = 64
 
 
 def train(
-    model: DualEncoder, images: Tensor, lesson: Lesson, settings: FinetuneSettings,
-    advance: Callable[[Callable[[], float]], None],
+    model: DualEncoder, images: Tensor, rehearsal: Tensor, lesson: Lesson,
+    settings: FinetuneSettings, advance: Callable[[Callable[[], float]], None],
 ) -> tuple[dict[str, Tensor], list[float]]:
     """Fine-tune `model` in place on `images` `(N, 3, H, W)`, which lie on its device.
 
-    Returns the changed state `{name: tensor}` and the loss of each step.
+    `rehearsal` `(M, 3, H, W)` are images of what is known; their embeddings are held to those of
+    the frozen model. Returns the changed state `{name: tensor}` and the loss of each step.
 
     Only what the strategy names is trained; everything else stays bit-equal. The caller puts the
     model back with `restored`.
@@ -35,7 +36,7 @@ def train(
     """
     parameters = trained_parameters(model, settings.strategy)
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
-    loss_of = _Loss(model, images, lesson, settings)
+    loss_of = _Loss(model, images, rehearsal, lesson, settings)
     optimizer = _optimizer(parameters, settings)
     model.module.requires_grad_(False)
     for parameter in parameters.values():
@@ -71,27 +72,33 @@ def restored(model: DualEncoder, changes: dict[str, Tensor] | None = None) -> It
 class _Loss:
     """The loss of a batch, with all that does not change computed once."""
 
-    def __init__(self, model: DualEncoder, images: Tensor, lesson: Lesson,
+    def __init__(self, model: DualEncoder, images: Tensor, rehearsal: Tensor, lesson: Lesson,
                  settings: FinetuneSettings) -> None:
-        self._model, self._images = model, images
+        self._model, self._images, self._rehearsal = model, images, rehearsal
         self._lesson, self._settings = lesson, settings
         self._temperature = float(settings.temperature) if settings.temperature != "model" \
             else 1 / model.logit_scale.detach()
         with torch.no_grad():
             self._texts = model.encode_text(lesson.captions)
             self._negatives = _class_embeddings(model, lesson.negatives)
-            self._teacher = _teacher(model, images) if settings.distillation else None
+            self._teacher = _embed(model, images)
+            self._rehearsal_teacher = _embed(model, rehearsal)
 
     def __call__(self, batch: Batch) -> Tensor:
-        chosen = batch.images.to(self._model.device)
-        images = self._model.encode_image(self._images[chosen])
+        device = self._model.device
+        chosen, rehearsed = batch.images.to(device), batch.rehearsal.to(device)
+        together = torch.cat([self._images[chosen], self._rehearsal[rehearsed]])
+        images, memory = self._model.encode_image(together).split([len(chosen), len(rehearsed)])
         texts = self._batch_texts(batch)
         if self._settings.loss == "bank":
             loss = losses.bank(images, texts, self._temperature, self._negatives)
         else:
             loss = getattr(losses, self._settings.loss)(images, texts, self._temperature)
-        if self._teacher is not None:
-            loss = loss + self._settings.distillation * F.mse_loss(images, self._teacher[chosen])
+        if self._settings.distillation:
+            loss = loss + self._settings.distillation * _distance(images, self._teacher[chosen])
+        if self._settings.rehearsal:
+            target = self._rehearsal_teacher[rehearsed]
+            loss = loss + self._settings.rehearsal * _distance(memory, target)
         return loss
 
     def _batch_texts(self, batch: Batch) -> Tensor:
@@ -108,8 +115,13 @@ def _class_embeddings(model: DualEncoder, prompts: Sequence[list[str]]) -> Tenso
     return F.normalize(torch.stack(means), dim=-1)
 
 
-def _teacher(model: DualEncoder, images: Tensor) -> Tensor:
-    return torch.cat([model.encode_image(chunk) for chunk in images.split(_TEACHER_CHUNK)])
+def _distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """The squared distance of unit-norm embeddings, 0 to 4, averaged over the batch."""
+    return (student - teacher).square().sum(dim=-1).mean()
+
+
+def _embed(model: DualEncoder, images: Tensor) -> Tensor:
+    return torch.cat([model.encode_image(chunk) for chunk in images.split(_EMBED_CHUNK)])
 
 
 def _optimizer(parameters: dict[str, torch.nn.Parameter],
