@@ -137,13 +137,14 @@ def run(experiment: Experiment, progress: Progress) -> Iterator[Findings]:
         for group in experiment.groups:
             findings.outcomes += evaluator.untrained(group.concepts)
     yield findings
-    if experiment.config.finetune.images == "inverted":
-        with findings.timed("inversion"):
+    with findings.timed("inversion"):
+        if experiment.config.finetune.images == "inverted":
             _invert(experiment, findings, progress)
-        yield findings
+        rehearsal = _rehearsal_images(experiment, progress)
+    yield findings
     for group in experiment.groups:
         with findings.timed("finetune"):
-            taught = _teach(experiment, group, findings, progress)
+            taught = _teach(experiment, group, findings, rehearsal, progress)
         with findings.timed("evaluation"):
             findings.outcomes += evaluator.transferred(group.concepts, taught.key, taught.changes)
         findings.reused["evaluation"] = evaluator.reused
@@ -192,7 +193,7 @@ def _inversion_key(experiment: Experiment, concept: Concept) -> str:
                                concept.description, config.inversion, config.seed)
 
 
-def _teach(experiment: Experiment, group: Group, findings: Findings,
+def _teach(experiment: Experiment, group: Group, findings: Findings, rehearsal: Tensor,
            progress: Progress) -> Taught:
     config = experiment.config
     image_keys = [_image_key(experiment, concept) for concept in group.concepts]
@@ -202,8 +203,8 @@ def _teach(experiment: Experiment, group: Group, findings: Findings,
     findings.reused["finetune"] = findings.reused.get("finetune", 0) + found
     findings.signatures.setdefault("finetune", {})[group.name] = key
     entry = finetune(experiment.model, key, group.lesson,
-                     lambda: (_training_images(experiment, group.concepts, findings.inverted),
-                              _rehearsal_images(experiment, group.lesson, progress)),
+                     lambda: _training_images(experiment, group.concepts, findings.inverted),
+                     rehearsal,
                      config.finetune, experiment.store, progress, group.name)
     taught = Taught(group, key, entry.tensors, entry.record)
     findings.taught.append(taught)
@@ -234,13 +235,13 @@ def _training_images(experiment: Experiment, concepts: Sequence[Concept],
     return torch.stack(tensors).to(model.device)
 
 
-def _rehearsal_images(experiment: Experiment, lesson: Lesson, progress: Progress) -> Tensor:
+def _rehearsal_images(experiment: Experiment, progress: Progress) -> Tensor:
     """Return images inverted from the prompts of known classes, `(M, 3, H, W)`, M ≥ 0."""
     config, model, size = experiment.config, experiment.model, experiment.model.image_size
     settings = replace(config.inversion, images=config.finetune.rehearsal_per_class)
     captions = {
         inversion_signature(experiment.fingerprint, model.device, prompt, settings, config.seed):
-        prompt for prompt in lesson.rehearsed
+        prompt for prompt in experiment.groups[0].lesson.rehearsed
     }
     entries = invert_captions(model, captions, settings, config.seed, experiment.store, progress)
     images = [entries[key].tensors["images"].to(model.device) for key in captions]

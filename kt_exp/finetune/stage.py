@@ -29,13 +29,13 @@ def finetune_signature(model_fingerprint: str, device: torch.device, lesson: Les
                       lesson.rehearsed, list(image_keys), decides, seed])
 
 
-def finetune(model: DualEncoder, key: str, lesson: Lesson, images: Callable[[], tuple[Tensor, Tensor]],
+def finetune(model: DualEncoder, key: str, lesson: Lesson, images: Callable[[], Tensor], rehearsal: Tensor,
              settings: FinetuneSettings, store: Store,
              progress: Progress, name: str) -> Entry:
     """Return the entry of `key`: tensors are the weights that changed, the record has the losses.
 
     The model itself is left as it was. `images` returns those to
-    learn from and those to rehearse; it is called only if there is work to do.
+    learn from, and is called only if there is work to do.
 
     Raises:
         UserError: the loss became NaN.
@@ -45,7 +45,7 @@ def finetune(model: DualEncoder, key: str, lesson: Lesson, images: Callable[[], 
             return entry
         steps = len(lesson.batches)
         with progress(f"Fine-tuning {name}", steps) as bar, restored(model):
-            changed, losses = train(model, *images(), lesson, settings,
+            changed, losses = train(model, images(), rehearsal, lesson, settings,
                                     lambda loss: bar.advance(1, loss=loss))
         record = {"steps": list(range(1, steps + 1)), "loss": losses}
         return store.commit(KIND, key, record, changed)
