@@ -1,8 +1,9 @@
 """Stage results by signature: computed once, shared between runs, verified when read.
 
-An entry is a folder `<root>/<kind>/<signature>/` of safetensors and JSON files with a manifest of
-their checksums. It appears by one rename, so it is either whole or absent. A lock that dies with
-its process keeps two runs from computing the same entry at once.
+An entry is one file, `<root>/<kind>/<signature>.safetensors`: its tensors and, among the metadata,
+its JSON record and a checksum of both. It appears, and is replaced, by one rename, so a reader
+finds a whole entry or none. A lock that dies with its process keeps two runs from computing the
+same entry at once.
 """
 
 from __future__ import annotations
@@ -11,24 +12,27 @@ import hashlib
 import json
 import logging
 import os
-import shutil
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from kt_exp.errors import UserError
 
 log = logging.getLogger(__name__)
 
-_MANIFEST, _RECORD, _TENSORS = "manifest.json", "record.json", "tensors.safetensors"
+_SUFFIX, _DRAFT = ".safetensors", ".draft"
+# No write takes as long; a draft older than this was left by a process that was killed.
+_DRAFT_SECONDS = 24 * 3600
 
 
 def signature(inputs: Any) -> str:
@@ -65,64 +69,69 @@ class Store:
         except OSError as error:
             raise UserError("store.root", f"cannot write to {self.root} ({error.strerror})",
                             "name a folder you may write to") from error
+        _clear_drafts(self.root)
 
     def fetch(self, kind: str, key: str) -> Entry | None:
         """Return an entry, or None where there is none.
 
-        An entry whose files do not match their checksums is set aside under `damaged/`, said so,
-        and counts as absent: it is computed again.
+        An entry that does not match its checksum is set aside under `damaged/`, said so, and
+        counts as absent: it is computed again.
+
+        Raises:
+            UserError: the file is there but cannot be opened.
         """
-        folder = self._folder(kind, key)
-        if not folder.is_dir():
-            return None
+        path = self._path(kind, key)
         try:
-            return _read(folder)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            aside = self.root / "damaged" / f"{kind}-{key}-{uuid.uuid4().hex[:8]}"
-            aside.parent.mkdir(exist_ok=True)
-            os.replace(folder, aside)
-            log.warning("Damaged entry in the store (%s), set aside as %s; computing it again.",
-                        error, aside)
+            return _read(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError("store.root", f"cannot read {path} ({error.strerror or error})",
+                            "make it readable, or name another folder") from error
+        except (ValueError, KeyError, SafetensorError) as error:
+            self._set_aside(path, f"{kind}-{key}", error)
             return None
 
     def commit(self, kind: str, key: str, record: Mapping[str, Any],
                tensors: Mapping[str, Tensor] | None = None) -> Entry:
-        """Write an entry, whole or not at all, in place of any of the same key; return it."""
-        folder = self._folder(kind, key)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = folder.with_name(f".{key}-{uuid.uuid4().hex}")
+        """Write an entry, whole or not at all, in place of any of the same key; return it.
+
+        Raises:
+            UserError: no space, or no permission to write.
+        """
+        path = self._path(kind, key)
+        draft = path.with_name(f"{uuid.uuid4().hex}{_DRAFT}")
+        kept = {name: t.detach().cpu().contiguous() for name, t in (tensors or {}).items()}
         try:
-            entry = _write(draft, record, tensors or {})
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(draft, folder)
-            _sync(folder.parent)
-        except OSError as error:
-            raise UserError("store.root", f"cannot write to {folder} ({error.strerror})",
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(draft, json.dumps(record), kept)
+            os.replace(draft, path)
+            _sync(path.parent)
+        except (OSError, SafetensorError) as error:
+            raise UserError("store.root", f"cannot write {path} ({error})",
                             "free some space, or name another folder") from error
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        return entry
+            draft.unlink(missing_ok=True)
+        return Entry(dict(record), kept)
 
     def has(self, kind: str, key: str) -> bool:
         """Tell whether an entry is there, without reading it."""
-        return self._folder(kind, key).is_dir()
+        return self._path(kind, key).is_file()
 
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry, if it is there."""
-        shutil.rmtree(self._folder(kind, key), ignore_errors=True)
+        self._path(kind, key).unlink(missing_ok=True)
 
     def keys(self, kind: str) -> list[str]:
         """Return the keys of all entries of a kind."""
-        folder = self.root / kind
-        return sorted(p.name for p in folder.iterdir() if p.name[0] != ".") \
-            if folder.is_dir() else []
+        return sorted(path.stem for path in (self.root / kind).glob(f"*{_SUFFIX}"))
 
     @contextmanager
     def lock(self, kind: str, keys: Iterable[str]) -> Iterator[None]:
         """Hold the locks of all `keys`; waits for other processes, which release them if they die.
 
-        Locks are taken in sorted order, so that two runs never wait for each other.
+        Locks are taken in sorted order, so that two runs never wait for each other. The empty
+        lock files stay: to remove one that another process is about to take would free its lock.
         """
         folder = self.root / "locks"
         folder.mkdir(exist_ok=True)
@@ -137,34 +146,38 @@ class Store:
                 held.callback(lock.release)
             yield
 
-    def _folder(self, kind: str, key: str) -> Path:
-        return self.root / kind / key
+    def _path(self, kind: str, key: str) -> Path:
+        return self.root / kind / f"{key}{_SUFFIX}"
+
+    def _set_aside(self, path: Path, name: str, error: Exception) -> None:
+        aside = self.root / "damaged" / f"{name}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
+        aside.parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # Another process has just done so.
+            os.replace(path, aside)
+        log.warning("Damaged entry in the store (%s), set aside as %s; computing it again.",
+                    error, aside)
 
 
-def _write(folder: Path, record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Entry:
-    folder.mkdir(parents=True)
-    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(kept, folder / _TENSORS)
-    (folder / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
-    digests = {name: _digest(folder / name) for name in (_TENSORS, _RECORD)}
-    (folder / _MANIFEST).write_text(json.dumps(digests), encoding="utf-8")
-    for name in (_TENSORS, _RECORD, _MANIFEST):
-        _sync(folder / name)
-    return Entry(dict(record), kept)
+def _write(path: Path, record: str, tensors: Mapping[str, Tensor]) -> None:
+    save_file(dict(tensors), path, {"record": record, "sha256": _digest(record, tensors)})
+    _sync(path)
 
 
-def _read(folder: Path) -> Entry:
-    digests = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-    for name in (_TENSORS, _RECORD):
-        if _digest(folder / name) != digests[name]:
-            raise ValueError(f"checksum of {folder / name} does not match")
-    record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    return Entry(record, load_file(folder / _TENSORS))
+def _read(path: Path) -> Entry:
+    with path.open("rb"), safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if _digest(metadata["record"], tensors) != metadata["sha256"]:
+        raise ValueError("its checksum does not match")
+    return Entry(json.loads(metadata["record"]), tensors)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(record: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(record.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:
@@ -173,3 +186,10 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _clear_drafts(root: Path) -> None:
+    for draft in root.glob(f"*/*{_DRAFT}"):
+        with suppress(FileNotFoundError):
+            if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+                draft.unlink()
