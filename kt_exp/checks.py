@@ -64,7 +64,7 @@ def _check_number(key: str, value: Any, limits: Any) -> None:
     if value is None or value in limits["words"]:
         return
     wanted = _range_in_words(limits)
-    if isinstance(value, (str, bool)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise UserError(key, f"'{value}' is not a number", f"give {wanted}")
     low, above, high = limits["minimum"], limits["above"], limits["maximum"]
     outside = (

@@ -27,6 +27,8 @@ class UserError(Exception):
 def did_you_mean(word: str, known: Iterable[str], most: int = 12) -> str:
     """Return "did you mean 'x'?" for a close match, else the known words as a short list."""
     known = sorted(known)
+    if not known:
+        return "there are none"
     if close := get_close_matches(word, known, n=3, cutoff=0.5):
         return "did you mean " + " or ".join(f"'{match}'" for match in close) + "?"
     more = f" … ({len(known)} in all)" if len(known) > most else ""

@@ -7,14 +7,14 @@ one lives anywhere on the Python path and is treated exactly like those shipped.
 from __future__ import annotations
 
 import importlib
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kt_exp.checks import check
-from kt_exp.errors import UserError
+from kt_exp.errors import UserError, did_you_mean
 
 
 def build(node: DictConfig, where: str) -> Any:
@@ -28,15 +28,37 @@ def build(node: DictConfig, where: str) -> Any:
     if not target:
         raise UserError(f"{where}._target_", "missing", "name a dataclass: 'package.module.Class'")
     kind = _import(target, f"{where}._target_")
-    values = {key: node._get_node(key) for key in node if key != "_target_"}
+    values = _resolved(node, where)
+    _check_keys(kind, values, where)
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(kind), values)
-        instance = OmegaConf.to_object(typed)
+        instance = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), values))
     except OmegaConfBaseException as error:
         key = f"{where}.{error.full_key}" if error.full_key else where
         raise UserError(key, str(error.msg or error).splitlines()[0]) from error
     check(instance, where)
     return instance
+
+
+def _resolved(node: DictConfig, where: str) -> dict[str, Any]:
+    try:
+        values = OmegaConf.to_container(node, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(error.full_key or where, str(error).splitlines()[0]) from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items() if key != "_target_"}
+
+
+def _check_keys(kind: type, values: dict[str, Any], where: str) -> None:
+    known = [declared for declared in fields(kind) if declared.init]
+    for key in values:
+        if key not in {declared.name for declared in known}:
+            raise UserError(f"{where}.{key}", f"{kind.__name__} has no such key",
+                            did_you_mean(key, [declared.name for declared in known]))
+    for declared in known:
+        has_default = declared.default is not MISSING or declared.default_factory is not MISSING
+        if values.get(declared.name, "???") == "???" and not has_default:
+            key = f"{where}.{declared.name}"
+            raise UserError(key, "missing", f"set it: {key}=…")
 
 
 def _import(target: str, where: str) -> type:
