@@ -190,7 +190,7 @@ def train(args: argparse.Namespace, corpus: Corpus, tokenizer: Tokenizer) -> tor
     optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98), eps=1e-6)
     rng = np.random.default_rng([args.seed, 5])
     generator = torch.Generator().manual_seed(args.seed)
-    shares = [int(args.batch * 0.25), int(args.batch * 0.45)]
+    shares = [int(args.batch * 0.36), int(args.batch * 0.40)]
     shares.append(args.batch - sum(shares))
     start, shown = time.time(), 0.0
     for step in range(args.steps):
@@ -262,14 +262,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "kt_exp/pictograms/pictoclip")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=192)
+    parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--max-scale", type=float, default=50.0, help="cap of the logit scale")
     parser.add_argument("--names", type=int, default=1500, help="invented names")
     parser.add_argument("--per-name", type=int, default=12, help="drawings of each invented name")
     parser.add_argument("--per-known", type=int, default=150, help="drawings of each known class")
-    parser.add_argument("--free", type=int, default=15000, help="free compositions")
+    parser.add_argument("--free", type=int, default=12000, help="free compositions")
     parser.add_argument("--vocab", type=int, default=1000, help="tokens")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

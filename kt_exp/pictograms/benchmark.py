@@ -7,9 +7,11 @@ import zlib
 import numpy as np
 
 from kt_exp.pictograms.held_out import DEVELOPMENT, REPORTED, is_held_out_look
+from kt_exp.pictograms.naming import invent_names
 from kt_exp.pictograms.scene import Node, draw_look
 from kt_exp.pictograms.vocabulary import KNOWN_LOOKS
 
+TRAINING_SEED = 0  # of the shipped PictoCLIP
 KNOWN: tuple[str, ...] = tuple(KNOWN_LOOKS)
 HELD_OUT: tuple[str, ...] = (*REPORTED, *DEVELOPMENT)
 TEMPLATES: tuple[str, ...] = (
@@ -17,6 +19,11 @@ TEMPLATES: tuple[str, ...] = (
     "a picture of a {}.",
     "a drawing of a {}.",
 )
+
+
+def invented_names(count: int) -> list[str]:
+    """Names of the first `count` invented things that PictoCLIP was trained on."""
+    return invent_names(count, np.random.default_rng([TRAINING_SEED, 1]))
 
 
 def look_of(name: str) -> Node:

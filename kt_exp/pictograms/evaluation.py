@@ -16,7 +16,7 @@ from kt_exp.benchmarks.targets import refuse_known
 from kt_exp.checks import choice, number
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError, did_you_mean
-from kt_exp.pictograms.benchmark import HELD_OUT, KNOWN, draw_class
+from kt_exp.pictograms.benchmark import HELD_OUT, KNOWN, draw_class, invented_names
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,13 @@ class Drawings:
 
 @dataclass(kw_only=True)
 class PictogramBenchmark:
-    """The known classes of the pictogram world, and its held-out concepts."""
+    """The known classes of the pictogram world, and its held-out concepts.
 
+    `invented_names` of the names that PictoCLIP was trained on are candidates too, without images
+    of their own: with few candidates, a strange name wins strange pictures by default.
+    """
+
+    invented_names: int = number(minimum=0)
     images_per_known_class: int = number(minimum=1)
     images_per_target: int = number(minimum=1)
     seed: int = number(minimum=0)
@@ -64,7 +69,7 @@ class PictogramBenchmark:
         yield from template_problems(self.templates)
 
     def known_names(self) -> list[str]:
-        return list(KNOWN)
+        return [*KNOWN, *invented_names(self.invented_names)]
 
     def known_images(self) -> Drawings:
         return Drawings(KNOWN, self.images_per_known_class, self.seed)
