@@ -1,30 +1,83 @@
-"""One line for what Hydra and OmegaConf say of a command line they cannot compose."""
+"""User errors for what Hydra and OmegaConf say of a command line they cannot compose."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from kt_exp.errors import UserError, did_you_mean
 
 
-def explain(error: Exception) -> str:
-    """Return the error in one line: what is wrong, where, and what would be right."""
-    messages = []
-    cause: BaseException | None = error
-    while cause is not None:
-        messages.append(str(cause))
-        cause = cause.__cause__
-    text = "\n".join(messages)
-    for pattern, line in _KNOWN:
+def explain(error: Exception) -> UserError:
+    """Return what is wrong with the command line, where, and what would be right."""
+    for cause in _causes(error):
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return key_error(cause)
+    text = "\n".join(str(cause) for cause in _causes(error))
+    for pattern, explained in _KNOWN:
         if found := re.search(pattern, text, re.DOTALL):
-            return line.format(*(group.strip() for group in found.groups()))
-    return messages[0].strip().splitlines()[0]
+            return explained(found)
+    if isinstance(error, OSError):
+        return UserError("hydra.run.dir", f"cannot write to '{error.filename}' ({error.strerror})",
+                         "name a folder you may write to")
+    return UserError("config", _first_line(error))
+
+
+def key_error(error: OmegaConfBaseException) -> UserError:
+    """Return an error of OmegaConf as that of the key it is about."""
+    key = error.full_key or "config"
+    if isinstance(error, MissingMandatoryValue):
+        return UserError(key, "missing", f"set it: {key}=…")
+    # ConfigAttributeError is one too.
+    if isinstance(error, (ConfigKeyError, AttributeError)):
+        parent = error.parent_node
+        known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+        return UserError(key, "no such key", did_you_mean(str(error.key), known) if known else "")
+    return UserError(key, _first_line(error), _wanted(error))
+
+
+def _wanted(error: OmegaConfBaseException) -> str:
+    """What a key of the wrong type takes, from the type that it has in the schema."""
+    parent = error.parent_node
+    if not isinstance(parent, DictConfig):
+        return ""
+    kind = OmegaConf.get_type(parent, str(error.key))
+    return {int: "give a whole number", float: "give a number", bool: "give true or false",
+            list: "give a list: [a,b]"}.get(kind, "") if isinstance(kind, type) else ""
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _no_option(found: re.Match[str]) -> UserError:
+    group, option, options = found.groups()
+    return UserError(group, f"no option '{option}'", did_you_mean(option, (options or "").split()))
+
+
+def _no_group(found: re.Match[str]) -> UserError:
+    return UserError(found[1], "no such config group", "kt-exp --help lists them")
 
 
 _KNOWN = [
-    (r"Could not find '(.+?)/([^/']+)'\n\nAvailable options in '.+?':\n(.+?)(?:\nConfig search|$)",
-     "{0}: no option '{1}'; choose one of: {2}"),
-    (r"Could not override '([^']+)'\. No match in the defaults list",
-     "{0}: no such config group; kt-exp --help lists them"),
-    (r"Key '([^']+)' (?:is not in struct|not in '[^']*')\s+full_key: (\S+)",
-     "{1}: no such key; kt-exp --cfg job lists them"),
-    (r"Error merging override (.+?)\n(.+?)\n\s+full_key: (\S+)", "{2}: {1}"),
+    (r"Could not find '(.+?)/([^/']+)'\n\n(?:Available options in '.+?':\n(.+?))?\n?Config search",
+     _no_option),
+    (r"Could not override '([^']+)'", _no_group),
+    (r"Could not delete from config\. '([^']+)' does not exist", _no_group),
+    (r"Config group override must be", lambda found: UserError(
+        "config", "a config group without an option", "write group=option; kt-exp --help lists them")),
+    (r"Error parsing override '(.*?)'\nmissing EQUAL", lambda found: UserError(
+        found[1], "not an override", "write key=value; kt-exp --help shows examples")),
+    (r"(?:Error parsing override '(.*?)'\n|)(\S[^\n]*)\nSee https://hydra.cc/\S+grammar",
+     lambda found: UserError(found[1] or "command line", f"cannot be parsed ({found[2]})",
+                             "put values with brackets, braces, commas or spaces in quotes")),
 ]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import OmegaConfBaseException
 
 from kt_exp import plugins
 from kt_exp.checks import check, choice, number
+from kt_exp.compose_errors import key_error
 from kt_exp.concepts import ConceptsSettings
 from kt_exp.errors import UserError
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.inversion.settings import InversionSettings
 
 PACKAGE = Path(__file__).parent
+PLUGINS = ("model", "benchmark", "tracker")
 
 
 @dataclass
@@ -25,6 +28,10 @@ class StoreSettings:
     """Where stage results are kept."""
 
     root: str
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        if not self.root:
+            yield "root", "empty", "name a folder you may write to"
 
 
 @dataclass(kw_only=True)
@@ -61,16 +68,16 @@ def parse(cfg: DictConfig) -> Config:
     Raises:
         UserError: a missing, mistyped or out-of-range value; names its key.
     """
-    built = {}
-    for group in ("model", "benchmark", "tracker"):
-        _refuse_missing(cfg[group], group)
-        built[group] = plugins.build(cfg[group], group)
+    for group in PLUGINS:
+        if OmegaConf.is_missing(cfg, group) or group not in cfg:
+            raise UserError(group, "missing", f"choose an option of this group: {group}=…")
+    built = {group: plugins.build(cfg[group], group) for group in PLUGINS}
     rest = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in built])
     try:
         typed = OmegaConf.merge(OmegaConf.structured(Config), rest, dict.fromkeys(built))
         config = OmegaConf.to_object(typed)
-    except MissingMandatoryValue as error:
-        raise UserError(error.full_key or "config", "missing", f"set it: {error.full_key}=…") from error
+    except OmegaConfBaseException as error:
+        raise key_error(error) from error
     assert isinstance(config, Config)
     check(config, "")
     for group, plugin in built.items():
@@ -78,7 +85,13 @@ def parse(cfg: DictConfig) -> Config:
     return config
 
 
-def _refuse_missing(node: DictConfig, where: str) -> None:
-    if missing := sorted(OmegaConf.missing_keys(node)):
-        key = missing[0]
-        raise UserError(key, "missing", f"set it: {key}=…")
+def to_plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return the config as dicts and lists, references resolved.
+
+    Raises:
+        UserError: a reference to something that is not there.
+    """
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        raise key_error(error) from error

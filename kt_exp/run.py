@@ -32,23 +32,40 @@ def _job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    try:
+        sys.exit(_main())
+    except BrokenPipeError:
+        # What reads the output is gone (`| head`). Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _main() -> int:
     register_schema()
+    _exit_codes.clear()
     # Hydra then hands exceptions on instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         _job()
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    except (HydraException, OmegaConfBaseException) as error:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
+    # A job's own errors stay in the job: these come from the command line or the output folder.
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         from kt_exp.compose_errors import explain
 
-        sys.exit(_complain(explain(error), EXIT_BAD_INPUT))
-    sys.exit(max(_exit_codes, default=0))
+        print(f"kt-exp: error: {explain(error)}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return _summed_up()
 
 
-def _complain(message: str, code: int) -> int:
-    print("kt-exp: error: " + " ".join(message.split()), file=sys.stderr)
-    return code
+def _summed_up() -> int:
+    failed = sum(code != 0 for code in _exit_codes)
+    if failed and len(_exit_codes) > 1:
+        print(f"kt-exp: error: {failed} of {len(_exit_codes)} jobs failed", file=sys.stderr)
+    return max(_exit_codes, default=0)
 
 
 if __name__ == "__main__":
