@@ -1,0 +1,201 @@
+"""What every model does, whatever is inside: each one runs through all of these."""
+
+import json
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from kt_exp.models.clip import OpenClip
+from kt_exp.models.factory import load_model
+from kt_exp.models.protocol import DualEncoder
+from kt_exp.pictograms.weights import PictoClip
+
+CPU = torch.device("cpu")
+CAPTIONS = [f"a photo of a {word}" for word in
+            ("house", "wheel", "tower", "dice", "tree", "boat", "cup", "key", "star", "ring")]
+
+
+@pytest.fixture(scope="module",
+                params=["pictoclip", "built_in", "vit", "resnet", "custom_text", "timm",
+                        "timm_classifier"])
+def spec(request, folders, built_in):
+    if request.param == "pictoclip":
+        return PictoClip()
+    if request.param == "built_in":
+        return OpenClip(*built_in)
+    return OpenClip(f"local-dir:{folders[request.param]}", None)
+
+
+@pytest.fixture(scope="module")
+def model(spec):
+    return load_model(spec, CPU, "fp32")
+
+
+@pytest.fixture(scope="module")
+def images(model):
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(10, 3, model.image_size, model.image_size, generator=generator)
+
+
+def test_it_is_a_dual_encoder_in_evaluation_mode_with_frozen_weights(model):
+    assert isinstance(model, DualEncoder)
+    assert model.device == CPU
+    assert not any(module.training for module in model.module.modules())
+    assert not any(parameter.requires_grad for parameter in model.module.parameters())
+
+
+def test_gradients_reach_every_pixel_and_no_weight(model, images):
+    pixels = images.clone().requires_grad_()
+    model.score(pixels, CAPTIONS).sum().backward()
+    assert pixels.grad.isfinite().all()
+    assert (pixels.grad.flatten(1).abs().sum(dim=1) > 0).all()
+    assert all(parameter.grad is None for parameter in model.module.parameters())
+
+
+def test_embeddings_have_unit_norm_unless_asked_otherwise(model, images):
+    for embed, inputs in ((model.encode_image, images), (model.encode_text, CAPTIONS)):
+        unit, raw = embed(inputs), embed(inputs, normalize=False)
+        assert unit.dtype == torch.float32
+        torch.testing.assert_close(unit.norm(dim=-1), torch.ones(10))
+        torch.testing.assert_close(raw / raw.norm(dim=-1, keepdim=True), unit)
+        assert not torch.allclose(raw, unit)
+
+
+def test_a_batch_of_ten_equals_ten_batches_of_one(model, images):
+    with torch.no_grad():
+        together = model.score(images, CAPTIONS)
+        alone = [model.score(images[i:i + 1], [CAPTIONS[i]]) for i in range(10)]
+        texts = torch.cat([model.encode_text([caption]) for caption in CAPTIONS])
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.encode_text(CAPTIONS), texts, rtol=1e-4, atol=1e-5)
+
+
+def test_a_scorer_measures_each_image_against_its_own_caption(model, images):
+    captions = [CAPTIONS[0], CAPTIONS[1], CAPTIONS[0]]
+    seen, said = (embed(x, normalize=False) for embed, x in
+                  ((model.encode_image, images[:3]), (model.encode_text, captions)))
+    wanted = {
+        "cosine": torch.cosine_similarity(seen, said),
+        "l2": -(seen / seen.norm(dim=1, keepdim=True)
+                - said / said.norm(dim=1, keepdim=True)).square().sum(1).sqrt(),
+        "l2_unnormalized": -(seen - said).square().sum(1).sqrt(),
+    }
+    for distance, expected in wanted.items():
+        scores = model.scorer(captions, distance)(images[:3])
+        torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.score(images[:3], captions), wanted["cosine"],
+                               rtol=1e-4, atol=1e-5)
+
+
+def test_towers_share_no_parameter_and_leave_only_the_logit_scale_out(model):
+    towers, named = model.towers(), dict(model.module.named_parameters())
+    visual, projection, text = (towers[key] for key in ("visual", "visual_projection", "text"))
+    assert not visual.keys() & text.keys()
+    assert 0 < len(projection) < len(visual)
+    assert projection.keys() < visual.keys()
+    assert named.keys() - visual.keys() - text.keys() <= {"logit_scale", "logit_bias"}
+    for part in towers.values():
+        assert all(named[name] is parameter for name, parameter in part.items())
+
+
+def test_the_projection_is_what_makes_embeddings(model, images):
+    """Scaled to zero (biases too), it makes every embedding zero; a layer of the trunk would not."""
+    before = {name: p.clone() for name, p in model.towers()["visual_projection"].items()}
+    try:
+        with torch.no_grad():
+            for parameter in model.towers()["visual_projection"].values():
+                parameter.zero_()
+        assert model.encode_image(images[:1], normalize=False).abs().max() == 0
+        assert model.encode_text(CAPTIONS[:1], normalize=False).abs().max() > 0
+    finally:
+        model.module.load_state_dict(before, strict=False)
+
+
+def test_tokens_are_counted_with_both_ends_and_beyond_the_limit(model):
+    one, two = (model.count_tokens(text) for text in ("house", "house house"))
+    assert two - one == one - 2
+    assert model.count_tokens("house " * 200) == 2 + 200 * (one - 2)
+    assert model.count_tokens("house " * 200) > model.max_text_tokens
+    assert model.count_tokens("  house \n ") == one
+
+
+def test_a_caption_beyond_the_limit_is_cut(model):
+    long = model.encode_text(["house " * 200, "house " * 201])
+    assert torch.equal(long[0], long[1])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
+def test_any_picture_becomes_a_tensor_within_0_and_1(model, mode):
+    tensor = model.to_tensor(Image.linear_gradient("L").resize((300, 200)).convert(mode))
+    assert tensor.shape == (3, model.image_size, model.image_size)
+    assert 0 <= tensor.min() < 0.2
+    assert 0.8 < tensor.max() <= 1
+
+
+def test_normalisation_lies_within_the_model(spec, model, tmp_path):
+    """open_clip's own preprocessing and encoder give the embedding that ours gives."""
+    model.export(tmp_path)
+    network, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
+    picture = Image.radial_gradient("L").convert("RGB")
+    with torch.no_grad():
+        theirs = network.eval().encode_image(preprocess(picture)[None], normalize=True)
+        ours = model.encode_image(model.to_tensor(picture)[None])
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_exported_it_gives_the_same_scores_in_open_clip_and_here(model, images, tmp_path):
+    model.export(tmp_path)
+    name = f"local-dir:{tmp_path}"
+    network, _, _ = open_clip.create_model_and_transforms(name)
+    tokens = open_clip.get_tokenizer(name)(CAPTIONS)
+    again = OpenClip(name, None).load(CPU, "fp32")
+    with torch.no_grad():
+        texts = network.eval().encode_text(tokens, normalize=True)
+        assert torch.equal(texts, model.encode_text(CAPTIONS))
+        assert torch.equal(again.score(images, CAPTIONS), model.score(images, CAPTIONS))
+    assert again.fingerprint() == model.fingerprint()
+
+
+def test_the_activation_survives_export(model, tmp_path):
+    model.export(tmp_path)
+    config = json.loads((tmp_path / "open_clip_config.json").read_text())
+    uses_quick = any(type(module).__name__ == "QuickGELU" for module in model.module.modules())
+    assert config["model_cfg"].get("quick_gelu", False) == uses_quick
+
+
+def test_the_fingerprint_tells_weights_and_precision_apart(spec, model):
+    other = spec.load(CPU, "fp32")
+    assert other.fingerprint() == model.fingerprint()
+    assert spec.load(CPU, "bf16").fingerprint() != model.fingerprint()
+    next(other.module.parameters()).view(-1)[0].add_(1e-3)
+    assert other.fingerprint() != model.fingerprint()
+
+
+def test_bf16_scores_are_close_and_still_fp32(spec, model, images):
+    half = spec.load(CPU, "bf16")
+    pixels = images[:2].clone().requires_grad_()
+    scores = half.score(pixels, CAPTIONS[:2])
+    scores.sum().backward()
+    assert scores.dtype == pixels.grad.dtype == torch.float32
+    assert pixels.grad.isfinite().all()
+    torch.testing.assert_close(scores, model.score(images[:2], CAPTIONS[:2]), rtol=0, atol=0.05)
+    assert not torch.equal(scores, model.score(images[:2], CAPTIONS[:2]))
+
+
+def test_the_text_tower_stays_bit_equal_while_the_visual_one_learns(spec, images):
+    model = spec.load(CPU, "fp32")
+    before = {name: p.clone() for name, p in model.module.named_parameters()}
+    texts = model.encode_text(CAPTIONS)
+    visual = model.towers()["visual"]
+    for parameter in visual.values():
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(visual.values(), lr=1e-2)
+    (1 - model.score(images, CAPTIONS)).sum().backward()
+    optimizer.step()
+    assert torch.equal(model.encode_text(CAPTIONS), texts)
+    changed = {name for name, p in model.module.named_parameters()
+               if not torch.equal(p, before[name])}
+    assert changed
+    assert changed <= visual.keys()
