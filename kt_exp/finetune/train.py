@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -32,7 +33,7 @@ def train(
     model back with `restored`.
 
     Raises:
-        UserError: the loss became NaN.
+        UserError: the loss became NaN or infinite.
     """
     parameters = trained_parameters(model, settings.strategy)
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
@@ -41,7 +42,7 @@ def train(
     model.module.requires_grad_(False)
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    model.module.train(settings.mode == "train")
+    _set_mode(model.module, settings.mode)
     history = []
     for batch in lesson.batches:
         loss = loss_of(batch)
@@ -81,8 +82,8 @@ class _Loss:
         with torch.no_grad():
             self._texts = model.encode_text(lesson.captions)
             self._negatives = _class_embeddings(model, lesson.negatives)
-            self._teacher = _embed(model, images)
-            self._rehearsal_teacher = _embed(model, rehearsal)
+            self._teacher = _embed(model, images) if settings.distillation else images
+            self._rehearsal_teacher = _embed(model, rehearsal) if settings.rehearsal else rehearsal
 
     def __call__(self, batch: Batch) -> Tensor:
         device = self._model.device
@@ -133,8 +134,16 @@ def _optimizer(parameters: dict[str, torch.nn.Parameter],
                 weight_decay=settings.weight_decay)
 
 
+def _set_mode(module: torch.nn.Module, mode: str) -> None:
+    module.train(mode == "train")
+    for part in module.modules():
+        frozen = not any(p.requires_grad for p in part.parameters())
+        if frozen and isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+            part.eval()  # Its running statistics would change.
+
+
 def _refuse_nan(values: list[float]) -> None:
     for step, value in enumerate(values, start=1):
-        if value != value:
-            raise UserError("finetune", f"the loss became NaN at step {step} of {len(values)}",
+        if not math.isfinite(value):
+            raise UserError("finetune", f"the loss became {value} at step {step} of {len(values)}",
                             "lower finetune.lr")
