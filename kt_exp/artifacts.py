@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -10,10 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
 from kt_exp.finetune.train import restored
 from kt_exp.pipeline import Experiment, Findings
-from kt_exp.report.figures import Images, contact_sheet, overview
+from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
 from kt_exp.report.record import RunRecord
 
@@ -28,59 +31,57 @@ def to_png(image: Tensor, form: str) -> Image.Image:
     return to_pil_image(image.clamp(0, 1).cpu())
 
 
-def save_inverted(experiment: Experiment, findings: Findings, folder: Path,
-                  record: RunRecord) -> dict[str, list[Image.Image]]:
-    """Write the inverted images, as PNG and as the exact tensors; return the pictures."""
-    pictures = {}
-    for concept in experiment.concepts:
-        if concept.name not in findings.inverted:
-            continue
-        images = findings.inverted[concept.name].tensors["images"]
-        pngs = [to_png(image, experiment.config.inversion.png) for image in images]
-        home = folder / "images" / concept.slug
-        home.mkdir(parents=True, exist_ok=True)
-        save_file({"images": images}, home / "images.safetensors")
-        for number, png in enumerate(pngs):
-            png.save(home / f"{number:02d}.png")
-        pictures[concept.name] = pngs
-    if pictures:
-        record.files["images"] = "images"
-        record.files["pictures"] = contact_sheet(pictures, folder / "inverted.png").name
-    return pictures
+@dataclass
+class Artifacts:
+    """What a run leaves in its folder beside the record; `pictures` are the inverted images."""
 
+    experiment: Experiment
+    record: RunRecord
+    folder: Path
+    pictures: dict[str, list[Image.Image]] = field(default_factory=dict)
 
-def save_models(experiment: Experiment, findings: Findings, folder: Path,
-                record: RunRecord) -> None:
-    """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`)."""
-    for taught in findings.taught:
-        with restored(experiment.model, taught.changes):
-            experiment.model.export(folder / "models" / taught.group.slug)
-    if findings.taught:
-        record.files["models"] = "models"
+    def save_inverted(self, findings: Findings) -> None:
+        """Write the inverted images, once, as PNG and as the exact tensors."""
+        if self.pictures or not findings.inverted:
+            return
+        for concept in self.experiment.concepts:
+            images = findings.inverted[concept.name].tensors["images"]
+            pngs = [to_png(image, self.experiment.config.inversion.png) for image in images]
+            home = self.folder / "images" / concept.slug
+            home.mkdir(parents=True, exist_ok=True)
+            save_file({"images": images}, home / "images.safetensors")
+            for number, png in enumerate(pngs):
+                png.save(home / f"{number:02d}.png")
+            self.pictures[concept.name] = pngs
+        self.record.files["images"] = "images"
+        self.record.files["pictures"] = contact_sheet(self.pictures,
+                                                      self.folder / "inverted.png").name
 
+    def save_models(self, findings: Findings) -> None:
+        """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`)."""
+        for taught in findings.taught:
+            with restored(self.experiment.model, taught.changes):
+                self.experiment.model.export(self.folder / "models" / taught.group.slug)
+        self.record.files["models"] = "models"
 
-def target_pictures(experiment: Experiment) -> dict[str, list[Image.Image]]:
-    """Return the first readable real images of each concept."""
-    return {concept.name: _first_images(experiment, concept) for concept in experiment.concepts}
+    def write_report(self) -> None:
+        """Write report.html and, for a run that measured something, overview.png."""
+        targets = {concept.name: self._first_targets(concept)
+                   for concept in self.experiment.concepts}
+        if self.record.metrics:
+            picture = overview(self.record, self.pictures, targets, self.folder / "overview.png")
+            self.record.files["overview"] = picture.name
+        page = write_page(self.record, self.folder, self.pictures, targets)
+        self.record.files["report"] = page.name
 
-
-def write_report(record: RunRecord, folder: Path, inverted: Images, targets: Images) -> None:
-    """Write report.html and, for a run that measured something, overview.png."""
-    record.files["report"] = "report.html"
-    if record.metrics and inverted:
-        record.files["overview"] = overview(record, inverted, targets, folder / "overview.png").name
-    write_page(record, folder, inverted, targets)
-
-
-def _first_images(experiment: Experiment, concept) -> list[Image.Image]:
-    images = experiment.benchmark.target_images(concept)
-    shown = []
-    for index in range(min(_SHOWN, len(images))):
-        try:
-            shown.append(images.open(index))
-        except UserError:
-            continue  # The evaluation says so, and counts it.
-    return shown
+    def _first_targets(self, concept: Concept) -> list[Image.Image]:
+        images = self.experiment.benchmark.target_images(concept)
+        shown = []
+        for index in range(min(_SHOWN, len(images))):
+            # The evaluation says which ones cannot be read, and counts them.
+            with suppress(UserError):
+                shown.append(images.open(index))
+        return shown
 
 
 def device_name(device: torch.device) -> str:

@@ -74,7 +74,8 @@ _KNOWN = [
     (r"Could not override '([^']+)'", _no_group),
     (r"Could not delete from config\. '([^']+)' does not exist", _no_group),
     (r"Config group override must be", lambda found: UserError(
-        "config", "a config group without an option", "write group=option; kt-exp --help lists them")),
+        "config", "a config group without an option",
+        "write group=option; kt-exp --help lists them")),
     (r"Error parsing override '(.*?)'\nmissing EQUAL", lambda found: UserError(
         found[1], "not an override", "write key=value; kt-exp --help shows examples")),
     (r"(?:Error parsing override '(.*?)'\n|)(\S[^\n]*)\nSee https://hydra.cc/\S+grammar",

@@ -205,24 +205,25 @@ def _text(where: str, row: Mapping[str, Any], key: str) -> str:
     return " ".join(value.split())
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
+    """Return what two spellings of a name share: no case, spaces, underscores or hyphens."""
     return re.sub(r"[\s_-]+", "", name.casefold())
 
 
 def _refuse_duplicates(concepts: Iterable[Concept]) -> None:
     seen: dict[str, str] = {}
     for concept in concepts:
-        if first := seen.get(_key(concept.name)):
+        if first := seen.get(name_key(concept.name)):
             raise UserError("concepts", f"two concepts of one name: '{first}' and "
                             f"'{concept.name}'", "rename one, or merge their descriptions")
-        seen[_key(concept.name)] = concept.name
+        seen[name_key(concept.name)] = concept.name
 
 
 def _pick(concepts: list[Concept], only: Iterable[str]) -> list[Concept]:
-    wanted = {_key(name): name for name in only}
-    there = {_key(concept.name) for concept in concepts}
+    wanted = {name_key(name): name for name in only}
+    there = {name_key(concept.name) for concept in concepts}
     for key, name in wanted.items():
         if key not in there:
             raise UserError("concepts.only", f"no concept '{name}' in this set",
                             did_you_mean(name, [concept.name for concept in concepts]))
-    return [concept for concept in concepts if not wanted or _key(concept.name) in wanted]
+    return [concept for concept in concepts if not wanted or name_key(concept.name) in wanted]

@@ -19,7 +19,6 @@ from kt_exp.models.protocol import DualEncoder
 # bare name ("mixed") go around this: with them a concept at 0.14 was learned.
 UNLIKELY_BELOW = 0.25
 NEAREST = 3
-CHUNK = 512  # captions encoded at once
 
 
 @dataclass(frozen=True)
@@ -45,18 +44,17 @@ class Diagnosis:
 
 
 @torch.no_grad()
-def diagnose(model: DualEncoder, concepts: Sequence[Concept], known_names: Sequence[str],
-             templates: Sequence[str]) -> list[Diagnosis]:
+def diagnose(model: DualEncoder, concepts: Sequence[Concept], templates: Sequence[str],
+             known_names: Sequence[str], known: Tensor) -> list[Diagnosis]:
     """Return a diagnosis of each concept, in order.
 
-    Encodes `len(known_names) * len(templates)` short captions, and a few per concept.
+    Encodes a few short captions per concept.
 
     Args:
         templates: prompt templates with `{}`; at least one.
+        known: unit-norm embeddings of the known classes `(K, D)`, on the CPU.
     """
-    names = [(concept.name, concept.plural) for concept in concepts]
-    own = _embed_names(model, names, templates)
-    known = _embed_names(model, [(name, False) for name in known_names], templates)
+    own = _embed_names(model, concepts, templates)
     captions = [named(concept) for concept in concepts]
     caption = _embed(model, captions)
     described = _embed(model, [concept.description for concept in concepts])
@@ -97,14 +95,14 @@ def _nearest(embedding: Tensor, known: Tensor, names: Sequence[str],
     return [(names[i], c) for i, c in zip(indices.tolist(), cosines.tolist(), strict=True)]
 
 
-def _embed_names(model: DualEncoder, names: Sequence[tuple[str, bool]],
+def _embed_names(model: DualEncoder, concepts: Sequence[Concept],
                  templates: Sequence[str]) -> Tensor:
-    """Return one unit-norm embedding per name, the mean over all templates: `(names, D)`."""
-    prompts = [fill(template, name, plural) for name, plural in names for template in templates]
+    """Return one unit-norm embedding per concept, the mean over all templates: `(C, D)`."""
+    prompts = [fill(template, concept.name, concept.plural)
+               for concept in concepts for template in templates]
     embedded = _embed(model, prompts)
-    return normalize(embedded.view(len(names), len(templates), -1).mean(dim=1), dim=-1)
+    return normalize(embedded.view(len(concepts), len(templates), -1).mean(dim=1), dim=-1)
 
 
 def _embed(model: DualEncoder, captions: Sequence[str]) -> Tensor:
-    chunks = [captions[i:i + CHUNK] for i in range(0, len(captions), CHUNK)]
-    return torch.cat([model.encode_text(chunk) for chunk in chunks])
+    return model.encode_text(captions).cpu()

@@ -6,18 +6,17 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from PIL import Image
 
-from kt_exp import artifacts, interrupts
+from kt_exp import interrupts
+from kt_exp.artifacts import Artifacts, device_name
 from kt_exp.captions import training_captions
-from kt_exp.config import Config, parse
-from kt_exp.diagnosis import Diagnosis
+from kt_exp.config import Config, parse, to_plain
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
 from kt_exp.pipeline import Experiment, Findings, prepare, run
 from kt_exp.report.checkout import git_state
@@ -25,11 +24,12 @@ from kt_exp.report.console import print_diagnosis, print_summary, progress
 from kt_exp.report.record import (
     FILE_NAME,
     ConceptEntry,
+    Diagnosis,
     RunRecord,
     collect_versions,
     write_record,
 )
-from kt_exp.report.record import Diagnosis as DiagnosisEntry
+from kt_exp.report.trackers import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -46,46 +46,64 @@ def run_job(cfg: DictConfig) -> int:
         KeyboardInterrupt: stopped from outside.
     """
     interrupts.sigterm_interrupts()
-    hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    record = RunRecord(
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]], config={},
-        overrides=list(hydra.overrides.task), versions=collect_versions(), git=git_state(),
-    )
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    record = _new_record()
     write_record(record, folder)
-    try:
-        _run(cfg, record, folder)
-    except KeyboardInterrupt:
-        record.close("interrupted")
-        log.error("Interrupted: the same command goes on where it stopped.")
-        raise
-    except Exception as error:
-        record.close("failed", error)
-        return _report_error(error, folder, cfg.traceback)
-    finally:
-        record.files["result"] = FILE_NAME
-        write_record(record, folder)
+    with ExitStack() as ending:
+        ending.callback(write_record, record, folder)
+        try:
+            _run(cfg, record, folder, ending)
+            record.close("completed")
+        except KeyboardInterrupt:
+            record.close("interrupted")
+            log.error("Interrupted: the same command goes on where it stopped.")
+            raise
+        except Exception as error:
+            record.close("failed", error)
+            return _report_error(error, folder, show_traceback=bool(cfg.get("traceback")))
     print_summary(record, folder)
     return 0
 
 
-def _run(cfg: DictConfig, record: RunRecord, folder: Path) -> None:
+def _new_record() -> RunRecord:
+    # Unresolved: an override may refer to something that is not there.
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task) or []
+    return RunRecord(
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]], config={},
+        overrides=list(map(str, overrides)), versions=collect_versions(),
+        git=git_state(), files={"result": FILE_NAME},
+    )
+
+
+def _run(cfg: DictConfig, record: RunRecord, folder: Path, ending: ExitStack) -> None:
+    """Run the stages; put into `ending` what is to be done then, however the run ends."""
     start = time.perf_counter()
-    record.config = _plain(cfg)
+    record.config = to_plain(cfg)
     config = parse(cfg)
-    experiment = prepare(config)
+    experiment = prepare(config, progress)
     record.seconds["setup"] = round(time.perf_counter() - start, 3)
     _describe(record, config, experiment)
     print_diagnosis(record.concepts)
-    _run_tracked(config, experiment, record, folder)
+
+    findings, artifacts = Findings.empty(), Artifacts(experiment, record, folder)
+    config.tracker.start(record, folder)
+    ending.callback(_attempt, "the tracker", lambda: _track(config.tracker, record, artifacts))
+    ending.callback(_attempt, "the report", artifacts.write_report)
+    ending.callback(_gather, record, findings)
+    for _ in run(experiment, findings, progress):
+        _gather(record, findings)
+        write_record(record, folder)
+        artifacts.save_inverted(findings)
+    if config.finetune.save_models:
+        artifacts.save_models(findings)
 
 
-def _plain(cfg: DictConfig) -> dict[str, Any]:
+def _attempt(what: str, action: Callable[[], None]) -> None:
+    """Do what comes after the run: its failure shall not hide how the run itself ended."""
     try:
-        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    except OmegaConfBaseException as error:
-        key = error.full_key or "config"
-        raise UserError(key, f"cannot be resolved: {str(error).splitlines()[0]}") from error
+        action()
+    except Exception as error:
+        log.warning("%s could not be completed: %s", what, error, exc_info=error)
 
 
 def _report_error(error: Exception, folder: Path, show_traceback: bool) -> int:
@@ -99,57 +117,27 @@ def _report_error(error: Exception, folder: Path, show_traceback: bool) -> int:
     return 1
 
 
-def _run_tracked(config: Config, experiment: Experiment, record: RunRecord,
-                 folder: Path) -> None:
-    tracker = config.tracker
-    tracker.start(record, folder)
-    findings = Findings.empty()
-    pictures: dict[str, list[Image.Image]] = {}
-    try:
-        for findings in run(experiment, progress):
-            _gather(record, findings)
-            write_record(record, folder)
-            if findings.inverted and not pictures:
-                pictures = artifacts.save_inverted(experiment, findings, folder, record)
-        if config.finetune.save_models:
-            artifacts.save_models(experiment, findings, folder, record)
-        record.close("completed")
-    except KeyboardInterrupt as error:
-        record.close("interrupted", error)
-        raise
-    except BaseException as error:
-        record.close("failed", error)
-        raise
-    finally:
-        _gather(record, findings)
-        artifacts.write_report(record, folder, pictures, artifacts.target_pictures(experiment))
-        _track(tracker, record, pictures)
-
-
-def _track(tracker, record: RunRecord, pictures: dict[str, list[Image.Image]]) -> None:
+def _track(tracker: Tracker, record: RunRecord, artifacts: Artifacts) -> None:
     for stage, value in (("inversion", "score"), ("finetune", "loss")):
         for name, curve in record.curves.get(stage, {}).items():
             for step, number in zip(curve["steps"], curve[value], strict=True):
                 tracker.log(stage, name, step, {value: number})
-    for name, images in pictures.items():
+    for name, images in artifacts.pictures.items():
         tracker.images("inversion", name, images)
     tracker.finish(record)
 
 
 def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None:
     record.seed = config.seed
-    record.device = artifacts.device_name(experiment.model.device)
-    for concept, diagnosis in zip(experiment.concepts, experiment.diagnoses, strict=True):
+    record.device = device_name(experiment.model.device)
+    for concept, found in zip(experiment.concepts, experiment.diagnoses, strict=True):
         caption = training_captions(concept, config.finetune.captions, config.finetune.templates)
+        diagnosis = Diagnosis(
+            tokens=found.tokens, token_limit=found.token_limit, cosine=found.cosine,
+            nearest=[list(pair) for pair in found.nearest], warning=found.warning,
+        )
         record.concepts.append(ConceptEntry(name=concept.name, description=concept.description,
-                                            caption=caption[0], diagnosis=_as_entry(diagnosis)))
-
-
-def _as_entry(diagnosis: Diagnosis) -> DiagnosisEntry:
-    return DiagnosisEntry(
-        tokens=diagnosis.tokens, token_limit=diagnosis.token_limit, cosine=diagnosis.cosine,
-        nearest=[list(pair) for pair in diagnosis.nearest], warning=diagnosis.warning,
-    )
+                                            caption=caption[0], diagnosis=diagnosis))
 
 
 def _gather(record: RunRecord, findings: Findings) -> None:
@@ -157,10 +145,10 @@ def _gather(record: RunRecord, findings: Findings) -> None:
     record.seconds |= findings.seconds
     record.signatures = findings.signatures
     record.reused = findings.reused
-    outcomes = [outcome.to_json() for outcome in findings.outcomes]
-    record.metrics = [row for outcome in outcomes for row in outcome["metrics"]]
-    record.confusions = [row for outcome in outcomes for row in outcome["confusions"]]
-    record.warnings = _warnings(findings)
+    record.metrics, record.confusions = [], []
+    for outcome in findings.outcomes:
+        record.add_outcome(outcome.to_json())
+    record.warnings = [*_inversion_warnings(findings), *_skipped_warnings(findings)]
     record.curves = {
         "inversion": {
             name: {key: entry.record[key] for key in ("steps", "score", "distance", "start", "end")}
@@ -170,15 +158,17 @@ def _gather(record: RunRecord, findings: Findings) -> None:
     }
 
 
-def _warnings(findings: Findings) -> list[str]:
-    warnings = [
+def _inversion_warnings(findings: Findings) -> list[str]:
+    return [
         f"{name}: the {entry.record['distance']} score did not rise in inversion "
         f"({entry.record['start']:.2f} → {entry.record['end']:.2f})"
         for name, entry in findings.inverted.items()
         if entry.record["end"] <= entry.record["start"]
     ]
+
+
+def _skipped_warnings(findings: Findings) -> list[str]:
     skipped = sorted({path for outcome in findings.outcomes for path in outcome.skipped})
-    if skipped:
-        warnings.append(f"{len(skipped)} unreadable images skipped: {', '.join(skipped[:5])}"
-                        + (" …" if len(skipped) > 5 else ""))
-    return warnings
+    more = " …" if len(skipped) > 5 else ""
+    return [f"{len(skipped)} unreadable images skipped: {', '.join(skipped[:5])}{more}"] \
+        if skipped else []

@@ -32,6 +32,7 @@ from kt_exp.inversion.stage import inversion_signature, invert_captions
 from kt_exp.models.factory import load_model, pick_device
 from kt_exp.models.protocol import DualEncoder
 from kt_exp.report.progress import Progress
+from kt_exp.report.record import JOINT
 from kt_exp.store import Entry, Store, signature
 
 FINETUNE_FOLDER = "finetune.folder"
@@ -61,6 +62,7 @@ class Experiment:
     store: Store
     model: DualEncoder
     fingerprint: str
+    evaluator: Evaluator
     groups: list[Group]
     diagnoses: list[Diagnosis]
 
@@ -101,7 +103,7 @@ class Findings:
             self.seconds[stage] = round(self.seconds.get(stage, 0) + elapsed, 3)
 
 
-def prepare(config: Config) -> Experiment:
+def prepare(config: Config, progress: Progress) -> Experiment:
     """Load and check everything that a run needs.
 
     Raises:
@@ -120,35 +122,35 @@ def prepare(config: Config) -> Experiment:
     trained_parameters(model, config.finetune.strategy)
     groups = _groups(config, concepts)
     _check_captions(config, concepts, groups, model)
-    diagnoses = diagnose(model, concepts, config.benchmark.known_names(),
-                         config.benchmark.templates)
-    return Experiment(config, concepts, config.benchmark, store, model, model.fingerprint(),
+    fingerprint = model.fingerprint()
+    evaluator = Evaluator(model, fingerprint, config.benchmark, store, progress)
+    diagnoses = diagnose(model, concepts, config.benchmark.templates,
+                         config.benchmark.known_names(), evaluator.frozen_classifier)
+    return Experiment(config, concepts, config.benchmark, store, model, fingerprint, evaluator,
                       groups, diagnoses)
 
 
-def run(experiment: Experiment, progress: Progress) -> Iterator[Findings]:
-    """Run the three stages; yield the findings after each."""
-    findings = Findings.empty()
+def run(experiment: Experiment, findings: Findings, progress: Progress) -> Iterator[None]:
+    """Run the three stages; fill `findings`, and yield after each."""
     findings.signatures["model"] = experiment.fingerprint
-    evaluator = Evaluator(experiment.model, experiment.fingerprint, experiment.benchmark,
-                          experiment.store, progress)
+    evaluator = experiment.evaluator
     # First, since an image that cannot be read shall be found before inversion.
     with findings.timed("evaluation"):
         for group in experiment.groups:
             findings.outcomes += evaluator.untrained(group.concepts)
-    yield findings
+    yield
     with findings.timed("inversion"):
         if experiment.config.finetune.images == "inverted":
             _invert(experiment, findings, progress)
         rehearsal = _rehearsal_images(experiment, progress)
-    yield findings
+    yield
     for group in experiment.groups:
         with findings.timed("finetune"):
             taught = _teach(experiment, group, findings, rehearsal, progress)
         with findings.timed("evaluation"):
             findings.outcomes += evaluator.transferred(group.concepts, taught.key, taught.changes)
         findings.reused["evaluation"] = evaluator.reused
-        yield findings
+        yield
 
 
 def _groups(config: Config, concepts: list[Concept]) -> list[Group]:
@@ -158,7 +160,7 @@ def _groups(config: Config, concepts: list[Concept]) -> list[Group]:
     for some in members:
         counts = [_image_count(config, concept) for concept in some]
         lesson = plan_lesson(some, counts, config.finetune, negatives, config.seed)
-        groups.append(Group("all concepts" if len(some) > 1 else some[0].name, some, lesson))
+        groups.append(Group(JOINT if len(some) > 1 else some[0].name, some, lesson))
     return groups
 
 

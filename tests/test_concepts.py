@@ -16,7 +16,7 @@ from kt_exp.errors import UserError
 
 SETS = Path(__file__).parents[1] / "conf" / "concepts"
 SHIPPED = sorted(path.stem for path in SETS.glob("*.yaml")
-                 if path.stem not in ("base", "file", "inline"))
+                 if path.stem not in ("file", "inline"))
 
 
 def shipped(name: str) -> ConceptsSettings:

@@ -38,7 +38,9 @@ class BagOfWords:
 def one(name: str, description: str, known: Sequence[str] = ("brick", "wheel")) -> Diagnosis:
     model = cast(DualEncoder, BagOfWords())
     templates = ["a photo of a {}.", "a red {}."]
-    return diagnose(model, [Concept(name, description)], known, templates)[0]
+    classes = [model.encode_text([f"a photo of a {name}.", f"a red {name}."]) for name in known]
+    means = normalize(torch.stack([embedded.mean(dim=0) for embedded in classes]), dim=-1)
+    return diagnose(model, [Concept(name, description)], templates, known, means)[0]
 
 
 def test_tokens_are_those_of_the_named_caption() -> None:

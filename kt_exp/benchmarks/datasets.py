@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from kt_exp.concepts import name_key
 from kt_exp.errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
@@ -81,11 +81,6 @@ class ClassFolder:
             and path.is_file()
         )
         return found[: limit or None]
-
-
-def name_key(name: str) -> str:
-    """Return what two spellings of a name share: no case, spaces, underscores or hyphens."""
-    return re.sub(r"[\s_-]+", "", name.casefold())
 
 
 def class_folders(root: Path, where: str) -> list[ClassFolder]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from kt_exp.benchmarks.evaluate import evaluate
@@ -20,19 +19,31 @@ from kt_exp.concepts import Concept
 from kt_exp.finetune.train import restored
 from kt_exp.models.protocol import DualEncoder
 from kt_exp.report.progress import Progress
-from kt_exp.store import Store, signature
+from kt_exp.store import Entry, Store, signature
 
 VERSION = 1
 KIND, EMBEDDINGS = "evaluation", "embeddings"
 UNTRAINED = (Phase.baseline, Phase.name_prompt, Phase.description_prompt)
-FROZEN = "frozen"
+
+Wanted = tuple[Concept, Phase]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state of the model: `changes` to the weights that it came with, signed by `key`."""
+
+    key: str
+    changes: dict[str, Tensor]
+
+
+FROZEN = Weights("frozen", {})
 
 
 @dataclass
 class Evaluator:
     """Evaluates a model on a benchmark; what several phases need is computed once.
 
-    `computed` and `reused` count the outcomes that were measured now, and those from the store.
+    `reused` counts the outcomes that came from the store.
     """
 
     model: DualEncoder
@@ -40,49 +51,75 @@ class Evaluator:
     benchmark: ClassificationBenchmark
     store: Store
     progress: Progress
-    computed: int = 0
     reused: int = 0
-    _targets: dict[str, Embedded] = field(default_factory=dict)
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
         """Return the phases that train nothing, for concepts that are candidates together."""
-        weights = _Weights(self, FROZEN, dict, text_changed=False)
-        return self._outcomes(group, UNTRAINED, weights)
+        return self._outcomes(group, UNTRAINED, FROZEN)
 
     def transferred(self, group: Sequence[Concept], key: str,
                     changes: dict[str, Tensor]) -> list[Outcome]:
         """Return the outcomes of fine-tuned weights: `changes` to the model, signed by `key`."""
-        text = self.model.towers()["text"]
-        weights = _Weights(self, key, lambda: changes, any(name in text for name in changes))
-        return self._outcomes(group, (Phase.transferred,), weights)
+        return self._outcomes(group, (Phase.transferred,), Weights(key, changes))
 
-    def _outcomes(self, group: Sequence[Concept], phases: Iterable[Phase],
-                  weights: _Weights) -> list[Outcome]:
-        keys = {(concept, phase): self._key(group, concept, phase, weights.key)
+    @cached_property
+    def frozen_classifier(self) -> Tensor:
+        """Embeddings of the known classes `(K, D)` by the frozen text encoder, kept."""
+        return self._kept(["classifier", self._known_prompts], lambda: (
+            {}, {"classes": self._classify(self._known_prompts)})).tensors["classes"]
+
+    def _outcomes(self, group: Sequence[Concept], phases: Sequence[Phase],
+                  weights: Weights) -> list[Outcome]:
+        keys = {(concept, phase): self._key(group, concept, phase, weights)
                 for concept in group for phase in phases}
+        found: dict[Wanted, Outcome] = {}
         with self.store.lock(KIND, keys.values()):
-            found = {}
             for wanted, key in keys.items():
-                entry = self.store.fetch(KIND, key)
-                found[wanted] = Outcome.from_json(entry.record) if entry else None
-            missing = [wanted for wanted, outcome in found.items() if outcome is None]
-            self.reused += len(keys) - len(missing)
-            self.computed += len(missing)
+                if entry := self.store.fetch(KIND, key):
+                    found[wanted] = Outcome.from_json(entry.record)
+            self.reused += len(found)
+            missing = [wanted for wanted in keys if wanted not in found]
             if missing:
-                with weights.applied():
-                    for concept, phase in missing:
-                        outcome = weights.evaluate(group, concept, phase)
-                        self.store.commit(KIND, keys[concept, phase], outcome.to_json())
-                        found[concept, phase] = outcome
-        return [outcome for outcome in found.values() if outcome is not None]
+                for wanted, outcome in self._measure(group, missing, weights):
+                    self.store.commit(KIND, keys[wanted], outcome.to_json())
+                    found[wanted] = outcome
+        return [found[wanted] for wanted in keys]
 
-    def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase, weights: str) -> str:
-        candidates = [target_prompts(self.benchmark, other, phase) for other in group]
-        return signature([VERSION, self.fingerprint, self.model.device.type, weights, phase.value,
-                          self.benchmark.known_names(), self._known_prompts, candidates,
-                          concept.name, self._known_fingerprint,
-                          self.benchmark.target_images(concept).fingerprint(),
-                          self.benchmark.on_bad_image])
+    def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
+                 weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
+        names = [*self.benchmark.known_names(), *(concept.name for concept in group)]
+        with restored(self.model, weights.changes) if weights.changes else nullcontext():
+            known, classifier = self._known(weights), self._classifier(weights)
+            for concept in dict.fromkeys(concept for concept, _ in missing):
+                images = self._embed(self.benchmark.target_images(concept),
+                                     f"Embedding {concept.name}")
+                for phase in (phase for other, phase in missing if other == concept):
+                    candidates = self._classify(
+                        [target_prompts(self.benchmark, other, phase) for other in group])
+                    yield (concept, phase), evaluate(
+                        known, images, classifier, candidates, names, group.index(concept), phase,
+                        concept.name)
+
+    def _known(self, weights: Weights) -> Embedded:
+        if weights.changes.keys() <= self._text_parameters:
+            return self._frozen_known
+        return self._embed_known()
+
+    def _classifier(self, weights: Weights) -> Tensor:
+        if weights.changes.keys() & self._text_parameters:
+            return self._classify(self._known_prompts)
+        return self.frozen_classifier
+
+    @cached_property
+    def _frozen_known(self) -> Embedded:
+        def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
+            known = self._embed_known()
+            return ({"skipped": known.skipped},
+                    {"embeddings": known.embeddings, "labels": known.labels})
+
+        entry = self._kept([self._known_fingerprint, self.benchmark.on_bad_image], compute)
+        return Embedded(entry.tensors["embeddings"], entry.tensors["labels"],
+                        entry.record["skipped"])
 
     @cached_property
     def _known_fingerprint(self) -> str:
@@ -93,76 +130,32 @@ class Evaluator:
         return known_prompts(self.benchmark)
 
     @cached_property
-    def frozen_classifier(self) -> Tensor:
-        """Embeddings of the known classes `(K, D)` by the frozen text encoder."""
-        return self.classify(self._known_prompts)
+    def _text_parameters(self) -> set[str]:
+        return set(self.model.towers()["text"])
 
-    @cached_property
-    def frozen_known(self) -> Embedded:
-        """Embeddings of the known images by the frozen model, kept in the store."""
-        key = signature([VERSION, self.fingerprint, self.model.device.type,
-                         self._known_fingerprint, self.benchmark.on_bad_image])
-        if (entry := self.store.fetch(EMBEDDINGS, key)) is None:
-            known = self.embed_known()
-            entry = self.store.commit(EMBEDDINGS, key, {"skipped": known.skipped},
-                                      {"embeddings": known.embeddings, "labels": known.labels})
-        return Embedded(entry.tensors["embeddings"], entry.tensors["labels"],
-                        entry.record["skipped"])
+    def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
+             weights: Weights) -> str:
+        candidates = [target_prompts(self.benchmark, other, phase) for other in group]
+        return signature([VERSION, self.fingerprint, self.model.device.type, weights.key,
+                          phase.value, self.benchmark.known_names(), self._known_prompts,
+                          candidates, concept.name, self._known_fingerprint,
+                          self.benchmark.target_images(concept).fingerprint(),
+                          self.benchmark.on_bad_image])
 
-    def frozen_target(self, concept: Concept) -> Embedded:
-        """Embeddings of a concept's images by the frozen model."""
-        if concept.name not in self._targets:
-            self._targets[concept.name] = self.embed_target(concept)
-        return self._targets[concept.name]
+    def _kept(self, inputs: list[Any],
+              compute: Callable[[], tuple[dict[str, Any], dict[str, Tensor]]]) -> Entry:
+        """Return what the frozen model makes of `inputs`, from the store or computed now."""
+        key = signature([VERSION, self.fingerprint, self.model.device.type, *inputs])
+        with self.store.lock(EMBEDDINGS, [key]):
+            return self.store.fetch(EMBEDDINGS, key) \
+                or self.store.commit(EMBEDDINGS, key, *compute())
 
-    def embed_known(self) -> Embedded:
-        """Embeddings of the known images by the model as it is now."""
+    def _embed_known(self) -> Embedded:
         return self._embed(self.benchmark.known_images(), "Embedding known images")
-
-    def embed_target(self, concept: Concept) -> Embedded:
-        """Embeddings of a concept's images by the model as it is now."""
-        return self._embed(self.benchmark.target_images(concept), f"Embedding {concept.name}")
-
-    def classify(self, prompts: list[list[str]]) -> Tensor:
-        """Class embeddings by the text encoder as it is now."""
-        return text_classifier(self.model, prompts, self.benchmark.batch_size, self.progress,
-                               "Encoding class names")
 
     def _embed(self, images: ImageSet, description: str) -> Embedded:
         return embed_images(self.model, images, self.benchmark, self.progress, description)
 
-
-class _Weights:
-    """One state of the model's weights, and what has been computed with it."""
-
-    def __init__(self, evaluator: Evaluator, key: str, changes: Callable[[], dict[str, Tensor]],
-                 text_changed: bool) -> None:
-        self._evaluator, self.key, self._changes = evaluator, key, changes
-        self._text_changed = text_changed
-
-    def applied(self) -> Any:
-        if self.key == FROZEN:
-            return nullcontext()
-        return restored(self._evaluator.model, self._changes())
-
-    def evaluate(self, group: Sequence[Concept], concept: Concept, phase: Phase) -> Outcome:
-        evaluator = self._evaluator
-        targets = torch.cat([
-            evaluator.classify([target_prompts(evaluator.benchmark, other, phase)])
-            for other in group
-        ])
-        names = evaluator.benchmark.known_names() + [other.name for other in group]
-        images = evaluator.frozen_target(concept) if self.key == FROZEN \
-            else evaluator.embed_target(concept)
-        return evaluate(self._known, images, self._classifier, targets, names,
-                        list(group).index(concept), phase, concept.name)
-
-    @cached_property
-    def _known(self) -> Embedded:
-        return self._evaluator.frozen_known if self.key == FROZEN \
-            else self._evaluator.embed_known()
-
-    @cached_property
-    def _classifier(self) -> Tensor:
-        return self._evaluator.classify(self._evaluator._known_prompts) if self._text_changed \
-            else self._evaluator.frozen_classifier
+    def _classify(self, prompts: list[list[str]]) -> Tensor:
+        return text_classifier(self.model, prompts, self.benchmark.batch_size, self.progress,
+                               "Encoding class names")

@@ -11,9 +11,8 @@ from kt_exp.benchmarks.datasets import (
     class_folders,
     labelled,
     listing,
-    name_key,
 )
-from kt_exp.concepts import Concept
+from kt_exp.concepts import Concept, name_key
 from kt_exp.errors import UserError
 
 WHERE = "benchmark.target_root"

@@ -10,11 +10,10 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from kt_exp.benchmarks.datasets import name_key
 from kt_exp.benchmarks.prompts import template_problems
 from kt_exp.benchmarks.targets import refuse_known
 from kt_exp.checks import choice, number
-from kt_exp.concepts import Concept
+from kt_exp.concepts import Concept, name_key
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.pictograms.benchmark import HELD_OUT, KNOWN, draw_class, invented_names
 

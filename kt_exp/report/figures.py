@@ -50,13 +50,16 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
     """Write the picture of a run as a PNG; return its path.
 
     Per concept: its name and description, `shown` inverted images beside as many real ones, and
-    target accuracy before → after as bars.
+    target accuracy before → after as bars. Without inverted (or real) images their column is
+    left out.
     """
     text_width, bars_width = 190 * SCALE, 190 * SCALE
     strip_width = shown * (CELL + GAP) - GAP
-    columns = [MARGIN]
-    for column_width in (text_width, strip_width, strip_width):
-        columns.append(columns[-1] + column_width + MARGIN)
+    strips = [(title, images) for title, images in (
+        ("Inverted from the description", inverted), ("Real images, unseen", targets)) if images]
+    columns = [MARGIN, MARGIN + text_width + MARGIN]
+    for _ in strips:
+        columns.append(columns[-1] + strip_width + MARGIN)
     rows = summary.concept_rows(record)
     texts = [
         [*_lines(row.name, 15, INK, text_width), *_lines(concept["description"], 12, SOFT,
@@ -67,18 +70,18 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
     top = MARGIN + 26 * SCALE
     canvas = Image.new("RGB", (columns[-1] + bars_width + MARGIN, top + sum(heights)), PAPER)
     draw = ImageDraw.Draw(canvas)
-    titles = ("Concept and description", "Inverted from the description", "Real images, unseen",
-              "Recognised: before, after")
+    titles = ["Concept and description", *(title for title, _ in strips),
+              "Recognised: before, after"]
     for left, title in zip(columns, titles, strict=True):
         draw.text((left, MARGIN), title, SOFT, _font(12), anchor="ls")
     for row, text, height in zip(rows, texts, heights, strict=True):
         rule = top - 10 * SCALE
         draw.line((MARGIN, rule, canvas.width - MARGIN, rule), LINE, SCALE // 2)
         _write(draw, text, columns[0], top)
-        _strip(canvas, inverted.get(row.name, ())[:shown], columns[1], top)
-        _strip(canvas, targets.get(row.name, ())[:shown], columns[2], top)
-        _bar(draw, row.target_before, (columns[3], top + 12 * SCALE), bars_width, PALE)
-        _bar(draw, row.target_after, (columns[3], top + 36 * SCALE), bars_width, ACCENT)
+        for left, (_, images) in zip(columns[1:], strips, strict=False):
+            _strip(canvas, images.get(row.name, ())[:shown], left, top)
+        _bar(draw, row.target_before, (columns[-1], top + 12 * SCALE), bars_width, PALE)
+        _bar(draw, row.target_after, (columns[-1], top + 36 * SCALE), bars_width, ACCENT)
         top += height
     canvas.save(path, optimize=True)
     return path

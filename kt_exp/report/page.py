@@ -17,7 +17,7 @@ from PIL import Image
 from kt_exp.report import summary
 from kt_exp.report.charts import line_chart
 from kt_exp.report.figures import Images
-from kt_exp.report.record import ConceptEntry, Phase, RunRecord, plain, write_atomically
+from kt_exp.report.record import JOINT, ConceptEntry, Phase, RunRecord, plain, write_atomically
 
 FILE_NAME = "report.html"
 MOST_IMAGES = 10  # of each kind and concept
@@ -85,7 +85,8 @@ def _charts(record: RunRecord, name: str) -> list[tuple[str, Markup]]:
         label = f"similarity ({curve['distance']})"
         drawn.append(("Similarity during inversion", line_chart(
             curve["steps"], curve["score"], x_label="step", y_label=label)))
-    if curve := record.curves.get("finetune", {}).get(name):
+    finetuned = record.curves.get("finetune", {})
+    if curve := finetuned.get(name) or finetuned.get(JOINT):
         drawn.append(("Loss during fine-tuning", line_chart(
             curve["steps"], curve["loss"], x_label="step", y_label="loss")))
     return [(title, chart) for title, chart in drawn if chart]

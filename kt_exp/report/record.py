@@ -22,6 +22,7 @@ from kt_exp.errors import UserError
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
+JOINT = "all concepts"  # the name of the one model that `finetune.scope: joint` makes
 
 Status = Literal["interrupted", "completed", "failed"]
 Phase = Literal["baseline", "transferred", "name_prompt", "description_prompt"]
@@ -235,4 +236,4 @@ def _umask() -> int:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -6,7 +6,8 @@ import os
 import pytest
 from PIL import Image
 
-from kt_exp.benchmarks.datasets import ImageFiles, class_folders, labelled, name_key
+from kt_exp.benchmarks.datasets import ImageFiles, class_folders, labelled
+from kt_exp.concepts import name_key
 from kt_exp.errors import UserError
 
 
