@@ -15,6 +15,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def deferred() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether a stop was asked for; a second signal stops at once.
 
+    A stop that the block did not act upon interrupts at its end.
     Outside the main thread, where Python allows no handlers, it always tells False.
     """
     asked = threading.Event()
@@ -33,6 +34,8 @@ def deferred() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in zip(_SIGNALS, before, strict=True):
             signal.signal(number, handler)
+    if asked.is_set():
+        raise KeyboardInterrupt
 
 
 def sigterm_interrupts() -> None:

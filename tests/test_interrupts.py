@@ -10,11 +10,19 @@ from kt_exp import interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_kept_until_the_step_is_done(number):
-    with interrupts.deferred() as stop:
-        assert not stop()
-        os.kill(os.getpid(), number)
-        assert stop()
+def test_a_signal_is_kept_until_the_block_is_done(number):
+    done = []
+
+    def work():
+        with interrupts.deferred() as stop:
+            assert not stop()
+            os.kill(os.getpid(), number)
+            assert stop()
+            done.append("the step")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["the step"]
 
 
 def test_a_second_signal_stops_at_once():

@@ -15,7 +15,7 @@ from kt_exp.models.protocol import DualEncoder
 from kt_exp.report.progress import Progress
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 1
+VERSION = 2
 KIND = "finetune"
 # What these decide is in the lesson and in the signatures of the images.
 _NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "save_models")
@@ -25,20 +25,22 @@ def finetune_signature(model_fingerprint: str, device: torch.device, lesson: Les
                        image_keys: Sequence[str], settings: FinetuneSettings, seed: int) -> str:
     """Return the store key of the weights: a hash of all that can change them."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
+    batches = [[part.tolist() for part in (batch.images, batch.captions, batch.rehearsal)]
+               for batch in lesson.batches]
     return signature([VERSION, model_fingerprint, device.type, lesson.captions, lesson.negatives,
-                      lesson.rehearsed, list(image_keys), decides, seed])
+                      lesson.rehearsed, batches, list(image_keys), decides, seed])
 
 
-def finetune(model: DualEncoder, key: str, lesson: Lesson, images: Callable[[], Tensor], rehearsal: Tensor,
-             settings: FinetuneSettings, store: Store,
-             progress: Progress, name: str) -> Entry:
+def finetune(model: DualEncoder, key: str, lesson: Lesson, images: Callable[[], Tensor],
+             rehearsal: Tensor, settings: FinetuneSettings, store: Store, progress: Progress,
+             name: str) -> Entry:
     """Return the entry of `key`: tensors are the weights that changed, the record has the losses.
 
-    The model itself is left as it was. `images` returns those to
-    learn from, and is called only if there is work to do.
+    The model itself is left as it was. `images` returns those to learn from, and is called only if
+    there is work to do.
 
     Raises:
-        UserError: the loss became NaN.
+        UserError: the loss became NaN or infinite.
     """
     with store.lock(KIND, [key]):
         if (entry := store.fetch(KIND, key)) is not None:

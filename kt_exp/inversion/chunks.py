@@ -16,8 +16,12 @@ _CUDA_SHARE = 0.6
 _OVERHEAD = 3
 
 
-def make_chunks(images: Sequence[Image], size: int) -> list[list[Image]]:
-    """Cut the images into chunks of at most `size`, in order."""
+def make_chunks(images: Sequence[Image], size: int, whole: int = 1) -> list[list[Image]]:
+    """Cut the images into chunks of at most `size`, in order, without breaking groups of `whole`.
+
+    A group larger than `size` is a chunk of its own.
+    """
+    size = max(size // whole, 1) * whole
     return [list(images[at:at + size]) for at in range(0, len(images), size)]
 
 

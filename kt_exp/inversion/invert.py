@@ -1,7 +1,7 @@
 """The inversion loop: from noise to images that a model matches to a caption (paper Eq. 1).
 
 Every image is optimised on its own: its own random stream, its own loss, and Adam works element by
-element. The batch is there for speed only (unless `grad_clip: batch`, which couples the images).
+element. Working on many at once is for speed only (but `grad_clip: batch` couples a caption's).
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def invert(model: Model, tasks: Sequence[Task], settings: InversionSettings, see
         KeyboardInterrupt: `hooks.stop()` told so; the state was saved.
     """
     model.module.eval().requires_grad_(False)
-    scorer = model.scorer([task.caption for task in tasks], settings.distance)
+    captions = [task.caption for task in tasks]
+    scorer = model.scorer(captions, settings.distance)
+    clip = _Clip(settings, captions, model.device)
     views = _views(tasks, settings, seed).to(model.device)
     optimizer = _optimizer(state)
     every = max(1, settings.steps // _CURVE_POINTS)
@@ -88,7 +90,7 @@ def invert(model: Model, tasks: Sequence[Task], settings: InversionSettings, see
     for step in range(state.step, settings.steps):
         if stage_start(settings, step) == step > 0:
             optimizer = _grow(state, settings, model.image_size, optimizer)
-        scores = _step(model, scorer, state, views[step], settings, optimizer, step)
+        scores = _step(model, scorer, state, views[step], settings, clip, optimizer)
         if step % every == 0 or step == settings.steps - 1:
             state.curve_steps.append(step)
             state.curve.append(scores)
@@ -113,7 +115,7 @@ def to_model_size(images: Tensor, size: int) -> Tensor:
 
 
 def _step(model: Model, scorer: Callable[[Tensor], Tensor], state: State, view: Tensor,
-          settings: InversionSettings, optimizer: torch.optim.Adam, step: int) -> Tensor:
+          settings: InversionSettings, clip: _Clip, optimizer: torch.optim.Adam) -> Tensor:
     images = state.images
     seen = apply_affine(images, view, settings.affine.padding) \
         if settings.affine.probability else images
@@ -121,9 +123,10 @@ def _step(model: Model, scorer: Callable[[Tensor], Tensor], state: State, view: 
     loss = (settings.tv_weight * total_variation(images, settings.tv_form) - scores).sum()
     images.grad = None
     loss.backward()
-    _clip(images, settings)
+    assert images.grad is not None
+    clip(images.grad)
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(settings, step)
+        group["lr"] = learning_rate(settings, state.step)
     if settings.clamp == "before_step":
         images.data.clamp_(0, 1)
     optimizer.step()
@@ -136,16 +139,26 @@ def _mean(scores: Tensor) -> float:
     return float(scores.mean())
 
 
-def _clip(images: Tensor, settings: InversionSettings) -> None:
-    grad = images.grad
-    assert grad is not None
-    if settings.grad_clip == "image":
-        norms = grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-        grad.mul_((settings.grad_clip_norm / norms.clamp(min=1e-12)).clamp(max=1))
-    elif settings.grad_clip == "batch":
-        # The authors clip the gradient of the batch's mean loss.
-        grad.div_(len(images))
-        torch.nn.utils.clip_grad_norm_([images], settings.grad_clip_norm)
+class _Clip:
+    """Clips gradients in place: of each image, or of all images of a caption together.
+
+    The authors clip the gradient of the mean loss over their batch, which is one caption's images.
+    """
+
+    def __init__(self, settings: InversionSettings, captions: Sequence[str],
+                 device: torch.device) -> None:
+        self._on, self._limit = settings.grad_clip != "none", settings.grad_clip_norm
+        names = captions if settings.grad_clip == "batch" else range(len(captions))
+        self._together = torch.tensor([[a == b for b in names] for a in names], device=device)
+        self._sizes = self._together.sum(dim=1)
+
+    def __call__(self, grad: Tensor) -> None:
+        if not self._on:
+            return
+        squares = grad.square().flatten(1).sum(dim=1)
+        norms = torch.where(self._together, squares, 0.0).sum(dim=1).sqrt() / self._sizes
+        factors = (self._limit / norms.clamp(min=1e-12)).clamp(max=1) / self._sizes
+        grad.mul_(factors.view(-1, 1, 1, 1))
 
 
 def _views(tasks: Sequence[Task], settings: InversionSettings, seed: int) -> Tensor:

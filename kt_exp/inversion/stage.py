@@ -21,7 +21,7 @@ from kt_exp.store import Entry, Store, signature
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 KIND, PARTIAL = "inversion", "inversion_partial"
 _NOT_OUTCOME = ("chunk_size", "checkpoint_seconds", "png")
 
@@ -99,7 +99,7 @@ class _Work:
                 raise UserError("inversion.chunk_size", f"{len(chunk)} images at once do not fit "
                                 f"the memory of {self.model.device}",
                                 f"try {max(1, len(chunk) // 2)}") from error
-        partial.save(final)
+            partial.save(final)
         scores = [self._clean_scores(tasks, images) for images in (start.images, final.images)]
         curve = torch.stack(final.curve, dim=1).cpu()
         return {image: _Inverted(final.images[i].cpu(), final.curve_steps, curve[i],
@@ -167,16 +167,21 @@ class _LoopHooks:
 def _chunks(model: Model, missing: list[str], captions: dict[str, str],
             settings: InversionSettings, store: Store) -> list[list[Image]]:
     """Return what a killed run left half-done, cut as it was, then the rest."""
-    left = [chunk for chunk in _left_over(store)
-            if {key for key, _ in chunk} <= captions.keys()
-            and any(key in missing for key, _ in chunk)]
-    covered = {image for chunk in left for image in chunk}
+    left: list[list[Image]] = []
+    covered: set[Image] = set()
+    for chunk in _left_over(store):
+        keys = {key for key, _ in chunk}
+        if keys <= captions.keys() and keys & set(missing) and not covered & set(chunk):
+            left.append(chunk)
+            covered |= set(chunk)
     rest = [(key, i) for key in missing for i in range(settings.images)
             if (key, i) not in covered]
     if not rest:
         return left
     size = settings.chunk_size
-    return left + make_chunks(rest, auto_chunk_size(model) if size == "auto" else int(size))
+    # Where the clipping couples the images of a caption, they go together.
+    whole = settings.images if settings.grad_clip == "batch" else 1
+    return left + make_chunks(rest, auto_chunk_size(model) if size == "auto" else int(size), whole)
 
 
 def _left_over(store: Store) -> list[list[Image]]:

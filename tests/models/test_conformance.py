@@ -101,7 +101,7 @@ def test_towers_share_no_parameter_and_leave_only_the_logit_scale_out(model):
 
 
 def test_the_projection_is_what_makes_embeddings(model, images):
-    """Scaled to zero (biases too), it makes every embedding zero; a layer of the trunk would not."""
+    """Set to zero, it makes every image embedding zero; a layer of the trunk would not."""
     before = {name: p.clone() for name, p in model.towers()["visual_projection"].items()}
     try:
         with torch.no_grad():

@@ -1,0 +1,66 @@
+"""A tiny CLIP with random weights, short settings, and a progress that shows nothing."""
+
+from contextlib import contextmanager
+
+import open_clip
+import pytest
+import torch
+
+from kt_exp.inversion.settings import AffineSettings, InversionSettings
+from kt_exp.models.clip import OpenClipModel
+
+torch.set_num_threads(1)
+
+ARCHITECTURE = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 16, "layers": 2, "width": 32, "head_width": 16, "patch_size": 4},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+AFFINE = {"probability": 0.5, "degrees": 30, "translate": 0.1, "scale": [0.7, 1.2],
+          "padding": "border", "per_sample": True}
+SETTINGS = {
+    "images": 2, "steps": 8, "init": "uniform", "sizes": [], "upsize_at": [],
+    "restart_optimizer": True, "lr": 0.05, "lr_schedule": "cosine", "lr_period": "run",
+    "distance": "cosine", "tv_form": "norm", "tv_weight": 0.005, "grad_clip": "image",
+    "grad_clip_norm": 1.0, "clamp": "after_step", "png": "clamp", "chunk_size": 4,
+    "checkpoint_seconds": 1000.0,
+}
+
+
+@pytest.fixture(scope="session")
+def model():
+    torch.manual_seed(0)
+    tokenizer = open_clip.SimpleTokenizer(context_length=16)
+    return OpenClipModel(open_clip.CLIP(**ARCHITECTURE), tokenizer, ARCHITECTURE,
+                         torch.device("cpu"))
+
+
+@pytest.fixture
+def settings():
+    """Makes settings: the short ones above, with the changes that a test names."""
+
+    def make(affine=None, **changes):
+        return InversionSettings(**{**SETTINGS, **changes},
+                                 affine=AffineSettings(**{**AFFINE, **(affine or {})}))
+
+    return make
+
+
+@pytest.fixture
+def silent():
+    class Silent:
+        def __init__(self):
+            self.steps = 0
+
+        def advance(self, n=1, **fields):
+            self.steps += n
+            assert all(isinstance(value(), float) for value in fields.values())
+
+    bar = Silent()
+
+    @contextmanager
+    def progress(description, total):
+        yield bar
+
+    progress.bar = bar
+    return progress
