@@ -131,7 +131,7 @@ def write_local_dir(model: torch.nn.Module, tokenizer: Tokenizer, out: Path) -> 
 
 def encode(tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
     """Token ids padded to the longest text only, which saves most of the text tower's work."""
-    rows = [e.ids[: CONTEXT - 1] + [e.ids[-1]] if len(e.ids) > CONTEXT else e.ids
+    rows = [[*e.ids[: CONTEXT - 1], e.ids[-1]] if len(e.ids) > CONTEXT else e.ids
             for e in tokenizer.encode_batch(texts)]
     ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
     for i, row in enumerate(rows):

@@ -166,7 +166,9 @@ def _grid() -> tuple[np.ndarray, np.ndarray]:
     return u, v
 
 
-def texture_index(name: str, period: float, angle: float, offset: tuple[float, float]) -> np.ndarray:
+def texture_index(
+    name: str, period: float, angle: float, offset: tuple[float, float]
+) -> np.ndarray:
     """Which of the fill's colours each canvas pixel takes, ``(CANVAS, CANVAS)`` int.
 
     ``period`` is the length of one repetition in image pixels and ``angle`` a rotation in

@@ -22,7 +22,8 @@ PIECES = ("moon", "gate", "tono", "meter", "gyro", "scope", "bengal", "stripe", 
 @pytest.mark.parametrize("name", [*benchmark.KNOWN, *benchmark.HELD_OUT])
 def test_drawings_are_deterministic_and_varied(name):
     images = benchmark.draw_class(name, 4, seed=3)
-    assert images.shape == (4, 64, 64, 3) and images.dtype == np.uint8
+    assert images.shape == (4, 64, 64, 3)
+    assert images.dtype == np.uint8
     assert np.array_equal(images[:2], benchmark.draw_class(name, 2, seed=3))
     assert not np.array_equal(images, benchmark.draw_class(name, 4, seed=4))
     assert len({image.tobytes() for image in images}) == 4
