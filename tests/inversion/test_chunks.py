@@ -15,7 +15,7 @@ IMAGES = [(concept, number) for concept in "abc" for number in range(4)]
 
 def test_chunks_are_the_images_in_order():
     assert [len(chunk) for chunk in make_chunks(IMAGES, 5)] == [5, 5, 2]
-    assert sum(make_chunks(IMAGES, 5), []) == IMAGES
+    assert [image for chunk in make_chunks(IMAGES, 5) for image in chunk] == IMAGES
     assert make_chunks(IMAGES, 100) == [IMAGES]
     assert make_chunks([], 5) == []
 

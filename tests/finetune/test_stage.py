@@ -1,0 +1,102 @@
+"""The stage around the loop: trained once, and signed by all that decides."""
+
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from kt_exp.checks import check
+from kt_exp.concepts import Concept
+from kt_exp.config import conf_folder
+from kt_exp.errors import UserError
+from kt_exp.finetune.lesson import plan_lesson
+from kt_exp.finetune.settings import FinetuneSettings
+from kt_exp.finetune.stage import finetune, finetune_signature
+from kt_exp.store import Store
+
+CPU = torch.device("cpu")
+CONCEPT = Concept("tower", "a tall house")
+KNOWN = [["a photo of a house."], ["a photo of a wheel."]]
+
+
+@contextmanager
+def silent(description, total):
+    class Silent:
+        def advance(self, n=1, **fields): ...
+
+    yield Silent()
+
+
+def test_weights_are_trained_once_and_the_model_stays_as_it_was(vit, settings, tmp_path):
+    store, before = Store(tmp_path), vit.fingerprint()
+    lesson = plan_lesson([CONCEPT], [8], settings(), KNOWN, 0)
+    size, asked = vit.image_size, []
+
+    def images():
+        asked.append(1)
+        return torch.rand(8, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+    entries = [finetune(vit, "key", lesson, images, torch.empty(0, 3, size, size), settings(),
+                        store, silent, "tower") for _ in range(2)]
+    assert asked == [1]
+    assert vit.fingerprint() == before
+    assert entries[0].record == entries[1].record
+    assert entries[0].record["steps"] == [1, 2]
+    assert entries[0].tensors.keys() == entries[1].tensors.keys() <= vit.towers()["visual"].keys()
+
+
+DECIDES = {
+    "strategy": "both", "loss": "bank", "temperature": "model", "distillation": 1.0,
+    "rehearsal": 1.0, "optimizer": "adamw", "lr": 0.1, "weight_decay": 0.2, "betas": [0.9, 0.99],
+    "eps": 1e-8, "batch_size": 2, "epochs": 2, "mode": "train", "captions": "description",
+}
+
+
+def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
+    base = settings()
+
+    def key(settings=base, model="model", device=CPU, images=("a",), counts=8, seed=0):
+        lesson = plan_lesson([CONCEPT], [counts], settings, KNOWN, seed)
+        return finetune_signature(model, device, lesson, images, settings, seed)
+
+    keys = [key(), *(key(replace(base, **{name: value})) for name, value in DECIDES.items()),
+            key(model="other"), key(device=torch.device("cuda")), key(images=("b",)),
+            key(counts=6), key(seed=1)]
+    assert len(set(keys)) == len(keys)
+    assert key(replace(base, save_models=True)) == key()
+    mixed = settings(captions="mixed", templates=["a {}."])
+    assert key(mixed) != key(replace(mixed, templates=["one {}."]))
+    undecided = {"scope", "images", "folder", "templates", "save_models", "rehearsal_per_class",
+                 "rehearsal_batch"}
+    assert DECIDES.keys() | undecided == asdict(base).keys()
+
+
+@pytest.mark.parametrize("name", ["paper", "authors", "pictograms"])
+def test_presets_are_valid(name):
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        node = compose(f"finetune/{name}").finetune
+    chosen = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FinetuneSettings), node))
+    check(chosen, "finetune")
+
+
+@pytest.mark.parametrize(("changes", "line"), [
+    ({"lr": 0.0}, "finetune.lr: 0.0 is out of range; give a number above 0"),
+    ({"batch_size": 0}, "finetune.batch_size: 0 is out of range; give a number at least 1"),
+    ({"temperature": "cold"}, "finetune.temperature: 'cold' is not a number; "
+                              "give a number above 0 or 'model'"),
+    ({"betas": [0.9, 1.0]}, "finetune.betas: [0.9, 1.0] are not Adam's betas; "
+                            "give two numbers below 1"),
+    ({"images": "folder"}, "finetune.folder: missing, but finetune.images is 'folder'; give the "
+                           "folder that holds one sub-folder of images for each concept"),
+    ({"captions": "mixed", "templates": []}, "finetune.templates: empty, but finetune.captions is "
+     "'mixed'; give at least one template such as 'a photo of a {}.'"),
+    ({"templates": ["a photo"]}, "finetune.templates: 'a photo' has no single {}; "
+                                 "mark the name's place by {}"),
+])
+def test_settings_that_cannot_be(settings, changes, line):
+    with pytest.raises(UserError) as caught:
+        check(settings(**changes), "finetune")
+    assert str(caught.value) == line

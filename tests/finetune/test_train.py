@@ -1,0 +1,159 @@
+"""Fine-tuning: what it changes, what it leaves bit-equal, and the way back."""
+
+import pytest
+import torch
+
+from kt_exp.concepts import Concept
+from kt_exp.errors import UserError
+from kt_exp.finetune.lesson import plan_lesson
+from kt_exp.finetune.strategies import trained_parameters
+from kt_exp.finetune.train import _optimizer, restored, train
+
+CONCEPT = Concept("tower", "a tall house with a roof")
+KNOWN = [["a photo of a house."], ["a photo of a wheel."], ["a dish.", "a photo of a dish."]]
+STRATEGIES = ["visual", "visual_trunk", "text", "both", "projection"]
+
+
+def pictures(model, count=8, seed=0):
+    size = model.image_size
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def learn(model, settings, seed=0, rehearsal=0):
+    lesson = plan_lesson([CONCEPT], [8], settings, KNOWN, seed)
+    rehearsed = pictures(model, len(lesson.rehearsed), seed=1)
+    with restored(model):
+        return train(model, pictures(model), rehearsed, lesson, settings, lambda loss: None)
+
+
+def trained_names(model, strategy):
+    text = {name for name in model.module.state_dict()
+            if not name.startswith("visual.") and name not in ("logit_scale", "attn_mask")}
+    visual = {name for name in model.module.state_dict() if name.startswith("visual.")}
+    projection = {name for name in visual
+                  if name == "visual.proj" or name.startswith("visual.attnpool.c_proj.")}
+    return {"visual": visual, "visual_trunk": visual - projection, "text": text,
+            "both": visual | text, "projection": projection}[strategy]
+
+
+@pytest.mark.parametrize("kind", ["vit", "resnet"])
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_changes_what_it_names_and_nothing_else(request, settings, kind, mode, strategy):
+    model = request.getfixturevalue(kind)
+    before = {name: t.clone() for name, t in model.module.state_dict().items()}
+    changed, _ = learn(model, settings(strategy=strategy, mode=mode, loss="bank"))
+    assert changed
+    assert changed.keys() <= trained_names(model, strategy)
+    learnable = [name for name, p in trained_parameters(model, strategy).items() if p.ndim > 1]
+    missing = [name for name in learnable if name not in changed]
+    assert len(missing) <= len(learnable) // 4
+    assert all(torch.equal(before[name], t) for name, t in model.module.state_dict().items())
+
+
+def test_statistics_of_batch_norm_move_in_train_mode_only_where_they_are_trained(resnet, settings):
+    def statistics(**changes):
+        changed, _ = learn(resnet, settings(loss="bank", **changes))
+        return {name for name in changed if "running_" in name}
+
+    assert statistics(mode="train", strategy="visual")
+    assert not statistics(mode="eval", strategy="visual")
+    assert not statistics(mode="train", strategy="text")
+    assert not statistics(mode="train", strategy="projection")
+
+
+@pytest.mark.parametrize("loss", ["ntxent", "bank"])
+def test_the_loss_falls_and_images_come_closer_to_the_caption(vit, settings, loss):
+    chosen = settings(loss=loss, epochs=10)
+    changed, values = learn(vit, chosen)
+    assert len(values) == 20
+    assert sum(values[-2:]) < sum(values[:2])
+    caption = ["A tower is a tall house with a roof"] * 8
+    before = vit.score(pictures(vit), caption).mean()
+    with restored(vit, changed), torch.no_grad():
+        assert vit.score(pictures(vit), caption).mean() > before
+
+
+def test_the_same_seed_gives_the_same_bits(vit, settings):
+    first, second, other = (learn(vit, settings(), seed) for seed in (0, 0, 1))
+    assert first[1] == second[1]
+    assert all(torch.equal(tensor, second[0][name]) for name, tensor in first[0].items())
+    assert first[1] != other[1]
+
+
+def drift(model, changed, images):
+    with torch.no_grad():
+        before = model.encode_image(images)
+        with restored(model, changed):
+            return (model.encode_image(images) - before).square().sum(-1).mean().item()
+
+
+def test_distillation_holds_the_images_near_the_frozen_model(vit, settings):
+    free, held = (learn(vit, settings(distillation=weight, epochs=10))[0] for weight in (0., 100.))
+    assert drift(vit, held, pictures(vit)) < 0.3 * drift(vit, free, pictures(vit))
+
+
+def test_rehearsal_holds_what_is_rehearsed_near_the_frozen_model(vit, settings):
+    chosen = {"epochs": 10, "rehearsal_batch": 3}
+    free = learn(vit, settings(**chosen))[0]
+    held = learn(vit, settings(rehearsal=100.0, **chosen))[0]
+    rehearsed = pictures(vit, 3, seed=1)
+    assert drift(vit, held, rehearsed) < 0.3 * drift(vit, free, rehearsed)
+
+
+def test_the_temperature_may_be_that_of_pre_training(vit, settings):
+    learned = learn(vit, settings(temperature="model"))[1]
+    assert learned == learn(vit, settings(temperature=1 / vit.logit_scale.item()))[1]
+    assert learned != learn(vit, settings(temperature=1.0))[1]
+
+
+def step(settings, value=2.0, gradient=0.5):
+    parameter = torch.nn.Parameter(torch.tensor([value]))
+    optimizer = _optimizer({"p": parameter}, settings)
+    parameter.grad = torch.tensor([gradient])
+    optimizer.step()
+    return parameter.item()
+
+
+def test_adam_couples_weight_decay_and_adamw_does_not(settings):
+    """A first step of Adam is lr · sign(g), where coupled decay is part of g."""
+    decay = {"lr": 0.1, "weight_decay": 0.5}
+    assert step(settings(optimizer="adam", **decay), gradient=-0.5) == pytest.approx(1.9, abs=1e-4)
+    assert step(settings(optimizer="adamw", **decay), gradient=-0.5) == pytest.approx(
+        2 * (1 - 0.1 * 0.5) + 0.1, abs=1e-4)
+
+
+@pytest.mark.parametrize("lr", [1e30, float("inf")])
+def test_a_loss_that_breaks_is_refused(vit, settings, lr):
+    before = vit.fingerprint()
+    with pytest.raises(UserError, match=r"^finetune: the loss became .* lower finetune\.lr"):
+        learn(vit, settings(lr=lr))
+    assert vit.fingerprint() == before
+
+
+def test_the_model_is_as_before_also_after_an_exception(vit):
+    before = vit.fingerprint()
+    changes = {"visual.proj": torch.zeros_like(vit.module.state_dict()["visual.proj"])}
+
+    def fail():
+        with restored(vit, changes):
+            assert vit.fingerprint() != before
+            vit.module.train().requires_grad_(True)
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
+    assert vit.fingerprint() == before
+    assert not vit.module.training
+    assert not any(p.requires_grad for p in vit.module.parameters())
+
+
+def test_a_strategy_of_which_the_model_has_nothing():
+    class WithoutProjection:
+        def towers(self):
+            return {"visual": {"a": 1}, "visual_projection": {}, "text": {"b": 2}}
+
+    model = WithoutProjection()
+    assert trained_parameters(model, "visual_trunk") == {"a": 1}
+    with pytest.raises(UserError, match=r"finetune\.strategy: .* no parameters for 'projection'"):
+        trained_parameters(model, "projection")
