@@ -26,10 +26,18 @@ def test_a_signal_is_kept_until_the_block_is_done(number):
 
 
 def test_a_second_signal_stops_at_once():
-    with interrupts.deferred():
-        os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
+    done = []
+
+    def work():
+        with interrupts.deferred():
             os.kill(os.getpid(), signal.SIGINT)
+            done.append("first")
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("second")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["first"]
 
 
 def test_afterwards_signals_are_handled_as_before():
