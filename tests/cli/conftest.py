@@ -1,0 +1,56 @@
+"""The command line, called in this process as `kt-exp` would be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from kt_exp.report.record import RunRecord, read_record
+
+
+@dataclass
+class Ended:
+    """How a call ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+    folder: Path
+
+    @property
+    def record(self) -> RunRecord:
+        return read_record(self.folder)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where the user stands; the store is there too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KT_EXP_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+@pytest.fixture
+def kt_exp(home: Path, monkeypatch: pytest.MonkeyPatch,
+           capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
+    """Call the entrypoint with overrides; its output folder is `home/run`."""
+    from kt_exp.report import progress
+    from kt_exp.run import main
+
+    def call(*arguments: str) -> Ended:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["kt-exp", "hydra.run.dir=run", *arguments])
+        monkeypatch.setattr(progress._console, "_file", sys.stderr)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capfd.readouterr()
+        return Ended(int(ended.value.code or 0), captured.out, captured.err, home / "run")
+
+    yield call
+    GlobalHydra.instance().clear()

@@ -1,0 +1,85 @@
+"""Bad input: one line that names the key, exit code 2, before anything costly."""
+
+from __future__ import annotations
+
+import pytest
+
+ZORB = "{name: zorb, description: a red ball}"
+
+BAD = {
+    "unknown key": (["inversion.stps=3"], "inversion.stps: no such key; did you mean 'steps'?"),
+    "unknown root key": (["sedd=1"], "sedd: no such key; did you mean 'seed'?"),
+    "unknown group": (["modle=x"], "modle: no such key; did you mean 'model'?"),
+    "unknown option": (["tracker=nope"], "tracker: no option 'nope'; did you mean 'none'?"),
+    "added key": (["+foo=1"], "foo: no such key"),
+    "added plug-in key": (["+model.z=1"], "model.z: "),
+    "no equals sign": (["bogus"], "bogus: not an override; write key=value"),
+    "empty value": (["seed="], "seed: "),
+    "group removed": (["~model"], "model: missing"),
+    "group without option": (["model=null"], "config: a config group without an option"),
+    "braces": (["concepts.items=[{"], "command line: cannot be parsed"),
+    "reference": (["seed=${nowhere}"], "seed: Interpolation key 'nowhere' not found"),
+    "whole number": (["seed=x"], "; give a whole number"),
+    "true or false": (["traceback=maybe"], "; give true or false"),
+    "section as value": (["store=3"], "store: "),
+    "seed": (["seed=-1"], "seed: -1 is out of range; give a number at least 0"),
+    "steps": (["inversion.steps=0"], "inversion.steps: 0 is out of range"),
+    "rate of inversion": (["inversion.lr=0"], "inversion.lr: 0.0 is out of range"),
+    "rate of fine-tuning": (["finetune.lr=-1"], "finetune.lr: -1.0 is out of range"),
+    "batch": (["finetune.batch_size=0"], "finetune.batch_size: 0 is out of range"),
+    "scale": (["inversion.affine.scale=[1,0.5]"], "inversion.affine.scale: [1.0, 0.5] is not"),
+    "strategy": (["finetune.strategy=visul"], "finetune.strategy: 'visul' is not an option"),
+    "clip with one concept": (["finetune.loss=clip"], "finetune.loss: 'clip' learns nothing"),
+    "no folder": (["finetune.images=folder"], "finetune.folder: missing"),
+    "device": (["device=tpu"], "device: 'tpu' is no device"),
+    "CUDA": (["device=cuda:99"], "device: 'cuda:99' asked for"),
+    "plug-in": (["model._target_=nope.X"], "model._target_: cannot import 'nope.X'"),
+    "model name": (["model=open_clip"], "model.name: missing; set it: model.name="),
+    "unknown model": (["model=open_clip", "model.name=ViT-B-3"], "model.name: open_clip has no"),
+    "unknown tag": (["model=clip_vit_b32", "model.pretrained=openia"], "did you mean 'openai'"),
+    "no weights": (["model=clip_vit_b32", "model.pretrained=gone.pt"], "no such file: gone.pt"),
+    "benchmark root": (["benchmark=folders"], "benchmark.target_root: missing"),
+    "no such root": (["benchmark=folders", "benchmark.target_root=a", "benchmark.known_root=b"],
+                     "benchmark.known_root: no such folder: b"),
+    "no images of it": (["concepts=inline", f"concepts.items=[{ZORB}]"],
+                        "concepts: no images of 'zorb'"),
+    "no concepts": (["concepts=inline"], "concepts: the set 'inline' holds no concepts"),
+    "no concepts file": (["concepts=file", "concepts.path=gone.csv"], "cannot read 'gone.csv'"),
+    "unknown concept": (["concepts.only=[gyroscop]"], "did you mean 'gyroscope'?"),
+    "twice": (["concepts=inline", f"concepts.items=[{ZORB},{ZORB}]"], "two concepts of one name"),
+    "also known": (["concepts=inline", "concepts.items=[{name: House, description: a box}]"],
+                   "concepts: 'House' is also a known class"),
+    "too long": (["concepts=inline",
+                  f"concepts.items=[{{name: gyroscope, description: {'big red ' * 60}}}]"],
+                 "shorten the description"),
+    "empty store": (["store.root="], "store.root: empty"),
+    "store": (["store.root=file/below"], "store.root: cannot write to file/below"),
+    "run folder": (["hydra.run.dir=file/below"], "hydra.run.dir: cannot write to 'file"),
+    "a job of a sweep": (["sedd=1,2", "-m"], "sedd: no such key"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_one_line_and_exit_code_2(case, kt_exp, home):
+    (home / "file").touch()
+    arguments, expected = BAD[case]
+    ended = kt_exp(*arguments)
+    assert ended.code == 2
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 1, ended.stderr
+    assert lines[0].startswith("kt-exp: error: ")
+    assert expected in lines[0]
+    assert not list(home.glob("store/inversion/*"))
+    assert not list(home.glob("run/traceback.txt"))
+
+
+def test_a_refused_run_leaves_its_record(kt_exp):
+    record = kt_exp("inversion.steps=0").record
+    assert record.status == "failed"
+    assert record.error == {"type": "UserError", "message": "inversion.steps: 0 is out of range; "
+                            "give a number at least 1"}
+    assert record.config["inversion"]["steps"] == 0
+
+
+def test_a_traceback_on_demand(kt_exp):
+    assert "Traceback" in kt_exp("inversion.steps=0", "traceback=true").stderr

@@ -1,0 +1,101 @@
+"""What only a process of its own can show: start-up, pipes, signals, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+LONG = [
+    "concepts.only=[gyroscope]", "inversion.steps=150", "inversion.sizes=[]",
+    "inversion.upsize_at=[]", "inversion.images=2", "inversion.checkpoint_seconds=0.001",
+    "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",
+    "finetune.save_models=false", "benchmark.images_per_known_class=1",
+    "benchmark.images_per_target=2",
+]
+IMAGES = "images/gyroscope/images.safetensors"
+
+
+def start(*arguments: str, store: str = "store") -> subprocess.Popen[str]:
+    environment = os.environ | {"KT_EXP_STORE": store}
+    return subprocess.Popen([sys.executable, "-m", "kt_exp.run", *arguments], text=True,
+                            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_until_inverting(home: Path, process: subprocess.Popen[str]) -> None:
+    partial = home / "store" / "inversion_partial"
+    before = _newest(partial)
+    while _newest(partial) <= before:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def _newest(folder: Path) -> float:
+    visible = folder.glob("[!.]*") if folder.is_dir() else ()
+    times = []
+    for path in visible:
+        try:
+            times.append(path.stat().st_mtime)
+        except FileNotFoundError:
+            continue  # just replaced
+    return max(times, default=0.0)
+
+
+def test_a_run_killed_and_stopped_goes_on_and_ends_bit_equal(home):
+    undisturbed = start(*LONG, "hydra.run.dir=whole", store="other_store")
+
+    killed = start(*LONG, "hydra.run.dir=killed")
+    wait_until_inverting(home, killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    record = json.loads((home / "killed" / "result.json").read_text())
+    assert record["status"] == "interrupted"
+
+    stopped = start(*LONG, "hydra.run.dir=stopped")
+    wait_until_inverting(home, stopped)
+    stopped.send_signal(signal.SIGTERM)
+    _, stderr = stopped.communicate()
+    assert stopped.returncode == 130
+    assert "Going on with the inversion at step" in stderr
+    assert stderr.endswith("Interrupted: the same command goes on where it stopped.\n")
+    record = json.loads((home / "stopped" / "result.json").read_text())
+    assert (record["status"], record["error"]) == ("interrupted", None)
+
+    final = start(*LONG, "hydra.run.dir=final")
+    _, stderr = final.communicate()
+    assert final.returncode == 0, stderr
+    assert undisturbed.wait() == 0
+    assert (home / "final" / IMAGES).read_bytes() == (home / "whole" / IMAGES).read_bytes()
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"], ["-sc", "query=bash"]])
+def test_what_computes_nothing_does_not_import_torch(flags, home):
+    code = (
+        "import atexit, sys; sys.argv[0] = 'kt-exp'\n"
+        "from kt_exp.run import main\n"
+        "try: main()\n"
+        "except SystemExit as ended: assert not ended.code, ended.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    environment = os.environ | {"COMP_LINE": "kt-exp inversion=", "COMP_POINT": "17"}
+    shown = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True,
+                           env=environment)
+    assert shown.returncode == 0, shown.stderr
+    assert "inversion" in shown.stdout
+    assert "???" not in shown.stdout
+
+
+def test_help_into_a_closed_pipe_ends_quietly(home):
+    process = start("--help")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    process.wait()

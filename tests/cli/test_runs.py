@@ -1,0 +1,179 @@
+"""Whole runs, as small as can be, through the entrypoint."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from safetensors.torch import load_file
+
+from kt_exp import plugins
+from kt_exp.captions import fill
+from kt_exp.pictograms.benchmark import draw_class
+
+TINY = [
+    "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
+    "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",
+    "benchmark.images_per_known_class=1", "concepts.only=[gyroscope]",
+]
+PICTOGRAMS = [*TINY, "benchmark.images_per_target=2"]
+
+
+def test_a_run_and_what_it_leaves_and_a_second_run_from_the_store(kt_exp):
+    first = kt_exp(*PICTOGRAMS)
+    assert first.code == 0
+    assert re.search(r"gyroscope +\d", first.stdout)
+    assert first.stderr == ""
+    record = first.record
+    assert (record.status, record.error, record.seed) == ("completed", None, 0)
+    assert {row["phase"] for row in record.metrics} == {
+        "baseline", "transferred", "name_prompt", "description_prompt"}
+    assert {row["split"] for row in record.metrics} == {"target", "known"}
+    assert set(record.signatures) == {"model", "inversion", "finetune"}
+    assert {"setup", "inversion", "finetune", "evaluation"} <= set(record.seconds)
+    assert set(record.files) == {
+        "result", "images", "pictures", "models", "overview", "report"}
+    assert all((first.folder / path).exists() for path in record.files.values())
+    images = load_file(first.folder / "images/gyroscope/images.safetensors")["images"]
+    assert images.shape == (2, 3, 64, 64)
+
+    second = kt_exp(*PICTOGRAMS).record
+    assert second.reused == {"inversion": 1, "finetune": 1, "evaluation": 4}
+    assert second.metrics == record.metrics
+
+
+@pytest.mark.parametrize("settings", [
+    ["finetune.images=noise", "finetune.loss=ntxent", "finetune.captions=description"],
+    ["finetune.strategy=both", "finetune.captions=templates", "finetune.loss=ntxent"],
+    ["finetune.strategy=text"], ["finetune.strategy=projection"],
+    ["finetune.strategy=visual_trunk", "finetune.captions=named"],
+    ["finetune.scope=joint", "concepts.only=[gyroscope,madras]", "finetune.loss=clip",
+     "finetune.batch_size=4"],
+], ids=" ".join)
+def test_every_way_to_fine_tune_runs_to_its_report(settings, kt_exp):
+    ended = kt_exp(*PICTOGRAMS, *settings)
+    assert ended.code == 0, ended.stderr
+    assert (ended.folder / "report.html").stat().st_size > 10_000
+    assert (ended.folder / "overview.png").exists()
+
+
+def test_the_jobs_of_a_sweep_run_on_after_one_that_failed(kt_exp, home):
+    ended = kt_exp(*PICTOGRAMS, "finetune.batch_size=0,2", "hydra.sweep.dir=sweep", "-m")
+    assert ended.code == 2
+    assert "finetune.batch_size: 0 is out of range" in ended.stderr
+    assert "1 of 2 jobs failed" in ended.stderr
+    statuses = [json.loads((home / "sweep" / job / "result.json").read_text())["status"]
+                for job in ("0", "1")]
+    assert statuses == ["failed", "completed"]
+
+
+def test_an_error_in_the_code_leaves_its_traceback_in_a_file(kt_exp, monkeypatch):
+    def broken(*args: object) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr("kt_exp.pipeline.invert_captions", broken)
+    ended = kt_exp(*PICTOGRAMS)
+    assert ended.code == 1
+    assert "RuntimeError: out of order (traceback: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "out of order" in (ended.folder / "traceback.txt").read_text()
+    assert ended.record.status == "failed"
+    assert ended.record.metrics  # of the baseline
+
+
+def test_a_page_that_cannot_be_written_does_not_fail_the_run(kt_exp, monkeypatch):
+    def broken(*args: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("kt_exp.artifacts.write_page", broken)
+    ended = kt_exp(*PICTOGRAMS)
+    assert ended.code == 0
+    assert "the report could not be completed: no space left" in ended.stderr
+    assert ended.record.status == "completed"
+
+
+def test_ctrl_c_leaves_a_record_and_says_how_to_go_on(kt_exp, monkeypatch):
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kt_exp.pipeline.invert_captions", interrupted)
+    ended = kt_exp(*PICTOGRAMS)
+    assert ended.code == 130
+    assert ended.stderr == "Interrupted: the same command goes on where it stopped.\n"
+    assert (ended.record.status, ended.record.error) == ("interrupted", None)
+
+
+def test_a_tracker_that_cannot_start_ends_the_run_before_inversion(kt_exp, monkeypatch, home):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    ended = kt_exp(*PICTOGRAMS, "tracker=wandb")
+    assert ended.code == 2
+    assert "tracker: the package wandb is not installed" in ended.stderr
+    assert not list(home.glob("store/inversion/*"))
+
+
+def write_images(folder, images) -> None:
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images):
+        Image.fromarray(np.asarray(image)).save(folder / f"{number}.png")
+
+
+def test_own_model_own_concepts_own_images(kt_exp, home):
+    for name in ("house", "wheel", "mushroom"):
+        write_images(home / "known" / name, draw_class(name, 2, seed=1))
+    write_images(home / "new" / "gyroscope", draw_class("gyroscope", 4, seed=1))
+    (home / "new" / "gyroscope" / "9.png").write_bytes(b"not an image")
+    (home / "concepts.csv").write_text("name,description\ngyroscope,three grey rings\n")
+    first = kt_exp(*PICTOGRAMS)
+    own = [
+        *TINY, "model=open_clip", f"model.name=local-dir:{first.folder}/models/gyroscope",
+        "concepts=file", "concepts.path=concepts.csv", "benchmark=folders",
+        "benchmark.known_root=known", "benchmark.target_root=new", "finetune.lr=1e-9",
+        "hydra.run.dir=own",
+    ]
+    refused = kt_exp(*own)
+    assert refused.code == 2
+    assert "new/gyroscope/9.png: not a readable image" in refused.stderr
+
+    ended = kt_exp(*own, "benchmark.on_bad_image=skip")
+    assert ended.code == 0, ended.stderr
+    assert "1 unreadable images skipped: " in ended.stdout
+    record = json.loads((home / "own" / "result.json").read_text())
+    totals = {row["total"] for row in record["metrics"] if row["split"] == "target"}
+    assert totals == {4}
+
+    real = kt_exp(*own, "benchmark.on_bad_image=skip", "finetune.images=folder",
+                  "finetune.folder=real")
+    assert real.code == 2
+    assert "finetune.folder: " in real.stderr
+
+
+def test_the_exported_model_scores_as_in_the_run(kt_exp):
+    ended = kt_exp(*PICTOGRAMS, "finetune.lr=1e-3")
+    source = f"local-dir:{ended.folder}/models/gyroscope"
+    model, _, preprocess = open_clip.create_model_and_transforms(source)
+    tokenizer = open_clip.get_tokenizer(source)
+    benchmark = plugins.build(OmegaConf.create(ended.record.config["benchmark"]), "benchmark")
+    names = [*benchmark.known_names(), "gyroscope"]
+    model.eval()
+    with torch.no_grad():
+        classes = torch.stack([
+            model.encode_text(tokenizer([fill(t, name) for t in benchmark.templates]), normalize=True)
+            .mean(dim=0) for name in names])
+        pixels = torch.stack([preprocess(Image.fromarray(image))
+                              for image in draw_class("gyroscope", 2, seed=0)])
+        taken_for = (model.encode_image(pixels, normalize=True)
+                     @ torch.nn.functional.normalize(classes, dim=-1).T).argmax(dim=1)
+    row = ended.record.metric("transferred", "gyroscope", "target")
+    assert row is not None
+    assert row["count"] == sum(names[i] == "gyroscope" for i in taken_for.tolist())
+    confusions = {row["predicted"]: row["count"] for row in ended.record.confusions
+                  if row["phase"] == "transferred"}
+    found = [names[i] for i in taken_for.tolist()]
+    assert confusions == {name: found.count(name) for name in set(found)}

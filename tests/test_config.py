@@ -1,0 +1,58 @@
+"""Every option under conf/ composes, fits the schema, and explains its keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from kt_exp.config import Config, conf_folder, parse, register_schema
+from kt_exp.errors import UserError
+
+CONF = Path(conf_folder())
+OPTIONS = sorted(path.relative_to(CONF).with_suffix("").as_posix().split("/")
+                 for path in CONF.glob("*/*.yaml"))
+
+
+def composed(*overrides: str):
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_parses_or_names_the_key_it_needs(group, option):
+    needs = "???" in (CONF / group / f"{option}.yaml").read_text(encoding="utf-8")
+    cfg = composed(f"{group}={option}")
+    if needs:
+        with pytest.raises(UserError, match=rf"{group}\.\w+: missing; set it: {group}\."):
+            parse(cfg)
+    else:
+        assert isinstance(parse(cfg), Config)
+
+
+def commented(path: Path) -> list[tuple[str, bool]]:
+    """Each key with a value of its own, and whether a comment stands behind it or above."""
+    lines = path.read_text(encoding="utf-8").split("\nhydra:")[0].splitlines()
+    found = []
+    for above, line in zip(["", *lines], lines, strict=False):
+        key, colon, value = line.partition(":")
+        if colon and value.strip() and not key.lstrip().startswith(("#", "-")):
+            found.append((key.strip(), "#" in line or above.lstrip().startswith("#")))
+    return found
+
+
+@pytest.mark.parametrize("path", [CONF / "config.yaml", *(
+    path for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name != "concepts"
+)], ids=lambda path: path.relative_to(CONF).as_posix())
+def test_every_key_has_a_comment(path):
+    bare = [key for key, has_comment in commented(path)
+            if not has_comment and key not in ("defaults", "_target_")]
+    assert not bare
+
+
+def test_the_default_needs_nothing():
+    assert "???" not in str(composed())
+
+
