@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from kt_exp.captions import named
 from kt_exp.concepts import Concept, ConceptsSettings, load_concepts
+from kt_exp.config import register_schema
 from kt_exp.errors import UserError
 
 SETS = Path(__file__).parents[1] / "conf" / "concepts"
@@ -20,8 +21,9 @@ SHIPPED = sorted(path.stem for path in SETS.glob("*.yaml")
 
 
 def shipped(name: str) -> ConceptsSettings:
+    register_schema()
     with initialize_config_dir(str(SETS.parent), version_base="1.3"):
-        chosen = compose(overrides=[f"+concepts={name}"]).concepts
+        chosen = compose("config", overrides=[f"concepts={name}"]).concepts
     typed = OmegaConf.merge(OmegaConf.structured(ConceptsSettings), chosen)
     return cast(ConceptsSettings, OmegaConf.to_object(typed))
 

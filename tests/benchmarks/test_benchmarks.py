@@ -131,10 +131,11 @@ def test_rare_imagenet_refuses_what_cannot_be_evaluated(rare):
 
 
 def test_pictograms():
-    benchmark = load("pictograms", images_per_known_class=2, images_per_target=3)
+    benchmark = load("pictograms", images_per_known_class=2, images_per_target=3,
+                     invented_names=4)
     benchmark.check_concepts([MOONGATE])
     known, targets = benchmark.known_images(), benchmark.target_images(MOONGATE)
-    assert benchmark.known_names() == list(KNOWN)
+    assert benchmark.known_names()[:-4] == list(KNOWN)
     assert benchmark.templates == list(TEMPLATES)
     assert (len(known), known.labels[:3]) == (2 * len(KNOWN), [0, 0, 1])
     assert (len(targets), set(targets.labels)) == (3, {0})

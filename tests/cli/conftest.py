@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +36,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KT_EXP_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def left_alone() -> Iterator[None]:
+    """Give back the process's logging and signals, which a run sets up for itself."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    signal.signal(signal.SIGTERM, on_sigterm)
 
 
 @pytest.fixture
