@@ -159,7 +159,10 @@ class Store:
 
 
 def _write(path: Path, record: str, tensors: Mapping[str, Tensor]) -> None:
+    path.touch()
+    mode = path.stat().st_mode  # safetensors would keep the file from others who share the store
     save_file(dict(tensors), path, {"record": record, "sha256": _digest(record, tensors)})
+    path.chmod(mode)
     _sync(path)
 
 

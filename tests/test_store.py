@@ -222,3 +222,13 @@ def test_a_signature_depends_on_values_not_on_the_order_of_keys():
     assert signature({"a": 1}) != signature({"a": 2})
     assert signature([1, 2]) != signature([2, 1])
     assert signature("é") == signature("é")
+
+
+def test_an_entry_may_be_read_by_whom_the_umask_allows(tmp_path):
+    store = Store(tmp_path)
+    before = os.umask(0o022)
+    try:
+        store.commit("kind", "key", {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "kind" / "key.safetensors").stat().st_mode & 0o777 == 0o644

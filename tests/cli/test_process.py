@@ -37,9 +37,8 @@ def wait_until_inverting(home: Path, process: subprocess.Popen[str]) -> None:
 
 
 def _newest(folder: Path) -> float:
-    visible = folder.glob("[!.]*") if folder.is_dir() else ()
     times = []
-    for path in visible:
+    for path in folder.glob("*.safetensors"):
         try:
             times.append(path.stat().st_mtime)
         except FileNotFoundError:
