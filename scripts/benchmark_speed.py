@@ -20,7 +20,7 @@ from kt_exp.concepts import load_concepts
 from kt_exp.config import Config, conf_folder, parse, register_schema
 from kt_exp.inversion.stage import invert_captions
 from kt_exp.models.factory import load_model, pick_device
-from kt_exp.pipeline import prepare, run
+from kt_exp.pipeline import Findings, prepare, run
 from kt_exp.report.progress import progress
 from kt_exp.store import Store
 
@@ -84,7 +84,7 @@ def pixel_gradients(config: Config, frozen: bool) -> None:
 
 def whole_run(config: Config) -> None:
     """Run all stages through the config's store."""
-    for _ in run(prepare(config), progress):
+    for _ in run(prepare(config, progress), Findings.empty(), progress):
         pass
 
 
