@@ -41,7 +41,7 @@ def contact_sheet(rows: Images, path: Path) -> Path:
         label = _lines(name, 13, INK, label_width - GAP)
         _write(draw, label, MARGIN, top + (CELL - sum(line.height for line in label)) // 2)
         _strip(sheet, images, MARGIN + label_width, top)
-    sheet.save(path, optimize=True)
+    sheet.save(path)
     return path
 
 
@@ -83,7 +83,7 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
         _bar(draw, row.target_before, (columns[-1], top + 12 * SCALE), bars_width, PALE)
         _bar(draw, row.target_after, (columns[-1], top + 36 * SCALE), bars_width, ACCENT)
         top += height
-    canvas.save(path, optimize=True)
+    canvas.save(path)
     return path
 
 
