@@ -28,6 +28,7 @@ from kt_exp.finetune.lesson import Lesson, plan_lesson
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.inversion.invert import Task, initial_state, to_model_size
+from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import inversion_signature, invert_captions
 from kt_exp.models.factory import load_model, pick_device
 from kt_exp.models.protocol import DualEncoder
@@ -183,8 +184,9 @@ def _invert(experiment: Experiment, findings: Findings, progress: Progress) -> N
     keys = {c.name: _inversion_key(experiment, c) for c in experiment.concepts}
     findings.reused["inversion"] = sum(store.has("inversion", key) for key in keys.values())
     captions = {keys[c.name]: c.description for c in experiment.concepts}
+    names = {key: name for name, key in keys.items()}
     entries = invert_captions(experiment.model, captions, config.inversion, config.seed, store,
-                              progress)
+                              progress, names)
     findings.signatures["inversion"] = keys
     findings.inverted = {name: entries[key] for name, key in keys.items()}
 
@@ -199,6 +201,7 @@ def _teach(experiment: Experiment, group: Group, findings: Findings, rehearsal: 
            progress: Progress) -> Taught:
     config = experiment.config
     image_keys = [_image_key(experiment, concept) for concept in group.concepts]
+    image_keys += _rehearsal_captions(experiment)
     key = finetune_signature(experiment.fingerprint, experiment.model.device, group.lesson,
                              image_keys, config.finetune, config.seed)
     found = experiment.store.has("finetune", key)
@@ -206,8 +209,7 @@ def _teach(experiment: Experiment, group: Group, findings: Findings, rehearsal: 
     findings.signatures.setdefault("finetune", {})[group.name] = key
     entry = finetune(experiment.model, key, group.lesson,
                      lambda: _training_images(experiment, group.concepts, findings.inverted),
-                     rehearsal,
-                     config.finetune, experiment.store, progress, group.name)
+                     rehearsal, config.finetune, experiment.store, progress, group.name)
     taught = Taught(group, key, entry.tensors, entry.record)
     findings.taught.append(taught)
     return taught
@@ -240,15 +242,26 @@ def _training_images(experiment: Experiment, concepts: Sequence[Concept],
 def _rehearsal_images(experiment: Experiment, progress: Progress) -> Tensor:
     """Return images inverted from the prompts of known classes, `(M, 3, H, W)`, M ≥ 0."""
     config, model, size = experiment.config, experiment.model, experiment.model.image_size
-    settings = replace(config.inversion, images=config.finetune.rehearsal_per_class)
-    captions = {
-        inversion_signature(experiment.fingerprint, model.device, prompt, settings, config.seed):
-        prompt for prompt in experiment.groups[0].lesson.rehearsed
-    }
-    entries = invert_captions(model, captions, settings, config.seed, experiment.store, progress)
+    captions = _rehearsal_captions(experiment)
+    entries = invert_captions(model, captions, _rehearsal_inversion(config), config.seed,
+                              experiment.store, progress)
     images = [entries[key].tensors["images"].to(model.device) for key in captions]
     return torch.cat([torch.empty(0, 3, size, size, device=model.device),
                       *(to_model_size(some, size) for some in images)])
+
+
+def _rehearsal_captions(experiment: Experiment) -> dict[str, str]:
+    """Return the prompts that are rehearsed, by the store keys of their images."""
+    config = experiment.config
+    return {
+        inversion_signature(experiment.fingerprint, experiment.model.device, prompt,
+                            _rehearsal_inversion(config), config.seed): prompt
+        for prompt in experiment.groups[0].lesson.rehearsed
+    }
+
+
+def _rehearsal_inversion(config: Config) -> InversionSettings:
+    return replace(config.inversion, images=config.finetune.rehearsal_per_class)
 
 
 def _folder_images(config: Config, concept: Concept) -> Any:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Optional
 
 from kt_exp.benchmarks import imagenet
-from kt_exp.benchmarks.datasets import ImageFiles, first_per_class, name_key
+from kt_exp.benchmarks.datasets import ImageFiles, first_per_class
 from kt_exp.benchmarks.prompts import template_problems
 from kt_exp.benchmarks.targets import check_targets, read_target, refuse_known
 from kt_exp.checks import choice, number
-from kt_exp.concepts import Concept
+from kt_exp.concepts import Concept, name_key
 from kt_exp.errors import UserError, did_you_mean
 
 SHIPPED = Path(__file__).parent.parent / "photos" / "labels.csv"

@@ -15,7 +15,7 @@ from kt_exp.models.protocol import DualEncoder
 from kt_exp.report.progress import Progress
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 2
+VERSION = 3
 KIND = "finetune"
 # What these decide is in the lesson and in the signatures of the images.
 _NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "save_models")

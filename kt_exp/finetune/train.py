@@ -92,7 +92,7 @@ class _Loss:
         images, memory = self._model.encode_image(together).split([len(chosen), len(rehearsed)])
         texts = self._batch_texts(batch)
         if self._settings.loss == "bank":
-            loss = losses.bank(images, texts, self._temperature, self._negatives)
+            loss = losses.bank(images, texts, self._temperature, self._known_classes())
         else:
             loss = getattr(losses, self._settings.loss)(images, texts, self._temperature)
         if self._settings.distillation:
@@ -106,6 +106,11 @@ class _Loss:
         if self._settings.strategy in TRAINS_TEXT:
             return self._model.encode_text([self._lesson.captions[i] for i in batch.captions])
         return self._texts[batch.captions.to(self._model.device)]
+
+    def _known_classes(self) -> Tensor:
+        if self._settings.strategy in TRAINS_TEXT:
+            return _class_embeddings(self._model, self._lesson.negatives)
+        return self._negatives
 
 
 def _class_embeddings(model: DualEncoder, prompts: Sequence[list[str]]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,8 +34,11 @@ def inversion_signature(model_fingerprint: str, device: torch.device, caption: s
 
 
 def invert_captions(model: Model, captions: dict[str, str], settings: InversionSettings, seed: int,
-                    store: Store, progress: Progress) -> dict[str, Entry]:
+                    store: Store, progress: Progress,
+                    names: Mapping[str, str] | None = None) -> dict[str, Entry]:
     """Return the entry of each store key in `captions` (key → caption).
+
+    `names` (key → concept) are for errors; without them the caption tells what it is about.
 
     Tensors of an entry: `images` `(n, 3, H, W)` as optimised. Its record: `distance`, `steps` and
     `score` of the curve (mean over the images), `start` and `end` (mean scores of the noise and of
@@ -49,7 +52,7 @@ def invert_captions(model: Model, captions: dict[str, str], settings: InversionS
         found = {key: store.fetch(KIND, key) for key in captions}
         missing = [key for key, entry in found.items() if entry is None]
         chunks = _chunks(model, missing, captions, settings, store)
-        work = _Work(model, captions, settings, seed, store)
+        work = _Work(model, captions, names or captions, settings, seed, store)
         finished: dict[Image, _Inverted] = {}
         images = sum(len(chunk) for chunk in chunks)
         with progress(f"Inverting {images} images", settings.steps * len(chunks)) as bar:
@@ -78,13 +81,14 @@ class _Work:
 
     model: Model
     captions: dict[str, str]
+    names: Mapping[str, str]
     settings: InversionSettings
     seed: int
     store: Store
 
     def run(self, chunk: list[Image], bar: Bar) -> dict[Image, _Inverted]:
         tasks = [Task(self.captions[key], index) for key, index in chunk]
-        partial = _Partial(chunk, self.captions, self.store)
+        partial = _Partial(chunk, self.names, self.store)
         state = partial.load(self.model.device)
         if state:
             log.info("Going on with the inversion at step %d of %d.", state.step,
@@ -117,7 +121,7 @@ class _Partial:
     """A chunk on its way, as the store keeps it: enough to go on bit by bit the same."""
 
     chunk: list[Image]
-    captions: dict[str, str]
+    names: Mapping[str, str]
     store: Store
 
     @property
@@ -146,7 +150,7 @@ class _Partial:
         finite = state.images.isfinite().flatten(1).all(dim=1).tolist()
         for (key, _), good in zip(self.chunk, finite, strict=True):
             if not good:
-                raise UserError(f"inversion ('{self.captions[key][:60]}')",
+                raise UserError(f"inversion ('{self.names[key][:60]}')",
                                 f"pixels became NaN within {state.step} steps",
                                 "lower inversion.lr, or clip gradients (inversion.grad_clip)")
 

@@ -81,6 +81,19 @@ def test_the_same_seed_gives_the_same_bits(vit, settings):
     assert first[1] != other[1]
 
 
+@pytest.mark.parametrize(("strategy", "every_step"), [("visual", False), ("text", True)])
+def test_known_classes_are_encoded_again_where_the_text_encoder_learns(
+    vit, settings, monkeypatch, strategy, every_step
+):
+    encoded = []
+    encode = vit.encode_text
+    monkeypatch.setattr(vit, "encode_text", lambda texts: encoded.append(list(texts)) or
+                        encode(texts))
+    _, losses = learn(vit, settings(strategy=strategy, loss="bank"))
+    known = [texts for texts in encoded if KNOWN[0][0] in texts]
+    assert len(known) == (1 + len(losses) if every_step else 1)
+
+
 def drift(model, changed, images):
     with torch.no_grad():
         before = model.encode_image(images)
