@@ -24,6 +24,7 @@ from torchvision.transforms import Normalize
 from kt_exp.errors import UserError
 from kt_exp.models.loading import CONFIG_FILE, WEIGHTS_FILE, load_network
 from kt_exp.models.protocol import Scorer
+from kt_exp.models.similarity import embedding_scorer
 
 _TEXT_CHUNK = 256
 # The last linear map into the joint space: of ViT, ModifiedResNet, and timm's networks.
@@ -91,19 +92,7 @@ class OpenClipModel:
         return F.normalize(features.float(), dim=-1) if normalize else features.float()
 
     def scorer(self, captions: Sequence[str], distance: str = "cosine") -> Scorer:
-        unit = distance != "l2_unnormalized"
-        distinct = list(dict.fromkeys(captions))
-        with torch.no_grad():
-            encoded = self.encode_text(distinct, normalize=unit)
-        texts = encoded[[distinct.index(caption) for caption in captions]]
-
-        def score(images: Tensor) -> Tensor:
-            features = self.encode_image(images, normalize=unit)
-            if distance == "cosine":
-                return (features * texts).sum(-1)
-            return -(features - texts).norm(dim=-1)
-
-        return score
+        return embedding_scorer(self, captions, distance)
 
     def score(self, images: Tensor, captions: Sequence[str]) -> Tensor:
         return self.scorer(captions)(images)

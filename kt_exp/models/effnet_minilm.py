@@ -32,6 +32,7 @@ from kt_exp.errors import UserError, did_you_mean
 from kt_exp.models.effnet_lite0 import FEATURES, EfficientNetLite0
 from kt_exp.models.minilm import MAX_TOKENS, embed_sentences, read_tokenizer
 from kt_exp.models.protocol import Scorer
+from kt_exp.models.similarity import embedding_scorer
 from kt_exp.store import Store, signature
 
 WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = "model.safetensors", "config.json", "tokenizer.json"
@@ -179,19 +180,7 @@ class EffNetMiniLMModel:
         return F.normalize(features, dim=-1) if normalize else features
 
     def scorer(self, captions: Sequence[str], distance: str = "cosine") -> Scorer:
-        unit = distance != "l2_unnormalized"
-        distinct = list(dict.fromkeys(captions))
-        with torch.no_grad():
-            encoded = self.encode_text(distinct, normalize=unit)
-        texts = encoded[[distinct.index(caption) for caption in captions]]
-
-        def score(images: Tensor) -> Tensor:
-            features = self.encode_image(images, normalize=unit)
-            if distance == "cosine":
-                return (features * texts).sum(-1)
-            return -(features - texts).norm(dim=-1)
-
-        return score
+        return embedding_scorer(self, captions, distance)
 
     def score(self, images: Tensor, captions: Sequence[str]) -> Tensor:
         return self.scorer(captions)(images)
