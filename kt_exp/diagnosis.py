@@ -80,8 +80,8 @@ def _warning(cosine: float, rivals: list[tuple[str, float]]) -> str | None:
     """
     if cosine < UNLIKELY_BELOW:
         return (f"transfer is unlikely by a caption 'A X is …': to the text encoder it has little "
-                f"in common with the name (cosine {cosine:.2f}, below {UNLIKELY_BELOW}); captions "
-                f"with the bare name may help (finetune.captions=mixed)")
+                f"in common with the name (cosine {cosine:.2f}, below {UNLIKELY_BELOW}); only "
+                f"captions with the bare name may do it (finetune.captions=mixed or templates)")
     for name, rival in rivals:
         if rival > cosine:
             return (f"'{name}' may take its images: the caption is nearer to that known name "
