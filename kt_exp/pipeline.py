@@ -6,20 +6,18 @@ Only this module knows the order of the stages and which stage needs what; how i
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from kt_exp.benchmarks.outcome import Outcome
 from kt_exp.benchmarks.prompts import known_prompts
 from kt_exp.benchmarks.protocol import ClassificationBenchmark
 from kt_exp.benchmarks.stage import Evaluator
-from kt_exp.benchmarks.targets import read_target
 from kt_exp.captions import check_lengths
 from kt_exp.concepts import Concept, load_concepts
 from kt_exp.config import Config
@@ -27,16 +25,13 @@ from kt_exp.diagnosis import Diagnosis, diagnose
 from kt_exp.finetune.lesson import Lesson, plan_lesson
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.strategies import trained_parameters
-from kt_exp.inversion.invert import Task, initial_state, to_model_size
-from kt_exp.inversion.settings import InversionSettings
-from kt_exp.inversion.stage import inversion_signature, invert_captions
+from kt_exp.inversion.stage import invert_captions
 from kt_exp.models.factory import load_model, pick_device
 from kt_exp.models.protocol import DualEncoder
 from kt_exp.report.progress import Progress
 from kt_exp.report.record import JOINT
-from kt_exp.store import Entry, Store, signature
-
-FINETUNE_FOLDER = "finetune.folder"
+from kt_exp.store import Entry, Store
+from kt_exp.training_images import TrainingImages, folder_images, image_count
 
 
 @dataclass(frozen=True)
@@ -63,6 +58,7 @@ class Experiment:
     store: Store
     model: DualEncoder
     fingerprint: str
+    images: TrainingImages
     evaluator: Evaluator
     groups: list[Group]
     diagnoses: list[Diagnosis]
@@ -116,7 +112,7 @@ def prepare(config: Config, progress: Progress) -> Experiment:
     config.benchmark.check_concepts(concepts)
     if config.finetune.images == "folder":
         for concept in concepts:
-            _folder_images(config, concept)
+            folder_images(config, concept)
     model = load_model(config.model, device, config.precision)
     if not isinstance(model, DualEncoder):
         raise TypeError(f"{type(model).__name__} is not a DualEncoder")
@@ -127,8 +123,9 @@ def prepare(config: Config, progress: Progress) -> Experiment:
     evaluator = Evaluator(model, fingerprint, config.benchmark, store, progress)
     diagnoses = diagnose(model, concepts, config.benchmark.templates,
                          config.benchmark.known_names(), evaluator.frozen_classifier)
-    return Experiment(config, concepts, config.benchmark, store, model, fingerprint, evaluator,
-                      groups, diagnoses)
+    images = TrainingImages(config, model, fingerprint)
+    return Experiment(config, concepts, config.benchmark, store, model, fingerprint, images,
+                      evaluator, groups, diagnoses)
 
 
 def run(experiment: Experiment, findings: Findings, progress: Progress) -> Iterator[None]:
@@ -143,7 +140,8 @@ def run(experiment: Experiment, findings: Findings, progress: Progress) -> Itera
     with findings.timed("inversion"):
         if experiment.config.finetune.images == "inverted":
             _invert(experiment, findings, progress)
-        rehearsal = _rehearsal_images(experiment, progress)
+        rehearsal = experiment.images.rehearsal(
+            experiment.groups[0].lesson.rehearsed, experiment.store, progress)
     yield
     for group in experiment.groups:
         with findings.timed("finetune"):
@@ -159,16 +157,10 @@ def _groups(config: Config, concepts: list[Concept]) -> list[Group]:
     members = [concepts] if config.finetune.scope == "joint" else [[c] for c in concepts]
     groups = []
     for some in members:
-        counts = [_image_count(config, concept) for concept in some]
+        counts = [image_count(config, concept) for concept in some]
         lesson = plan_lesson(some, counts, config.finetune, negatives, config.seed)
         groups.append(Group(JOINT if len(some) > 1 else some[0].name, some, lesson))
     return groups
-
-
-def _image_count(config: Config, concept: Concept) -> int:
-    if config.finetune.images == "folder":
-        return len(_folder_images(config, concept))
-    return config.inversion.images
 
 
 def _check_captions(config: Config, concepts: list[Concept], groups: list[Group],
@@ -181,7 +173,7 @@ def _check_captions(config: Config, concepts: list[Concept], groups: list[Group]
 
 def _invert(experiment: Experiment, findings: Findings, progress: Progress) -> None:
     config, store = experiment.config, experiment.store
-    keys = {c.name: _inversion_key(experiment, c) for c in experiment.concepts}
+    keys = {c.name: experiment.images.inversion_key(c) for c in experiment.concepts}
     findings.reused["inversion"] = sum(store.has("inversion", key) for key in keys.values())
     captions = {keys[c.name]: c.description for c in experiment.concepts}
     names = {key: name for name, key in keys.items()}
@@ -191,78 +183,20 @@ def _invert(experiment: Experiment, findings: Findings, progress: Progress) -> N
     findings.inverted = {name: entries[key] for name, key in keys.items()}
 
 
-def _inversion_key(experiment: Experiment, concept: Concept) -> str:
-    config = experiment.config
-    return inversion_signature(experiment.fingerprint, experiment.model.device,
-                               concept.description, config.inversion, config.seed)
-
-
 def _teach(experiment: Experiment, group: Group, findings: Findings, rehearsal: Tensor,
            progress: Progress) -> Taught:
     config = experiment.config
-    image_keys = [_image_key(experiment, concept) for concept in group.concepts]
-    image_keys += _rehearsal_captions(experiment)
+    images = experiment.images
+    image_keys = [images.key(concept) for concept in group.concepts]
+    image_keys += images.rehearsal_captions(group.lesson.rehearsed)
     key = finetune_signature(experiment.fingerprint, experiment.model.device, group.lesson,
                              image_keys, config.finetune, config.seed)
     found = experiment.store.has("finetune", key)
     findings.reused["finetune"] = findings.reused.get("finetune", 0) + found
     findings.signatures.setdefault("finetune", {})[group.name] = key
     entry = finetune(experiment.model, key, group.lesson,
-                     lambda: _training_images(experiment, group.concepts, findings.inverted),
+                     lambda: images.load(group.concepts, findings.inverted),
                      rehearsal, config.finetune, experiment.store, progress, group.name)
     taught = Taught(group, key, entry.tensors, entry.record)
     findings.taught.append(taught)
     return taught
-
-
-def _image_key(experiment: Experiment, concept: Concept) -> str:
-    source = experiment.config.finetune.images
-    if source == "folder":
-        return _folder_images(experiment.config, concept).fingerprint()
-    return signature([source, _inversion_key(experiment, concept)])
-
-
-def _training_images(experiment: Experiment, concepts: Sequence[Concept],
-                     inverted: dict[str, Entry]) -> Tensor:
-    """Return the images of all concepts in turn, `(N, 3, H, W)` on the model's device."""
-    config, model = experiment.config, experiment.model
-    if config.finetune.images == "inverted":
-        images = torch.cat([inverted[concept.name].tensors["images"] for concept in concepts])
-        return to_model_size(images.to(model.device), model.image_size)
-    if config.finetune.images == "noise":
-        tasks = [Task(concept.description, index) for concept in concepts
-                 for index in range(config.inversion.images)]
-        full_size = replace(config.inversion, sizes=[], upsize_at=[])
-        return initial_state(tasks, full_size, model, config.seed).images
-    folders = [_folder_images(config, concept) for concept in concepts]
-    tensors = [model.to_tensor(images.open(i)) for images in folders for i in range(len(images))]
-    return torch.stack(tensors).to(model.device)
-
-
-def _rehearsal_images(experiment: Experiment, progress: Progress) -> Tensor:
-    """Return images inverted from the prompts of known classes, `(M, 3, H, W)`, M ≥ 0."""
-    config, model, size = experiment.config, experiment.model, experiment.model.image_size
-    captions = _rehearsal_captions(experiment)
-    entries = invert_captions(model, captions, _rehearsal_inversion(config), config.seed,
-                              experiment.store, progress)
-    images = [entries[key].tensors["images"].to(model.device) for key in captions]
-    return torch.cat([torch.empty(0, 3, size, size, device=model.device),
-                      *(to_model_size(some, size) for some in images)])
-
-
-def _rehearsal_captions(experiment: Experiment) -> dict[str, str]:
-    """Return the prompts that are rehearsed, by the store keys of their images."""
-    config = experiment.config
-    return {
-        inversion_signature(experiment.fingerprint, experiment.model.device, prompt,
-                            _rehearsal_inversion(config), config.seed): prompt
-        for prompt in experiment.groups[0].lesson.rehearsed
-    }
-
-
-def _rehearsal_inversion(config: Config) -> InversionSettings:
-    return replace(config.inversion, images=config.finetune.rehearsal_per_class)
-
-
-def _folder_images(config: Config, concept: Concept) -> Any:
-    return read_target(Path(config.finetune.folder or "").expanduser(), concept, FINETUNE_FOLDER)
