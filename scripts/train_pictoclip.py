@@ -74,7 +74,8 @@ def train_tokenizer(corpus: Corpus, seed: int, vocab: int) -> Tokenizer:
     alphabet = list("abcdefghijklmnopqrstuvwxyz0123456789.,:;-'()")
     trainer = trainers.BpeTrainer(
         vocab_size=vocab - 1,
-        special_tokens=["<pad>", "<unk>", "<start>"],
+        # Letters that end a word would get ids in random order, and ties between merges with them.
+        special_tokens=["<pad>", "<unk>", "<start>", *(letter + "</w>" for letter in alphabet)],
         initial_alphabet=alphabet,
         end_of_word_suffix="</w>",
         show_progress=False,
