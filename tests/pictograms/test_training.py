@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_pictoclip.py"
-SMALL = ["--steps", "2", "--names", "20", "--per-name", "2", "--per-known", "1", "--free", "20", "--batch", "8", "--threads", "1"]
+SMALL = [
+    "--steps", "2", "--names", "20", "--per-name", "2", "--per-known", "1", "--free", "20",
+    "--batch", "8", "--threads", "1",
+]
 
 
 def test_one_seed_gives_one_model(tmp_path):
