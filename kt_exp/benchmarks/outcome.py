@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -21,11 +21,16 @@ class MetricRow:
     """One number.
 
     Attributes:
-        split: "target" (images of the new concept) or "known" (images of the known classes).
-        metric: "accuracy" (over images) or "mean_per_class_accuracy" (over classes with images).
-        value: in [0, 1].
-        count: correct images; None for a mean over classes.
-        total: images behind "accuracy", classes behind "mean_per_class_accuracy".
+        concept: the concept taught, or `report.record.JOINT` where several share a model.
+        split: "target" (images of the new concept), "known" (images of the known classes), or
+            "all" (a task that knows no such difference: retrieval, captioning, all classes of a
+            closed set).
+        metric: classification "accuracy" (over images), "mean_per_class_accuracy" (over classes
+            with images); retrieval "text_R@1" …, "image_R@10"; captioning "BLEU@4", "METEOR",
+            "CIDEr", "SPICE"; segmentation "DSC", "NSD", "IoU".
+        value: in [0, 1] (CIDEr: from 0, and may pass 1).
+        count: correct images or queries; None for a mean.
+        total: images, queries or classes behind the value.
     """
 
     phase: str
@@ -47,14 +52,32 @@ class Confusion:
     count: int
 
 
+@dataclass(frozen=True)
+class ImageScore:
+    """The score of one image (segmentation's DSC, captioning's METEOR); `text` is what was said of
+    it, if anything was."""
+
+    phase: str
+    concept: str
+    image: str
+    metric: str
+    value: float
+    text: str | None = None
+
+
 @dataclass
 class Outcome:
-    """The result of one phase for one concept; `skipped` lists the images left out as unreadable.
+    """The result of one phase for one concept.
+
+    `skipped` lists the images left out as unreadable; `notes` says what else a reader must know
+    ("SPICE unavailable: no Java", "nsd: surface2d").
     """
 
     metrics: list[MetricRow]
-    confusions: list[Confusion]
-    skipped: list[str]
+    confusions: list[Confusion] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    per_image: list[ImageScore] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dicts, lists, numbers and strings."""
@@ -67,4 +90,6 @@ class Outcome:
             metrics=[MetricRow(**row) for row in record["metrics"]],
             confusions=[Confusion(**row) for row in record["confusions"]],
             skipped=list(record["skipped"]),
+            per_image=[ImageScore(**row) for row in record["per_image"]],
+            notes=list(record["notes"]),
         )

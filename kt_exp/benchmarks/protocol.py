@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
+from torch import Tensor
 
+from kt_exp.benchmarks.outcome import Outcome
 from kt_exp.concepts import Concept
+from kt_exp.models.protocol import Model
+from kt_exp.report.progress import Progress
+from kt_exp.store import Store
 
 
 class ImageSet(Protocol):
@@ -33,7 +39,54 @@ class ImageSet(Protocol):
         ...
 
 
-class ClassificationBenchmark(Protocol):
+class Evaluator(Protocol):
+    """Measures a model on a benchmark, through the store; `reused` counts what came from there."""
+
+    reused: int
+
+    def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
+        """Return the phases that train nothing, for concepts that are taught together."""
+        ...
+
+    def transferred(self, group: Sequence[Concept], key: str,
+                    changes: dict[str, Tensor]) -> list[Outcome]:
+        """Return the outcomes of fine-tuned weights: `changes` to the model, signed by `key`."""
+        ...
+
+    def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
+        """Draw what is worth looking at; return title → file name in `folder`. May be empty."""
+        ...
+
+
+class Benchmark(Protocol):
+    """What the pipeline needs of any task: classification, retrieval, captioning, segmentation."""
+
+    def check_concepts(self, concepts: Sequence[Concept]) -> None:
+        """Find what is wrong with the benchmark for these concepts, before anything costly."""
+        ...
+
+    def known_prompts(self) -> list[list[str]]:
+        """Return the prompts of each known class, in label order; none without known classes.
+
+        Fine-tuning takes them as negatives (`loss: bank`, `loss: itm`) and for rehearsal.
+        """
+        ...
+
+    def examples(self, concept: Concept, most: int) -> list[Image.Image]:
+        """Return up to `most` real images of a concept for the report; none if there are none."""
+        ...
+
+    def evaluator(self, model: Model, fingerprint: str, store: Store,
+                  progress: Progress) -> Evaluator:
+        """Return what measures `model` on this benchmark.
+
+        Raises:
+            UserError: the model cannot do this task; says which ones can.
+        """
+        ...
+
+
+class ClassificationBenchmark(Benchmark, Protocol):
     """Zero-shot classification of known classes and of one or more new concepts."""
 
     batch_size: int

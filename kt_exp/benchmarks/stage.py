@@ -21,7 +21,7 @@ from kt_exp.models.protocol import DualEncoder
 from kt_exp.report.progress import Progress
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 1
+VERSION = 2
 KIND, EMBEDDINGS = "evaluation", "embeddings"
 UNTRAINED = (Phase.baseline, Phase.name_prompt, Phase.description_prompt)
 

@@ -34,10 +34,10 @@ class EfficientNetLite0(nn.Module):
         self._bn1 = _norm(FEATURES)
 
     def forward(self, images: Tensor) -> Tensor:
-        hidden = F.relu6(self._bn0(self._conv_stem(images)))
+        hidden = F.relu6(_conv_norm(self._conv_stem, self._bn0, images))
         for block in self._blocks:
             hidden = block(hidden)
-        return F.relu6(self._bn1(self._conv_head(hidden))).mean(dim=(2, 3))
+        return F.relu6(_conv_norm(self._conv_head, self._bn1, hidden)).mean(dim=(2, 3))
 
     @torch.no_grad()
     def mean_features(self) -> Tensor:
@@ -72,9 +72,11 @@ class _Block(nn.Module):
         self._bn2 = _norm(out)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        wide = F.relu6(self._bn0(self._expand_conv(hidden))) if self._widens else hidden
-        wide = F.relu6(self._bn1(self._depthwise_conv(wide)))
-        narrow = self._bn2(self._project_conv(wide))
+        wide = hidden
+        if self._widens:
+            wide = F.relu6(_conv_norm(self._expand_conv, self._bn0, hidden))
+        wide = F.relu6(_conv_norm(self._depthwise_conv, self._bn1, wide))
+        narrow = _conv_norm(self._project_conv, self._bn2, wide)
         return hidden + narrow if self._adds else narrow
 
 
@@ -84,16 +86,28 @@ class _SameConv(nn.Conv2d):
     def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__(channels, out, kernel, stride, groups=groups, bias=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        left, right = self._padding(images.shape[3])
-        top, bottom = self._padding(images.shape[2])
-        return super().forward(F.pad(images, (left, right, top, bottom)))
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        left, right = self._padding(input.shape[3])
+        top, bottom = self._padding(input.shape[2])
+        if (left, top) != (right, bottom):
+            input, top, left = F.pad(input, (left, right, top, bottom)), 0, 0
+        return F.conv2d(input, weight, bias, self.stride, (top, left), 1, self.groups)
 
     def _padding(self, length: int) -> tuple[int, int]:
         kernel, stride = self.kernel_size[0], self.stride[0]
         outputs = -(-length // stride)
         total = max((outputs - 1) * stride + kernel - length, 0)
         return total // 2, total - total // 2
+
+
+def _conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d, images: Tensor) -> Tensor:
+    """Return `norm(conv(images))`; in evaluation mode as one convolution, which spares a third of
+    the time of inversion (docs/photos.md)."""
+    if norm.training or norm.running_mean is None or norm.running_var is None:
+        return norm(conv(images))
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    bias = norm.bias - norm.running_mean * scale
+    return conv._conv_forward(images, conv.weight * scale.view(-1, 1, 1, 1), bias)
 
 
 def _blocks() -> list[_Block]:

@@ -7,12 +7,15 @@ inside the model. Scores and embeddings are fp32, whatever the precision of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from PIL import Image
 from torch import Tensor
+
+from kt_exp.checks import choice, number
 
 Scorer = Callable[[Tensor], Tensor]
 
@@ -33,7 +36,8 @@ class Model(Protocol):
     def scorer(self, captions: Sequence[str], distance: str = "cosine") -> Scorer:
         """Encode B captions once; return images `(B, 3, H, W)` → scores `(B,)`, higher is closer.
 
-        Differentiable in the images. `distance` is one of cosine, l2, l2_unnormalized.
+        Differentiable in the images. `distance` is one of cosine, l2, l2_unnormalized (dual
+        encoders), match (pair matchers: the log-probability of a match).
 
         Raises:
             UserError: the model knows no such distance.
@@ -48,7 +52,7 @@ class Model(Protocol):
         """Return the named parameters of each part that a strategy freezes or trains.
 
         Keys: `visual` (projection included), `visual_projection`, `text`; a model with more parts
-        adds its own (`decoder`).
+        adds its own (`decoder`, `heads`). An empty dict: the model has no such part.
         """
         ...
 
@@ -88,3 +92,99 @@ class DualEncoder(Model, Protocol):
         A caption longer than `max_text_tokens` is truncated; `concepts.py` refuses it before.
         """
         ...
+
+
+@runtime_checkable
+class Captioner(DualEncoder, Protocol):
+    """A dual encoder with a text decoder on top (CoCa)."""
+
+    def caption_loss(self, images: Tensor, captions: Sequence[str]) -> Tensor:
+        """Return the mean cross-entropy of each next token (supplementary Eq. 3), a scalar."""
+        ...
+
+    def generate(self, images: Tensor, settings: GenerationSettings) -> list[str]:
+        """Return a caption of each image `(B, 3, H, W)`."""
+        ...
+
+
+@runtime_checkable
+class TransformerTrunk(DualEncoder, Protocol):
+    """A dual encoder whose image tower is a stack of transformer layers (M2IB looks into it)."""
+
+    @property
+    def trunk_layers(self) -> Sequence[torch.nn.Module]:
+        """The layers, first to last; each one's output is tokens `(B, N, C)`."""
+        ...
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens before those of the patches (class and register tokens), 0 or more."""
+        ...
+
+
+@runtime_checkable
+class PairMatcher(Model, Protocol):
+    """A model that sees an image and a caption together and tells whether they match (ViLT)."""
+
+    def match(self, images: Tensor, captions: Sequence[str]) -> Tensor:
+        """Return the logits of image i with caption i, `(B, 2)`: no match, match."""
+        ...
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Return what can be computed of images alone, `(B, P, C)`: their patch embeddings."""
+        ...
+
+    def embed_captions(self, captions: Sequence[str]) -> EmbeddedCaptions:
+        """Return what can be computed of captions alone: their token embeddings."""
+        ...
+
+    def match_block(self, images: Tensor, captions: EmbeddedCaptions) -> Tensor:
+        """Return the scores of every pair, `(I, T)`: log-odds of a match.
+
+        Takes what `embed_images` and `embed_captions` return.
+        """
+        ...
+
+    def mask_words(self, captions: Sequence[str], probability: float,
+                   generator: torch.Generator) -> MaskedCaptions:
+        """Return the captions with whole words masked at random, at least one in each."""
+        ...
+
+    def masked_lm_loss(self, images: Tensor, masked: MaskedCaptions) -> Tensor:
+        """Return the mean cross-entropy of the masked tokens, a scalar."""
+        ...
+
+
+class EmbeddedCaptions(NamedTuple):
+    """Token embeddings `(T, L, C)` and which of them are real, `(T, L)`, 1 or 0."""
+
+    tokens: Tensor
+    mask: Tensor
+
+    def rows(self, index: slice) -> EmbeddedCaptions:
+        """Return some of the captions, cut to the longest of them."""
+        mask = self.mask[index]
+        length = int(mask.sum(dim=1).max())
+        return EmbeddedCaptions(self.tokens[index, :length], mask[:, :length])
+
+
+class MaskedCaptions(NamedTuple):
+    """Token ids with masks in them `(B, L)`, which are real `(B, L)`, and the true ids `(B, L)`
+    of the masked ones, -100 elsewhere."""
+
+    ids: Tensor
+    mask: Tensor
+    labels: Tensor
+
+
+@dataclass(kw_only=True)
+class GenerationSettings:
+    """How captions are decoded (`benchmark.generation`)."""
+
+    method: str = choice("beam", "sample")
+    beams: int = number(minimum=1)
+    max_tokens: int = number(minimum=1)
+    min_tokens: int = number(minimum=1)
+    temperature: float = number(above=0)
+    top_p: float = number(above=0, maximum=1)
+    seed: int = number(minimum=0)
