@@ -16,6 +16,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import VisionTransformer
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
@@ -46,7 +47,8 @@ class OpenClip:
             UserError: unknown model or tag, or weights that are neither here nor to be fetched.
         """
         network, tokenizer, architecture = load_network(self.name, self.pretrained)
-        return OpenClipModel(network, tokenizer, architecture, device, precision)
+        kind = OpenClipTransformer if _is_transformer(network.visual) else OpenClipModel
+        return kind(network, tokenizer, architecture, device, precision)
 
 
 class OpenClipModel:
@@ -136,6 +138,29 @@ class OpenClipModel:
     def _autocast(self) -> AbstractContextManager:
         enabled = self._precision == "bf16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+class OpenClipTransformer(OpenClipModel):
+    """An open_clip network whose image tower is a ViT: `models.protocol.TransformerTrunk`."""
+
+    @property
+    def trunk_layers(self) -> Sequence[torch.nn.Module]:
+        visual = self._network.visual
+        return list(visual.trunk.blocks if hasattr(visual, "trunk")
+                    else visual.transformer.resblocks)
+
+    @property
+    def prefix_tokens(self) -> int:
+        visual = self._network.visual
+        # open_clip's own ViT has a class token and no other.
+        return visual.trunk.num_prefix_tokens if hasattr(visual, "trunk") else 1
+
+
+def _is_transformer(visual: torch.nn.Module) -> bool:
+    trunk = getattr(visual, "trunk", None)
+    # Of timm's networks only the ViTs have prefix tokens; others have blocks too, of pictures.
+    return isinstance(visual, VisionTransformer) or (
+        hasattr(trunk, "num_prefix_tokens") and hasattr(trunk, "blocks"))
 
 
 def _vocabulary(tokenizer: Any) -> dict[str, int]:
