@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from kt_exp.concepts import Concept
-from kt_exp.errors import UserError
 from kt_exp.finetune.train import restored
 from kt_exp.pipeline import Experiment, Findings
 from kt_exp.report.figures import contact_sheet, overview
@@ -66,22 +63,13 @@ class Artifacts:
 
     def write_report(self) -> None:
         """Write report.html and, for a run that measured something, overview.png."""
-        targets = {concept.name: self._first_targets(concept)
+        targets = {concept.name: self.experiment.benchmark.examples(concept, _SHOWN)
                    for concept in self.experiment.concepts}
         if self.record.metrics:
             picture = overview(self.record, self.pictures, targets, self.folder / "overview.png")
             self.record.files["overview"] = picture.name
         page = write_page(self.record, self.folder, self.pictures, targets)
         self.record.files["report"] = page.name
-
-    def _first_targets(self, concept: Concept) -> list[Image.Image]:
-        images = self.experiment.benchmark.target_images(concept)
-        shown = []
-        for index in range(min(_SHOWN, len(images))):
-            # The evaluation says which ones cannot be read, and counts them.
-            with suppress(UserError):
-                shown.append(images.open(index))
-        return shown
 
 
 def device_name(device: torch.device) -> str:

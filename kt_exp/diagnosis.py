@@ -1,9 +1,9 @@
-"""What can be known of a concept's chances before anything costly: from text embeddings alone."""
+"""What can be known of a concept's chances before anything costly: from its captions alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from kt_exp.captions import fill, named
 from kt_exp.concepts import Concept
-from kt_exp.models.protocol import DualEncoder
+from kt_exp.models.protocol import DualEncoder, Model
 
 # Fine-tuning moves images to "A X is …", zero-shot classification looks for them at "a photo of a
 # X". In trials with small CLIPs on pictograms, transfer worked where the two had a cosine of 0.45
@@ -23,12 +23,12 @@ NEAREST = 3
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the text encoder says about a concept.
+    """What is known of a concept in advance; without a text encoder, no more than its tokens.
 
     Attributes:
         concept: its name.
         tokens: tokens of the caption "A X is …", start and end included, of at most `token_limit`.
-        cosine: of the name (templates averaged) with "A X is …", in [-1, 1].
+        cosine: of the name (templates averaged) with "A X is …", in [-1, 1], or None.
         nearest: the known names (templates averaged) nearest to the description, which does not
             use the name: what the concept looks like to the model. Each with its cosine, best
             first, three at most.
@@ -38,9 +38,14 @@ class Diagnosis:
     concept: str
     tokens: int
     token_limit: int
-    cosine: float
-    nearest: list[tuple[str, float]]
-    warning: str | None
+    cosine: float | None = None
+    nearest: list[tuple[str, float]] = field(default_factory=list)
+    warning: str | None = None
+
+
+def count_tokens(model: Model, concept: Concept) -> Diagnosis:
+    """Return the diagnosis that any model allows: how long the caption is."""
+    return Diagnosis(concept.name, model.count_tokens(named(concept)), model.max_text_tokens)
 
 
 @torch.no_grad()
@@ -61,10 +66,8 @@ def diagnose(model: DualEncoder, concepts: Sequence[Concept], templates: Sequenc
     diagnoses = []
     for i, concept in enumerate(concepts):
         cosine = float(caption[i] @ own[i])
-        diagnoses.append(Diagnosis(
-            concept=concept.name,
-            tokens=model.count_tokens(captions[i]),
-            token_limit=model.max_text_tokens,
+        diagnoses.append(replace(
+            count_tokens(model, concept),
             cosine=cosine,
             nearest=_nearest(described[i], known, known_names, NEAREST),
             warning=_warning(cosine, _nearest(caption[i], known, known_names, 1)),

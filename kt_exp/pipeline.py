@@ -15,19 +15,19 @@ from typing import Any
 from torch import Tensor
 
 from kt_exp.benchmarks.outcome import Outcome
-from kt_exp.benchmarks.prompts import known_prompts
-from kt_exp.benchmarks.protocol import ClassificationBenchmark
-from kt_exp.benchmarks.stage import Evaluator
+from kt_exp.benchmarks.protocol import Benchmark, Evaluator
+from kt_exp.benchmarks.stage import EmbeddingEvaluator
 from kt_exp.captions import check_lengths
 from kt_exp.concepts import Concept, load_concepts
 from kt_exp.config import Config
-from kt_exp.diagnosis import Diagnosis, diagnose
+from kt_exp.diagnosis import Diagnosis, count_tokens, diagnose
 from kt_exp.finetune.lesson import Lesson, plan_lesson
+from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.strategies import trained_parameters
-from kt_exp.inversion.stage import invert_captions
+from kt_exp.inversion.stage import check_distance, invert_captions
 from kt_exp.models.factory import load_model, pick_device
-from kt_exp.models.protocol import DualEncoder
+from kt_exp.models.protocol import Model
 from kt_exp.report.progress import Progress
 from kt_exp.report.record import JOINT
 from kt_exp.store import Entry, Store
@@ -54,9 +54,9 @@ class Experiment:
 
     config: Config
     concepts: list[Concept]
-    benchmark: ClassificationBenchmark
+    benchmark: Benchmark
     store: Store
-    model: DualEncoder
+    model: Model
     fingerprint: str
     images: TrainingImages
     evaluator: Evaluator
@@ -114,15 +114,12 @@ def prepare(config: Config, progress: Progress) -> Experiment:
         for concept in concepts:
             folder_images(config, concept)
     model = load_model(config.model, device, config.precision)
-    if not isinstance(model, DualEncoder):
-        raise TypeError(f"{type(model).__name__} is not a DualEncoder")
-    trained_parameters(model, config.finetune.strategy)
+    _check_model(config, model)
     groups = _groups(config, concepts)
     _check_captions(config, concepts, groups, model)
     fingerprint = model.fingerprint()
-    evaluator = Evaluator(model, fingerprint, config.benchmark, store, progress)
-    diagnoses = diagnose(model, concepts, config.benchmark.templates,
-                         config.benchmark.known_names(), evaluator.frozen_classifier)
+    evaluator = config.benchmark.evaluator(model, fingerprint, store, progress)
+    diagnoses = _diagnose(model, concepts, evaluator)
     images = TrainingImages(config, model, fingerprint)
     return Experiment(config, concepts, config.benchmark, store, model, fingerprint, images,
                       evaluator, groups, diagnoses)
@@ -152,21 +149,39 @@ def run(experiment: Experiment, findings: Findings, progress: Progress) -> Itera
         yield
 
 
+def _check_model(config: Config, model: Model) -> None:
+    """Refuse what the model cannot do."""
+    trained_parameters(model, config.finetune.strategy)
+    check_objective(model, config.finetune)
+    if config.finetune.images == "inverted" or config.finetune.rehearsal:
+        check_distance(model, config.inversion.distance)
+
+
+def _diagnose(model: Model, concepts: list[Concept], evaluator: Evaluator) -> list[Diagnosis]:
+    """Return what can be told in advance: cosines only where images are classified by them."""
+    if not isinstance(evaluator, EmbeddingEvaluator):
+        return [count_tokens(model, concept) for concept in concepts]
+    benchmark = evaluator.benchmark
+    return diagnose(evaluator.model, concepts, benchmark.templates, benchmark.known_names(),
+                    evaluator.frozen_classifier)
+
+
 def _groups(config: Config, concepts: list[Concept]) -> list[Group]:
-    negatives = known_prompts(config.benchmark)
+    known = config.benchmark.known_prompts()
     members = [concepts] if config.finetune.scope == "joint" else [[c] for c in concepts]
     groups = []
     for some in members:
         counts = [image_count(config, concept) for concept in some]
-        lesson = plan_lesson(some, counts, config.finetune, negatives, config.seed)
+        lesson = plan_lesson(some, counts, config.finetune, known, config.seed)
         groups.append(Group(JOINT if len(some) > 1 else some[0].name, some, lesson))
     return groups
 
 
 def _check_captions(config: Config, concepts: list[Concept], groups: list[Group],
-                    model: DualEncoder) -> None:
+                    model: Model) -> None:
     captions = [(concept.name, concept.description) for concept in concepts]
-    captions += [(group.name, caption) for group in groups for caption in group.lesson.captions]
+    captions += [(group.name, caption) for group in groups
+                 for caption in (*group.lesson.captions, *group.lesson.targets)]
     check_lengths(captions, model.count_tokens, model.max_text_tokens,
                   config.concepts.on_long_caption)
 

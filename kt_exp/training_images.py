@@ -16,7 +16,7 @@ from kt_exp.config import Config
 from kt_exp.inversion.invert import Task, initial_state, to_model_size
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import inversion_signature, invert_captions
-from kt_exp.models.protocol import DualEncoder
+from kt_exp.models.protocol import Model
 from kt_exp.report.progress import Progress
 from kt_exp.store import Entry, Store, signature
 
@@ -42,7 +42,7 @@ class TrainingImages:
     """The images of a run, as tensors on the model's device, and the keys that stand for them."""
 
     config: Config
-    model: DualEncoder
+    model: Model
     fingerprint: str
 
     def inversion_key(self, concept: Concept) -> str:

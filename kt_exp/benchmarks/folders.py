@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kt_exp.benchmarks.classification_task import ClassificationTask
 from kt_exp.benchmarks.datasets import ClassFolder, ImageFiles, class_folders, labelled
 from kt_exp.benchmarks.prompts import template_problems
 from kt_exp.benchmarks.targets import check_targets, read_target, refuse_known
@@ -17,7 +18,7 @@ WHERE = "benchmark.known_root"
 
 
 @dataclass(kw_only=True)
-class FolderBenchmark:
+class FolderBenchmark(ClassificationTask):
     """Known classes and new concepts, each in a sub-folder named after it."""
 
     target_root: str

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from kt_exp.benchmarks import imagenet
+from kt_exp.benchmarks.classification_task import ClassificationTask
 from kt_exp.benchmarks.datasets import ImageFiles, first_per_class
 from kt_exp.benchmarks.prompts import template_problems
 from kt_exp.benchmarks.targets import check_targets, read_target, refuse_known
@@ -20,7 +21,7 @@ SHIPPED = Path(__file__).parent.parent / "photos" / "labels.csv"
 
 
 @dataclass(kw_only=True)
-class PhotoBenchmark:
+class PhotoBenchmark(ClassificationTask):
     """Known: photos of ImageNet's classes, less the excluded ones. Concepts: excluded classes, or
     with `target_root` folders of one's own photos.
 

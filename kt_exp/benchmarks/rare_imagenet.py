@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from kt_exp.benchmarks import imagenet
+from kt_exp.benchmarks.classification_task import ClassificationTask
 from kt_exp.benchmarks.datasets import ImageFiles, first_per_class
 from kt_exp.benchmarks.targets import check_targets, read_target, refuse_known
 from kt_exp.checks import choice, number
@@ -15,7 +16,7 @@ from kt_exp.concepts import Concept
 
 
 @dataclass(kw_only=True)
-class RareImageNet:
+class RareImageNet(ClassificationTask):
     """Target folders, and ImageNet-1k images from a `val/` folder or a labels CSV.
 
     All 1000 classes are candidates, whichever of them have images.

@@ -1,4 +1,4 @@
-"""The evaluation stage: every phase of every concept, each computed once and kept."""
+"""Classification by a dual encoder: every phase of every concept, each computed once and kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -40,8 +41,8 @@ FROZEN = Weights("frozen", {})
 
 
 @dataclass
-class Evaluator:
-    """Evaluates a model on a benchmark; what several phases need is computed once.
+class EmbeddingEvaluator:
+    """Classifies by embeddings; what several phases need is computed once.
 
     `reused` counts the outcomes that came from the store.
     """
@@ -61,6 +62,10 @@ class Evaluator:
                     changes: dict[str, Tensor]) -> list[Outcome]:
         """Return the outcomes of fine-tuned weights: `changes` to the model, signed by `key`."""
         return self._outcomes(group, (Phase.transferred,), Weights(key, changes))
+
+    def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
+        """Return nothing: the report draws what classification finds."""
+        return {}
 
     @cached_property
     def frozen_classifier(self) -> Tensor:

@@ -4,37 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from kt_exp.captions import training_captions
+from kt_exp.captions import fill, training_captions
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
 from kt_exp.finetune.settings import FinetuneSettings
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Indices of one step: into the training images, the captions, and the rehearsal images."""
+class Batch(NamedTuple):
+    """The indices of one step of B images.
+
+    Attributes:
+        images: into the training images, `(B,)`.
+        captions: into the lesson's captions, `(B,)`.
+        rehearsal: into the rehearsal images, `(R,)`.
+        targets: into the lesson's target captions, `(B,)`; `(0,)` where no captioning is taught.
+        negatives: into the lesson's negative captions, `(B, K)`; K = 0 but for the loss `itm`.
+        maskings: which masking of its caption each image meets, `(B,)`.
+    """
 
     images: Tensor
     captions: Tensor
     rehearsal: Tensor
+    targets: Tensor
+    negatives: Tensor
+    maskings: Tensor
 
 
 @dataclass(frozen=True)
 class Lesson:
     """All captions and the batches of all epochs.
 
-    `negatives` are the prompts of known classes, one list a class, for the `bank` loss;
-    `rehearsed` those prompts, one a class, whose inverted images are rehearsed.
+    Attributes:
+        negatives: the prompts of known classes, one list a class, for the loss `bank`.
+        rehearsed: those prompts, one a class, whose inverted images are rehearsed.
+        targets: what a captioner shall say.
+        negative_captions: captions that do not match, for the loss `itm`.
+        seed: of the words that the model masks.
     """
 
     captions: list[str]
     batches: list[Batch]
     negatives: list[list[str]]
     rehearsed: list[str]
+    targets: list[str]
+    negative_captions: list[str]
+    seed: int
 
 
 def plan_lesson(concepts: Sequence[Concept], images_of: Sequence[int], settings: FinetuneSettings,
@@ -44,43 +63,137 @@ def plan_lesson(concepts: Sequence[Concept], images_of: Sequence[int], settings:
     `known` are the prompts of the known classes, one list a class.
 
     Raises:
-        UserError: the loss cannot learn from one of the batches.
+        UserError: the loss cannot learn from one of the batches, or needs known classes or a
+            second concept.
     """
-    captions: list[str] = []
-    met_by: list[list[int]] = []
-    for concept, count in zip(concepts, images_of, strict=True):
-        own = training_captions(concept, settings.captions, settings.templates)
-        numbers = list(range(len(captions), len(captions) + len(own)))
-        captions += own
-        met_by += [numbers] * count
+    learners = [_Learner.of(concept, settings) for concept in concepts]
+    captions = _numbered([learner.captions for learner in learners])
+    targets = _numbered([learner.targets for learner in learners])
+    negatives = _negatives(learners, settings, known)
+    owners = [number for number, count in enumerate(images_of) for _ in range(count)]
     rehearsed = [prompts[0] for prompts in known] if settings.rehearsal else []
-    batches = plan_batches(met_by, settings.batch_size, settings.epochs, seed,
-                           len(rehearsed) * settings.rehearsal_per_class,
-                           settings.rehearsal_batch)
-    _refuse_unteachable(batches, settings.loss)
-    return Lesson(captions, batches, known if settings.loss == "bank" else [], rehearsed)
+    plan = _Plan(
+        captions_of=[captions.of[owner] for owner in owners],
+        targets_of=[targets.of[owner] for owner in owners] if targets.texts else [],
+        negatives_of=[negatives.of[owner] for owner in owners] if negatives.texts else [],
+        negatives_per_image=settings.itm_negatives_per_image,
+        maskings=settings.maskings if settings.loss == "mlm" else 1,
+        rehearsal_images=len(rehearsed) * settings.rehearsal_per_class,
+        rehearsal_batch=settings.rehearsal_batch,
+    )
+    batches = plan.batches(settings.batch_size, settings.epochs, seed)
+    if settings.contrastive_weight:
+        _refuse_unteachable(batches, settings.loss)
+    return Lesson(captions.texts, batches, known if settings.loss == "bank" else [], rehearsed,
+                  targets.texts, negatives.texts, seed)
 
 
-def plan_batches(captions_of: Sequence[Sequence[int]], batch_size: int, epochs: int, seed: int,
-                 rehearsal_images: int = 0, rehearsal_batch: int = 0) -> list[Batch]:
-    """Return the batches of all epochs, shuffled by `seed`.
+class _Learner(NamedTuple):
+    """A concept's captions, and the target captions of its images."""
 
-    Args:
-        captions_of: for each training image, the captions it may meet. An image starts at a random
-            one and goes on to the next at each epoch.
-        rehearsal_images: how many there are, of which each step takes `rehearsal_batch`.
+    captions: list[str]
+    targets: list[str]
+
+    @classmethod
+    def of(cls, concept: Concept, settings: FinetuneSettings) -> _Learner:
+        captions = training_captions(concept, settings.captions, settings.templates)
+        templates = settings.caption_targets if settings.caption_weight else []
+        return cls(captions, [fill(template, concept.name, concept.plural)
+                              for template in templates])
+
+
+class _Numbered(NamedTuple):
+    """Texts of all concepts in one list, and which of them belong to each concept."""
+
+    texts: list[str]
+    of: list[list[int]]
+
+
+def _numbered(groups: Sequence[Sequence[str]]) -> _Numbered:
+    texts: list[str] = []
+    numbers = []
+    for group in groups:
+        numbers.append(list(range(len(texts), len(texts) + len(group))))
+        texts += group
+    return _Numbered(texts, numbers)
+
+
+def _negatives(learners: Sequence[_Learner], settings: FinetuneSettings,
+               known: list[list[str]]) -> _Numbered:
+    """Return the captions that do not match an image of each concept, for the loss `itm`.
+
+    They are those of the other concepts, or the prompts of known classes: where these are asked
+    for, or where one concept is taught alone.
     """
-    generator = torch.Generator().manual_seed(seed)
-    first = [int(torch.randint(len(own), (1,), generator=generator)) for own in captions_of]
-    batches = []
-    for epoch in range(epochs):
-        order = torch.randperm(len(captions_of), generator=generator)
-        for images in order.split(batch_size):
-            met = [captions_of[i][(first[i] + epoch) % len(captions_of[i])]
-                   for i in images.tolist()]
-            rehearsal = torch.randperm(rehearsal_images, generator=generator)[:rehearsal_batch]
-            batches.append(Batch(images, torch.tensor(met), rehearsal))
-    return batches
+    if settings.loss != "itm":
+        return _Numbered([], [[] for _ in learners])
+    if settings.itm_negatives == "concepts" and len(learners) > 1:
+        every = _numbered([learner.captions for learner in learners])
+        others = [[n for number, own in enumerate(every.of) for n in own if number != learner]
+                  for learner in range(len(learners))]
+        return _Numbered(every.texts, others)
+    prompts = [prompt for own in known for prompt in own]
+    if not prompts:
+        raise UserError("finetune.loss", "'itm' finds no negative captions: the benchmark has no "
+                        "known classes, and there is no second concept",
+                        "use finetune.scope=joint and itm_negatives=concepts with several concepts")
+    return _Numbered(prompts, [list(range(len(prompts)))] * len(learners))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What each training image may meet: numbers of captions, targets and negatives."""
+
+    captions_of: Sequence[Sequence[int]]
+    targets_of: Sequence[Sequence[int]]
+    negatives_of: Sequence[Sequence[int]]
+    negatives_per_image: int
+    maskings: int
+    rehearsal_images: int
+    rehearsal_batch: int
+
+    def batches(self, batch_size: int, epochs: int, seed: int) -> list[Batch]:
+        """Return the batches of all epochs, shuffled by `seed`.
+
+        An image starts at a random caption and goes on to the next at each epoch; so it does with
+        the maskings, from its own number. Targets and negatives are drawn anew at each step.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        first = [_draw(len(own), 1, generator)[0] for own in self.captions_of]
+        batches = []
+        for epoch in range(epochs):
+            order = torch.randperm(len(self.captions_of), generator=generator)
+            for images in order.split(batch_size):
+                chosen = images.tolist()
+                batches.append(Batch(
+                    images,
+                    captions=torch.tensor([self._caption(i, first[i] + epoch) for i in chosen]),
+                    rehearsal=torch.randperm(self.rehearsal_images, generator=generator)
+                    [:self.rehearsal_batch],
+                    targets=_some(self.targets_of, chosen, 1, generator).flatten(),
+                    negatives=_some(self.negatives_of, chosen, self.negatives_per_image,
+                                    generator),
+                    maskings=(images + epoch) % self.maskings,
+                ))
+        return batches
+
+    def _caption(self, image: int, turn: int) -> int:
+        own = self.captions_of[image]
+        return own[turn % len(own)]
+
+
+def _some(pools: Sequence[Sequence[int]], images: Sequence[int], count: int,
+          generator: torch.Generator) -> Tensor:
+    """Return `count` random numbers from each image's pool, `(B, count)`; `(B, 0)` without pools.
+    """
+    if not pools:
+        return torch.empty(len(images), 0, dtype=torch.long)
+    return torch.tensor([[pools[i][n] for n in _draw(len(pools[i]), count, generator)]
+                         for i in images])
+
+
+def _draw(below: int, count: int, generator: torch.Generator) -> list[int]:
+    return torch.randint(below, (count,), generator=generator).tolist()
 
 
 def _refuse_unteachable(batches: Sequence[Batch], loss: str) -> None:

@@ -8,19 +8,29 @@ from typing import Any, Optional
 
 from kt_exp.checks import choice, number
 
+CONTRASTIVE = ("ntxent", "clip", "bank")
+
 
 @dataclass(kw_only=True)
 class FinetuneSettings:
     """Everything that decides the fine-tuned weights, given the images."""
 
-    strategy: str = choice("visual", "visual_trunk", "text", "both", "projection")
+    strategy: str = choice("visual", "visual_trunk", "text", "both", "projection", "all",
+                           "visual_decoder")
     scope: str = choice("each", "joint")
     images: str = choice("inverted", "noise", "folder")
     folder: Optional[str]
     captions: str = choice("named", "description", "templates", "mixed")
     templates: list[str]
-    loss: str = choice("ntxent", "clip", "bank")
+    loss: str = choice("ntxent", "clip", "bank", "itm", "mlm")
     temperature: Any = number(above=0, words=("model",))
+    contrastive_weight: float = number(minimum=0)
+    caption_weight: float = number(minimum=0)
+    caption_targets: list[str]
+    itm_negatives: str = choice("concepts", "known")
+    itm_negatives_per_image: int = number(minimum=1)
+    mask_probability: float = number(above=0, maximum=1)
+    maskings: int = number(minimum=1)
     distillation: float = number(minimum=0)
     rehearsal: float = number(minimum=0)
     rehearsal_per_class: int = number(minimum=1)
@@ -44,6 +54,22 @@ class FinetuneSettings:
         if self.captions in ("templates", "mixed") and not self.templates:
             yield "templates", f"empty, but finetune.captions is '{self.captions}'", \
                 "give at least one template such as 'a photo of a {}.'"
-        for template in self.templates:
-            if template.count("{}") != 1:
-                yield "templates", f"'{template}' has no single {{}}", "mark the name's place by {}"
+        for key in ("templates", "caption_targets"):
+            for template in getattr(self, key):
+                if template.count("{}") != 1:
+                    yield key, f"'{template}' has no single {{}}", "mark the name's place by {}"
+        yield from self._weight_problems()
+
+    def _weight_problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.caption_weight and not self.caption_targets:
+            yield "caption_targets", "empty, but finetune.caption_weight is not 0", \
+                "give at least one template such as 'a photo of a {}.'"
+        if self.loss in CONTRASTIVE:
+            if not self.contrastive_weight + self.caption_weight:
+                yield "contrastive_weight", "0, and finetune.caption_weight too: nothing is " \
+                    "learned", "give one of them a weight"
+            return
+        for key in ("distillation", "rehearsal", "caption_weight"):
+            if getattr(self, key):
+                yield key, f"not possible with finetune.loss '{self.loss}'", \
+                    f"set finetune.{key}=0, or choose one of: {', '.join(CONTRASTIVE)}"

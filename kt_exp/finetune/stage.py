@@ -11,27 +11,28 @@ from torch import Tensor
 from kt_exp.finetune.lesson import Lesson
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.train import restored, train
-from kt_exp.models.protocol import DualEncoder
+from kt_exp.models.protocol import Model
 from kt_exp.report.progress import Progress
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 3
+VERSION = 4
 KIND = "finetune"
 # What these decide is in the lesson and in the signatures of the images.
-_NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "save_models")
+_NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "caption_targets",
+                "itm_negatives", "itm_negatives_per_image", "maskings", "save_models")
 
 
 def finetune_signature(model_fingerprint: str, device: torch.device, lesson: Lesson,
                        image_keys: Sequence[str], settings: FinetuneSettings, seed: int) -> str:
     """Return the store key of the weights: a hash of all that can change them."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
-    batches = [[part.tolist() for part in (batch.images, batch.captions, batch.rehearsal)]
-               for batch in lesson.batches]
+    batches = [[part.tolist() for part in batch] for batch in lesson.batches]
     return signature([VERSION, model_fingerprint, device.type, lesson.captions, lesson.negatives,
-                      lesson.rehearsed, batches, list(image_keys), decides, seed])
+                      lesson.rehearsed, lesson.targets, lesson.negative_captions, batches,
+                      list(image_keys), decides, seed])
 
 
-def finetune(model: DualEncoder, key: str, lesson: Lesson, images: Callable[[], Tensor],
+def finetune(model: Model, key: str, lesson: Lesson, images: Callable[[], Tensor],
              rehearsal: Tensor, settings: FinetuneSettings, store: Store, progress: Progress,
              name: str) -> Entry:
     """Return the entry of `key`: tensors are the weights that changed, the record has the losses.

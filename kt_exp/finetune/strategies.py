@@ -7,28 +7,33 @@ from torch.nn import Parameter
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import Model
 
-TRAINS_TEXT = ("text", "both")
+TRAINS_TEXT = ("text", "both", "all")
 
 
 def trained_parameters(model: Model, strategy: str) -> dict[str, Parameter]:
     """Return the named parameters that `strategy` trains; all others stay frozen.
 
     `visual` is the paper's (C.1), `visual_trunk` the authors' script (no projection); `text`,
-    `both` and `projection` are its alternatives (supplementary E.1, Fig. 6).
+    `both` and `projection` are its alternatives (supplementary E.1, Fig. 6). `visual_decoder` adds
+    the text decoder of a captioner (supplementary Tab. 6, †); `all` is the whole network.
 
     Raises:
         UserError: the model has nothing of the kind.
     """
+    if strategy == "all":
+        return dict(model.module.named_parameters())
     towers = model.towers()
-    visual, projection = towers["visual"], towers["visual_projection"]
+    visual, projection, text = towers["visual"], towers["visual_projection"], towers["text"]
+    decoder = towers.get("decoder", {})
     chosen = {
         "visual": visual,
         "visual_trunk": {name: p for name, p in visual.items() if name not in projection},
         "projection": projection,
-        "text": towers["text"],
-        "both": visual | towers["text"],
+        "text": text,
+        "both": visual | text,
+        "visual_decoder": decoder and visual | decoder,
     }[strategy]
     if not chosen:
         raise UserError("finetune.strategy", f"the model has no parameters for '{strategy}'",
-                        "choose visual")
+                        "choose visual or all")
     return chosen

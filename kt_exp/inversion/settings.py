@@ -38,7 +38,7 @@ class InversionSettings:
     lr: float = number(above=0)
     lr_schedule: str = choice("constant", "cosine")
     lr_period: Any = number(minimum=1, words=("run", "stage"), whole=True)
-    distance: str = choice("cosine", "l2", "l2_unnormalized")
+    distance: str = choice("cosine", "l2", "l2_unnormalized", "match")
     tv_form: str = choice("norm", "anisotropic")
     tv_weight: float = number(minimum=0)
     affine: AffineSettings

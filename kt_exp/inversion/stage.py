@@ -15,7 +15,7 @@ from kt_exp.errors import UserError
 from kt_exp.inversion.chunks import Image, auto_chunk_size, make_chunks
 from kt_exp.inversion.invert import State, Task, initial_state, invert, to_model_size
 from kt_exp.inversion.settings import InversionSettings
-from kt_exp.models.protocol import Model
+from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
 from kt_exp.report.progress import Bar, Progress
 from kt_exp.store import Entry, Store, signature
 
@@ -24,6 +24,22 @@ log = logging.getLogger(__name__)
 VERSION = 2
 KIND, PARTIAL = "inversion", "inversion_partial"
 _NOT_OUTCOME = ("chunk_size", "checkpoint_seconds", "png")
+
+
+def check_distance(model: Model, distance: str) -> None:
+    """Refuse a distance that the model does not know, before anything costly.
+
+    Raises:
+        UserError: names those that it knows.
+    """
+    known: list[str] = []
+    if isinstance(model, DualEncoder):
+        known += ["cosine", "l2", "l2_unnormalized"]
+    if isinstance(model, PairMatcher):
+        known += ["match"]
+    if distance not in known:
+        raise UserError("inversion.distance", f"{type(model).__name__} knows no '{distance}'",
+                        f"choose one of: {', '.join(known)}")
 
 
 def inversion_signature(model_fingerprint: str, device: torch.device, caption: str,

@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from kt_exp.benchmarks.classification_task import ClassificationTask
 from kt_exp.benchmarks.prompts import template_problems
 from kt_exp.benchmarks.targets import refuse_known
 from kt_exp.checks import choice, number
@@ -47,7 +48,7 @@ class Drawings:
 
 
 @dataclass(kw_only=True)
-class PictogramBenchmark:
+class PictogramBenchmark(ClassificationTask):
     """The known classes of the pictogram world, and its held-out concepts.
 
     `invented_names` of the names that PictoCLIP was trained on are candidates too, without images

@@ -20,14 +20,19 @@ from typing import Any, Literal, TypedDict
 
 from kt_exp.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_NAME = "result.json"
 JOINT = "all concepts"  # the name of the one model that `finetune.scope: joint` makes
 
 Status = Literal["interrupted", "completed", "failed"]
 Phase = Literal["baseline", "transferred", "name_prompt", "description_prompt"]
-Split = Literal["target", "known"]
-MetricName = Literal["accuracy", "mean_per_class_accuracy"]
+Split = Literal["target", "known", "all"]
+MetricName = Literal[
+    "accuracy", "mean_per_class_accuracy",
+    "text_R@1", "text_R@5", "text_R@10", "image_R@1", "image_R@5", "image_R@10",
+    "BLEU@4", "METEOR", "CIDEr", "SPICE",
+    "DSC", "NSD", "IoU",
+]
 
 REPORTED_PACKAGES = (
     "kt_exp", "torch", "torchvision", "open_clip_torch", "transformers", "torchmetrics",
@@ -36,9 +41,10 @@ REPORTED_PACKAGES = (
 
 
 class Metric(TypedDict):
-    """One measured number: `value` in [0, 1]; `count` hits of `total` images.
+    """One measured number, as `benchmarks.outcome.MetricRow` has it: `value` in [0, 1] (CIDEr may
+    pass 1); `count` hits of `total` images or queries.
 
-    A mean over classes has no `count`, and its `total` is the number of classes.
+    A mean has no `count`, and its `total` is the number of classes or images behind it.
     """
 
     phase: Phase
@@ -60,11 +66,15 @@ class Confusion(TypedDict):
 
 
 class Diagnosis(TypedDict):
-    """What was known of a concept before anything costly; `nearest` is [[name, cosine], …]."""
+    """What was known of a concept before anything costly; `nearest` is [[name, cosine], …].
+
+    Without embeddings that classify (ViLT, tasks other than classification) `cosine` is None and
+    `nearest` empty.
+    """
 
     tokens: int
     token_limit: int
-    cosine: float
+    cosine: float | None
     nearest: list[list[Any]]
     warning: str | None
 
@@ -108,6 +118,7 @@ class RunRecord:
     confusions: list[Confusion] = field(default_factory=list)
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 

@@ -1,0 +1,165 @@
+"""What fine-tuning minimises: the loss of a batch, with all that does not change computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kt_exp.errors import UserError
+from kt_exp.finetune import losses
+from kt_exp.finetune.lesson import Batch, Lesson
+from kt_exp.finetune.settings import CONTRASTIVE, FinetuneSettings
+from kt_exp.finetune.strategies import TRAINS_TEXT
+from kt_exp.models.protocol import (
+    Captioner,
+    DualEncoder,
+    MaskedCaptions,
+    Model,
+    PairMatcher,
+)
+
+Objective = Callable[[Batch], Tensor]
+
+_EMBED_CHUNK = 64
+_PAIR_LOSSES = ("itm", "mlm")
+
+
+def check_objective(model: Model, settings: FinetuneSettings) -> None:
+    """Refuse a loss that the model cannot compute.
+
+    Raises:
+        UserError: says which losses it can, or which models the loss is for.
+    """
+    possible: list[str] = []
+    if isinstance(model, DualEncoder):
+        possible += CONTRASTIVE
+    if isinstance(model, PairMatcher):
+        possible += _PAIR_LOSSES
+    kind = type(model).__name__
+    if settings.loss not in possible:
+        raise UserError("finetune.loss", f"{kind} cannot learn by '{settings.loss}'",
+                        f"choose one of: {', '.join(possible)}")
+    if settings.caption_weight and not isinstance(model, Captioner):
+        raise UserError("finetune.caption_weight", f"{kind} has no decoder of captions",
+                        "set it to 0, or choose a captioner (model=coca)")
+
+
+def objective(model: Model, images: Tensor, rehearsal: Tensor, lesson: Lesson,
+              settings: FinetuneSettings) -> Objective:
+    """Return the loss of a batch, a scalar; made while the model is still as it was.
+
+    `images` `(N, 3, H, W)` and `rehearsal` `(M, 3, H, W)` lie on the model's device. The model is
+    one that `check_objective` lets pass.
+    """
+    if settings.loss == "itm":
+        return _Matching(cast(PairMatcher, model), images, lesson)
+    if settings.loss == "mlm":
+        return _MaskedWords(cast(PairMatcher, model), images, lesson, settings)
+    return _Contrastive(cast(DualEncoder, model), images, rehearsal, lesson, settings)
+
+
+class _Contrastive:
+    """Alignment of embeddings; with it distillation, rehearsal, and a captioner's own loss:
+    λ1 · contrastive + λ2 · captioning (supplementary Eq. 4)."""
+
+    def __init__(self, model: DualEncoder, images: Tensor, rehearsal: Tensor, lesson: Lesson,
+                 settings: FinetuneSettings) -> None:
+        self._model, self._images, self._rehearsal = model, images, rehearsal
+        self._lesson, self._settings = lesson, settings
+        self._temperature = float(settings.temperature) if settings.temperature != "model" \
+            else 1 / model.logit_scale.detach()
+        with torch.no_grad():
+            self._texts = model.encode_text(lesson.captions)
+            self._negatives = _class_embeddings(model, lesson.negatives)
+            self._teacher = _embed(model, images) if settings.distillation else images
+            self._rehearsal_teacher = _embed(model, rehearsal) if settings.rehearsal else rehearsal
+
+    def __call__(self, batch: Batch) -> Tensor:
+        device, settings = self._model.device, self._settings
+        chosen, rehearsed = batch.images.to(device), batch.rehearsal.to(device)
+        together = torch.cat([self._images[chosen], self._rehearsal[rehearsed]])
+        images, memory = self._model.encode_image(together).split([len(chosen), len(rehearsed)])
+        loss = settings.contrastive_weight * self._alignment(images, self._batch_texts(batch))
+        if settings.distillation:
+            loss = loss + settings.distillation * _distance(images, self._teacher[chosen])
+        if settings.rehearsal:
+            target = self._rehearsal_teacher[rehearsed]
+            loss = loss + settings.rehearsal * _distance(memory, target)
+        if settings.caption_weight:
+            said = [self._lesson.targets[i] for i in batch.targets.tolist()]
+            captioner = cast(Captioner, self._model)
+            loss = loss + settings.caption_weight * captioner.caption_loss(self._images[chosen],
+                                                                           said)
+        return loss
+
+    def _alignment(self, images: Tensor, texts: Tensor) -> Tensor:
+        if self._settings.loss == "bank":
+            return losses.bank(images, texts, self._temperature, self._known_classes())
+        return getattr(losses, self._settings.loss)(images, texts, self._temperature)
+
+    def _batch_texts(self, batch: Batch) -> Tensor:
+        if self._settings.strategy in TRAINS_TEXT:
+            return self._model.encode_text([self._lesson.captions[i] for i in batch.captions])
+        return self._texts[batch.captions.to(self._model.device)]
+
+    def _known_classes(self) -> Tensor:
+        if self._settings.strategy in TRAINS_TEXT:
+            return _class_embeddings(self._model, self._lesson.negatives)
+        return self._negatives
+
+
+class _Matching:
+    """Image–text matching: cross-entropy of each image with its caption, a match, and with its
+    negative captions, no match (supplementary C.3.1; Kim et al. 2021, section 3.2)."""
+
+    def __init__(self, model: PairMatcher, images: Tensor, lesson: Lesson) -> None:
+        self._model, self._images, self._lesson = model, images, lesson
+
+    def __call__(self, batch: Batch) -> Tensor:
+        pictures = self._images[batch.images.to(self._model.device)]
+        captions = [self._lesson.captions[i] for i in batch.captions.tolist()]
+        negatives = [self._lesson.negative_captions[i] for i in batch.negatives.flatten().tolist()]
+        per_image = batch.negatives.shape[1]
+        pairs = torch.cat([pictures, pictures.repeat_interleave(per_image, dim=0)])
+        logits = self._model.match(pairs, captions + negatives)
+        matches = torch.zeros(len(pairs), dtype=torch.long, device=logits.device)
+        matches[:len(captions)] = 1
+        return F.cross_entropy(logits, matches)
+
+
+class _MaskedWords:
+    """Masked language modelling on pairs of image and caption (supplementary D.3.1): each caption
+    is masked in several ways, once and for all, and each image meets one of them."""
+
+    def __init__(self, model: PairMatcher, images: Tensor, lesson: Lesson,
+                 settings: FinetuneSettings) -> None:
+        self._model, self._images, self._captions = model, images, len(lesson.captions)
+        self._masked = model.mask_words(
+            lesson.captions * settings.maskings, settings.mask_probability,
+            torch.Generator().manual_seed(lesson.seed))
+
+    def __call__(self, batch: Batch) -> Tensor:
+        rows = batch.maskings * self._captions + batch.captions
+        masked = MaskedCaptions(*(part[rows.to(part.device)] for part in self._masked))
+        return self._model.masked_lm_loss(self._images[batch.images.to(self._model.device)], masked)
+
+
+def _class_embeddings(model: DualEncoder, prompts: Sequence[list[str]]) -> Tensor:
+    if not prompts:
+        return torch.empty(0, device=model.device)
+    embedded = model.encode_text([prompt for own in prompts for prompt in own])
+    means = [part.mean(dim=0) for part in embedded.split([len(own) for own in prompts])]
+    return F.normalize(torch.stack(means), dim=-1)
+
+
+def _distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """The squared distance of unit-norm embeddings, 0 to 4, averaged over the batch."""
+    return (student - teacher).square().sum(dim=-1).mean()
+
+
+def _embed(model: DualEncoder, images: Tensor) -> Tensor:
+    return torch.cat([model.encode_image(chunk) for chunk in images.split(_EMBED_CHUNK)])
