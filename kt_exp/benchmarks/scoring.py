@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.errors import UserError
-from kt_exp.models.protocol import DualEncoder
+from kt_exp.models.protocol import DualEncoder, Model
 from kt_exp.report.progress import Progress
 
 Problem = tuple[str, str, str]
@@ -54,21 +54,13 @@ def embed_images(
             embeddings that are not finite.
     """
     model.module.eval()
-    cuda = model.device.type == "cuda"
-    loader = DataLoader(
-        _Tensors(images, model.to_tensor), batch_size=settings.batch_size,
-        num_workers=settings.workers, collate_fn=_collate, pin_memory=cuda,
-    )
     embeddings, labels, problems = [], [], []
     with torch.no_grad(), progress(description, len(images)) as bar:
-        for batch in loader:
-            if batch.problems and settings.on_bad_image == "error":
-                raise UserError(*batch.problems[0])
+        for batch in image_batches(model, images, settings, settings.batch_size):
             problems += batch.problems
             if len(batch.labels):
-                pixels = batch.pixels.to(model.device, non_blocking=cuda)
                 # Results stay on the device: fetching each batch would stall the next one.
-                embeddings.append(model.encode_image(pixels))
+                embeddings.append(model.encode_image(batch.pixels))
                 labels.append(batch.labels)
             bar.advance(len(batch.labels) + len(batch.problems))
     if not embeddings:
@@ -78,6 +70,32 @@ def embed_images(
         raise UserError("model", f"{description}: embeddings are not finite",
                         "lower finetune.lr, or set precision=fp32")
     return Embedded(joined, torch.cat(labels), [path for path, _, _ in problems])
+
+
+class ImageBatch(NamedTuple):
+    """Images `(B, 3, H, W)` with their labels `(B,)`, and what is wrong with those left out."""
+
+    pixels: Tensor
+    labels: Tensor
+    problems: list[Problem]
+
+
+def image_batches(model: Model, images: ImageSet, settings: LoaderSettings, batch_size: int,
+                  start: int = 0) -> Iterator[ImageBatch]:
+    """Yield the images from `start` on, in order, as the model wants them and on its device.
+
+    Raises:
+        UserError: an unreadable image under `on_bad_image: error`.
+    """
+    cuda = model.device.type == "cuda"
+    loader = DataLoader(
+        Subset(_Tensors(images, model.to_tensor), range(start, len(images))),
+        batch_size=batch_size, num_workers=settings.workers, collate_fn=_collate, pin_memory=cuda,
+    )
+    for batch in loader:
+        if batch.problems and settings.on_bad_image == "error":
+            raise UserError(*batch.problems[0])
+        yield batch._replace(pixels=batch.pixels.to(model.device, non_blocking=cuda))
 
 
 def text_classifier(
@@ -111,12 +129,6 @@ class _Item(NamedTuple):
     problem: Problem | None
 
 
-class _Batch(NamedTuple):
-    pixels: Tensor
-    labels: Tensor
-    problems: list[Problem]
-
-
 class _Tensors(Dataset[_Item]):
     """Images as the model wants them. A bad one is returned as its problem, not raised: an
     exception would lose its parts on the way out of a loader process."""
@@ -135,9 +147,9 @@ class _Tensors(Dataset[_Item]):
         return _Item(self.to_tensor(image), self.labels[index], None)
 
 
-def _collate(items: list[_Item]) -> _Batch:
+def _collate(items: list[_Item]) -> ImageBatch:
     good = [(item.pixels, item.label) for item in items if item.pixels is not None]
-    return _Batch(
+    return ImageBatch(
         pixels=torch.stack([pixels for pixels, _ in good]) if good else torch.empty(0),
         labels=torch.tensor([label for _, label in good], dtype=torch.long),
         problems=[item.problem for item in items if item.problem],

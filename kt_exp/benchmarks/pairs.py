@@ -1,0 +1,131 @@
+"""Scores of every image with every caption, by a model that sees both at once (ViLT)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kt_exp.benchmarks.protocol import ImageSet
+from kt_exp.benchmarks.scoring import ImageBatch, LoaderSettings, image_batches
+from kt_exp.errors import UserError
+from kt_exp.models.protocol import EmbeddedCaptions, PairMatcher
+from kt_exp.report.progress import Bar, Progress
+from kt_exp.store import Store
+
+KIND = "pair_scores"
+SAVE_SECONDS = 60.0
+# Pairs between two chances to save; and captions of like length that are padded to one length.
+PAIRS_AT_ONCE, CAPTIONS_AT_ONCE = 1024, 256
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Every readable image with every caption, on the CPU.
+
+    Attributes:
+        scores: log-odds of a match, fp32, `(I, T)`.
+        labels: label of each image, int64, `(I,)`.
+        skipped: paths of the images left out because they could not be read.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    skipped: list[str]
+
+
+def score_pairs(model: PairMatcher, images: ImageSet, captions: Sequence[str],
+                settings: LoaderSettings, store: Store, key: str, progress: Progress,
+                description: str) -> PairScores:
+    """Return the score of every image with every caption. Leaves the model in eval mode.
+
+    An image's patches and a caption's tokens are embedded once. Finished rows are stored once a
+    minute under `key`, which signs model, images and captions, so that a killed run goes on; the
+    whole stays there until the caller discards it (`store.discard(KIND, key)`).
+
+    Raises:
+        UserError: an unreadable image under `on_bad_image: error`, not one readable image, or
+            scores that are not finite.
+    """
+    with store.lock(KIND, [key]):
+        rows = _Rows.stored(store, key)
+        if rows.seen < len(images):
+            left = (len(images) - rows.seen) * len(captions)
+            with torch.no_grad(), progress(description, left) as bar:
+                _score(model, images, captions, settings, store, key, rows, bar)
+        found = rows.joined()
+    if not len(found.labels):
+        raise UserError(description, "not one readable image", "check the benchmark's folders")
+    if not found.scores.isfinite().all():
+        store.discard(KIND, key)
+        raise UserError("model", f"{description}: scores are not finite",
+                        "lower finetune.lr, or set precision=fp32")
+    return found
+
+
+def _score(model: PairMatcher, images: ImageSet, captions: Sequence[str],
+           settings: LoaderSettings, store: Store, key: str, rows: _Rows, bar: Bar) -> None:
+    model.module.eval()
+    blocks, position = _blocks(model.embed_captions(captions))
+    at_once = min(settings.batch_size, max(1, PAIRS_AT_ONCE // len(captions)))
+    saved = time.monotonic()
+    for batch in image_batches(model, images, settings, at_once, rows.seen):
+        bar.advance(len(batch.problems) * len(captions))
+        scores = torch.empty(0, len(captions), device=model.device)
+        if len(batch.labels):
+            embedded = model.embed_images(batch.pixels)
+            parts = []
+            for block in blocks:
+                parts.append(model.match_block(embedded, block))
+                bar.advance(parts[-1].numel())
+            scores = torch.cat(parts, dim=1)[:, position]
+        rows.add(batch, scores)
+        if time.monotonic() - saved > SAVE_SECONDS:
+            rows.save(store, key)
+            saved = time.monotonic()
+    rows.save(store, key)
+
+
+def _blocks(captions: EmbeddedCaptions) -> tuple[list[EmbeddedCaptions], Tensor]:
+    """Return blocks of captions, short ones first, and where each caption's column then is."""
+    order = captions.mask.sum(dim=1).argsort(stable=True)
+    ordered = EmbeddedCaptions(captions.tokens[order], captions.mask[order])
+    starts = range(0, len(order), CAPTIONS_AT_ONCE)
+    return [ordered.rows(slice(i, i + CAPTIONS_AT_ONCE)) for i in starts], order.argsort()
+
+
+@dataclass
+class _Rows:
+    """The rows so far: of the first `seen` images, less the skipped ones."""
+
+    scores: list[Tensor]
+    labels: list[Tensor]
+    skipped: list[str]
+    seen: int
+
+    @classmethod
+    def stored(cls, store: Store, key: str) -> _Rows:
+        if entry := store.fetch(KIND, key):
+            return cls([entry.tensors["scores"]], [entry.tensors["labels"]],
+                       entry.record["skipped"], entry.record["seen"])
+        return cls([], [], [], 0)
+
+    def add(self, batch: ImageBatch, scores: Tensor) -> None:
+        # They stay on the device until they are saved: fetching each would stall the next batch.
+        self.scores.append(scores.float())
+        self.labels.append(batch.labels)
+        self.skipped += [path for path, _, _ in batch.problems]
+        self.seen += len(batch.labels) + len(batch.problems)
+
+    def save(self, store: Store, key: str) -> None:
+        found = self.joined()
+        self.scores, self.labels = [found.scores], [found.labels]
+        store.commit(KIND, key, {"seen": self.seen, "skipped": self.skipped},
+                     {"scores": found.scores, "labels": found.labels})
+
+    def joined(self) -> PairScores:
+        scores = torch.cat([part.cpu() for part in self.scores])
+        return PairScores(scores, torch.cat(self.labels), self.skipped)
