@@ -38,7 +38,7 @@ def load_network(name: str, pretrained: str | None) -> tuple[Any, Any, dict[str,
     """
     name, pretrained = _spelled_out(name, pretrained)
     _check_names(name, pretrained)
-    with _fails_fast_offline(_needs_hub(name, pretrained)), warnings.catch_warnings():
+    with fails_fast_offline(_needs_hub(name, pretrained)), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _download(name, pretrained)
         try:
@@ -146,7 +146,7 @@ def _needs_hub(name: str, pretrained: str | None) -> bool:
 
 
 @contextmanager
-def _fails_fast_offline(needs_hub: bool) -> Iterator[None]:
+def fails_fast_offline(needs_hub: bool) -> Iterator[None]:
     """Spare a machine without network the half minute in which the hub's client tries again."""
     if not needs_hub or constants.HF_HUB_OFFLINE or _hub_answers():
         yield
