@@ -84,13 +84,15 @@ class OpenClipModel:
 
     def encode_image(self, images: Tensor, normalize: bool = True) -> Tensor:
         with self._autocast():
-            features = self._network.encode_image(self._normalize(images.to(self.device)))
+            pixels = self._normalize(images.to(self.device))
+            features = self._network.encode_image(pixels, normalize=False)
         return F.normalize(features.float(), dim=-1) if normalize else features.float()
 
     def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
         tokens = self._tokenizer(list(captions)).to(self.device)
         with self._autocast():
-            features = torch.cat([self._network.encode_text(t) for t in tokens.split(_TEXT_CHUNK)])
+            features = torch.cat([self._network.encode_text(some, normalize=False)
+                                  for some in tokens.split(_TEXT_CHUNK)])
         return F.normalize(features.float(), dim=-1) if normalize else features.float()
 
     def scorer(self, captions: Sequence[str], distance: str = "cosine") -> Scorer:
