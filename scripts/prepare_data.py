@@ -1,70 +1,158 @@
-"""Lay out the 1000 photos of the NIPS 2017 adversarial development set for `benchmark=photos`.
+"""Lay out a data set as kt_exp reads it, from its official download.
 
-The set is public ("NIPS 2017: Adversarial Learning Development Set", Kurakin et al. 2018): a folder
-`images/` of 1000 PNGs, 299 pixels wide and high, and `images.csv` with the columns ImageId and
-TrueLabel (1 to 1000), among others. Each photo is under CC BY; License, Author and
-OriginalLandingURL name its terms and its author, and are kept.
+    python scripts/prepare_data.py NAME --source DIR --out DIR
 
-    python scripts/prepare_data.py FOLDER
-    kt-exp experiment=photos benchmark.labels_csv=FOLDER/labels.csv
+docs/datasets.md describes the three layouts (class folders, captioned images, image–mask pairs) and
+each data set. Nothing in --source is changed; --out is written whole or not at all.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from kt_exp.benchmarks.imagenet import wnids
+from prepare import (
+    brats,
+    chexpert,
+    imagenet,
+    jsrt,
+    karpathy,
+    nips2017,
+    rare_concepts,
+    siim,
+    udiat,
+    unitochest,
+)
+from prepare.job import SOURCE, Job
 
-COLUMNS = ("file", "class_index", "wnid", "license", "author", "landing_url")
+from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from kt_exp.report.progress import ConsoleHandler
 
 
-def label_rows(folder: Path) -> list[dict[str, str]]:
-    """Return a row of labels.csv for each photo in `folder/images` that images.csv lists.
+@dataclass(frozen=True)
+class Recipe:
+    """What is known of a data set: one line on it, how it is laid out, and its own options."""
+
+    summary: str
+    prepare: Callable[[Job], None]
+    options: Callable[[argparse.ArgumentParser], None] | None = None
+
+
+RECIPES = {
+    "rare": Recipe("photos of the paper's rare concepts → class folders",
+                           rare_concepts.prepare),
+    "imagenet1k": Recipe("ILSVRC2012 validation images and their labels → val/<wnid>/",
+                         imagenet.prepare_1k),
+    "imagenet100": Recipe("Kaggle's 100 classes of ImageNet → class folders, for ViLT",
+                          imagenet.prepare_100),
+    "chexpert": Recipe("chexpert_5x200.csv and CheXpert's images → class folders",
+                            chexpert.prepare),
+    "jsrt": Recipe("154 chest radiographs (.IMG or PNG), CLNDAT_EN.txt → class folders",
+                   jsrt.prepare),
+    "nips2017": Recipe("1000 photos with ImageNet labels, images.csv → labels CSV",
+                       nips2017.prepare),
+    "flickr30k": Recipe("dataset_flickr30k.json and its images → captioned images",
+                        karpathy.prepare_flickr30k, karpathy.options),
+    "mscoco": Recipe("dataset_coco.json and its images → captioned images",
+                     karpathy.prepare_mscoco, karpathy.options),
+    "unitochest": Recipe("chest CT (DICOM), nodule masks (PNG) → image–mask pairs",
+                         unitochest.prepare, unitochest.options),
+    "udiat": Recipe("breast ultrasound, original/ and GT/ → image–mask pairs", udiat.prepare),
+    "siim": Recipe("chest X-rays (DICOM), pneumothorax masks (RLE) → image–mask pairs",
+                   siim.prepare, siim.options),
+    "brats23": Recipe("brain MRI volumes (NIfTI) → image–mask pairs of slices with tumour",
+                      brats.prepare, brats.options),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prepare one data set; return 0, 2 for bad input, or 130 if interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ConsoleHandler()])
+    options = _parser().parse_args(arguments)
+    out = options.out.expanduser()
+    try:
+        notes = run(options.name, options.source.expanduser(), out, options)
+    except UserError as error:
+        print(f"prepare_data: error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        print(f"prepare_data: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    print("\n".join([*notes, f"written to {out}"]))
+    return 0
+
+
+def run(name: str, source: Path, out: Path, options: argparse.Namespace) -> list[str]:
+    """Write the data set to `out`; return what there is to say of it.
 
     Raises:
-        SystemExit: no images.csv, a column it lacks, or none of its photos.
+        UserError: a source that is not there or in another layout, files that are absent or
+            unreadable, an `out` that holds something.
     """
-    source = folder / "images.csv"
-    if not source.is_file():
-        raise SystemExit(f"{source}: no such file; give the folder of the public set")
-    with source.open(newline="", encoding="utf-8-sig") as lines:
-        listed = list(csv.DictReader(lines))
-    missing = {"ImageId", "TrueLabel"} - set(listed[0] if listed else ())
-    if missing:
-        raise SystemExit(f"{source}: lacks the columns {', '.join(sorted(missing))}")
-    rows = [_row(folder, listing) for listing in listed]
-    found = [row for row in rows if row]
-    if not found:
-        raise SystemExit(f"{folder / 'images'}: none of the listed photos")
-    return found
+    if not source.is_dir():
+        raise UserError(SOURCE, f"no such folder: {source}", "give the folder of the download")
+    with _written_whole(out) as folder:
+        job = Job(source, folder, options.partial, options)
+        RECIPES[name].prepare(job)
+        if not any(folder.iterdir()):
+            raise UserError(SOURCE, f"nothing in {source} fits", "; ".join(job.notes))
+    return job.notes
 
 
-def _row(folder: Path, listing: dict[str, str]) -> dict[str, str]:
-    """Return one photo's row, empty if the photo is not there."""
-    names = [f"images/{listing['ImageId']}{suffix}" for suffix in (".png", ".jpg")]
-    file = next((name for name in names if (folder / name).is_file()), None)
-    if file is None:
-        return {}
-    index = int(listing["TrueLabel"]) - 1
-    return {"file": file, "class_index": str(index), "wnid": wnids()[index],
-            "license": listing.get("License", ""), "author": listing.get("Author", ""),
-            "landing_url": listing.get("OriginalLandingURL", "")}
+@contextmanager
+def _written_whole(out: Path) -> Iterator[Path]:
+    """Yield a folder beside `out` that takes its name at the end, and is removed on failure."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("--out", f"{out} is not an empty folder",
+                        "give another, or remove what is there")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield folder
+        folder.chmod(0o777 & ~_umask())
+        folder.replace(out)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
-def main() -> None:
-    """Write labels.csv beside images.csv."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="the folder that holds images/ and images.csv")
-    folder = parser.parse_args().folder.expanduser()
-    rows = label_rows(folder)
-    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"{folder / 'labels.csv'}: {len(rows)} photos")
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _parser() -> argparse.ArgumentParser:
+    known = "\n".join(f"  {name:<13} {recipe.summary}" for name, recipe in RECIPES.items())
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], epilog=f"data sets:\n{known}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME",
+                                  help="one of the data sets below; NAME --help has its options")
+    for name, recipe in RECIPES.items():
+        one = names.add_parser(name, description=recipe.summary)
+        one.add_argument(SOURCE, type=Path, required=True, help="the folder of the download")
+        one.add_argument("--out", type=Path, required=True, help="a new or empty folder")
+        one.add_argument("--partial", action="store_true",
+                         help="leave out files that are listed but not there, and say which")
+        if recipe.options:
+            recipe.options(one)
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    # So that what is half written is removed then too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())
