@@ -21,7 +21,7 @@ from transformers import (
 from transformers.modeling_outputs import CausalLMOutput
 
 from kt_exp.errors import UserError, did_you_mean
-from kt_exp.models.clip import OpenClip, OpenClipModel
+from kt_exp.models.clip import OpenClip, OpenClipTransformer
 from kt_exp.models.loading import load_network
 from kt_exp.models.protocol import GenerationSettings
 
@@ -48,7 +48,7 @@ class Coca(OpenClip):
         return CocaModel(network, tokenizer, architecture, device, precision)
 
 
-class CocaModel(OpenClipModel):
+class CocaModel(OpenClipTransformer):
     """An open_clip CoCa behind `models.protocol.Captioner`."""
 
     def towers(self) -> dict[str, dict[str, torch.nn.Parameter]]:

@@ -6,6 +6,7 @@ from copy import deepcopy
 import open_clip
 import pytest
 import torch
+from open_clip.coca_model import CoCa
 from safetensors.torch import save_file
 
 torch.set_num_threads(1)
@@ -16,6 +17,13 @@ RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": No
 TIMM = {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear"}
 # The network's own classifier is the projection, as in EVA and MobileCLIP.
 CLASSIFIER = {**TIMM, "timm_pool": "token", "timm_proj": None}
+COCA = {
+    "embed_dim": 32,
+    "vision_cfg": {**VIT, "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+    "text_cfg": {**TEXT, "embed_cls": True, "output_tokens": True},
+    "multimodal_cfg": {**TEXT, "attn_pooler_heads": 2},
+    "custom_text": True,
+}
 
 ARCHITECTURES = {
     "vit": {"embed_dim": 16, "vision_cfg": VIT, "text_cfg": TEXT, "quick_gelu": True},
@@ -24,6 +32,7 @@ ARCHITECTURES = {
     "timm": {"embed_dim": 16, "vision_cfg": TIMM, "text_cfg": TEXT, "custom_text": True},
     "timm_classifier": {"embed_dim": 16, "vision_cfg": CLASSIFIER, "text_cfg": TEXT,
                         "custom_text": True},
+    "coca": COCA,
 }
 
 
@@ -31,6 +40,11 @@ def build(architecture):
     torch.manual_seed(0)
     settings = deepcopy(architecture)
     custom = settings.pop("custom_text", False)
+    if "multimodal_cfg" in settings:
+        network = CoCa(**settings)
+        # open_clip leaves the decoder's output layer as the memory happens to be.
+        torch.nn.init.normal_(network.text_decoder.text_projection, std=0.3)
+        return network
     return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**settings)
 
 
@@ -54,3 +68,45 @@ def built_in(tmp_path_factory):
     open_clip.add_model_config(folder / "tiny-quickgelu.json")
     torch.save({"state_dict": build(ARCHITECTURES["vit"]).state_dict()}, folder / "tiny.pt")
     return "tiny-quickgelu", str(folder / "tiny.pt")
+
+
+VILT = {"model_type": "vilt", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "intermediate_size": 48, "image_size": 64, "patch_size": 16, "max_position_embeddings": 40}
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *LETTERS,
+         *(f"##{letter}" for letter in LETTERS), "a", "of", "photo", "house", "wheel", "tower"]
+
+
+def vilt_state(*heads):
+    """Random weights of a tiny ViLT, named as in the published checkpoints."""
+    from transformers import ViltConfig, ViltForMaskedLM
+
+    vocabulary = list(dict.fromkeys(WORDS))
+    torch.manual_seed(0)
+    whole = ViltForMaskedLM(ViltConfig(**VILT, vocab_size=len(vocabulary))).state_dict()
+    state = {key: torch.randn(tensor.shape) * 0.2 for key, tensor in whole.items()}
+    state["vilt.embeddings.text_embeddings.position_ids"] = torch.arange(40)[None]
+    state["mlm_score.bias"] = state.pop("mlm_score.decoder.bias")
+    state |= {"itm_score.fc.weight": torch.randn(2, 32), "itm_score.fc.bias": torch.randn(2),
+              "rank_output.weight": torch.randn(1, 32), "rank_output.bias": torch.randn(1)}
+    return {key: tensor for key, tensor in state.items() if key.split(".")[0] in ("vilt", *heads)}
+
+
+def write_vilt(folder, state):
+    """A tiny ViLT checkpoint with a BERT tokenizer that spells words it does not know."""
+    vocabulary = list(dict.fromkeys(WORDS))
+    torch.save(state, folder / "pytorch_model.bin")
+    (folder / "config.json").write_text(json.dumps({**VILT, "vocab_size": len(vocabulary)}))
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": True}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vilt_folders(tmp_path_factory):
+    """Checkpoints as those published: pre-trained, and fine-tuned for retrieval."""
+    return {
+        "itm": write_vilt(tmp_path_factory.mktemp("itm"), vilt_state("itm_score", "mlm_score")),
+        "rank": write_vilt(tmp_path_factory.mktemp("rank"), vilt_state("rank_output")),
+    }
