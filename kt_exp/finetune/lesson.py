@@ -66,6 +66,8 @@ def plan_lesson(concepts: Sequence[Concept], images_of: Sequence[int], settings:
         UserError: the loss cannot learn from one of the batches, or needs known classes or a
             second concept.
     """
+    if not known:
+        _refuse_need_of_classes(settings)
     learners = [_Learner.of(concept, settings) for concept in concepts]
     captions = _numbered([learner.captions for learner in learners])
     targets = _numbered([learner.targets for learner in learners])
@@ -194,6 +196,15 @@ def _some(pools: Sequence[Sequence[int]], images: Sequence[int], count: int,
 
 def _draw(below: int, count: int, generator: torch.Generator) -> list[int]:
     return torch.randint(below, (count,), generator=generator).tolist()
+
+
+def _refuse_need_of_classes(settings: FinetuneSettings) -> None:
+    if settings.loss == "bank":
+        raise UserError("finetune.loss", "'bank' needs known classes, and this benchmark has none",
+                        "use ntxent, or clip with finetune.scope=joint and several concepts")
+    if settings.rehearsal:
+        raise UserError("finetune.rehearsal", "needs known classes, and this benchmark has none",
+                        "set it to 0")
 
 
 def _refuse_unteachable(batches: Sequence[Batch], loss: str) -> None:
