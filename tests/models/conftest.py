@@ -77,7 +77,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *LETTERS,
          *(f"##{letter}" for letter in LETTERS), "a", "of", "photo", "house", "wheel", "tower"]
 
 
-def vilt_state(*heads):
+def _vilt_state(*heads):
     """Random weights of a tiny ViLT, named as in the published checkpoints."""
     from transformers import ViltConfig, ViltForMaskedLM
 
@@ -92,7 +92,7 @@ def vilt_state(*heads):
     return {key: tensor for key, tensor in state.items() if key.split(".")[0] in ("vilt", *heads)}
 
 
-def write_vilt(folder, state):
+def _write_vilt(folder, state):
     """A tiny ViLT checkpoint with a BERT tokenizer that spells words it does not know."""
     vocabulary = list(dict.fromkeys(WORDS))
     torch.save(state, folder / "pytorch_model.bin")
@@ -107,6 +107,16 @@ def write_vilt(folder, state):
 def vilt_folders(tmp_path_factory):
     """Checkpoints as those published: pre-trained, and fine-tuned for retrieval."""
     return {
-        "itm": write_vilt(tmp_path_factory.mktemp("itm"), vilt_state("itm_score", "mlm_score")),
-        "rank": write_vilt(tmp_path_factory.mktemp("rank"), vilt_state("rank_output")),
+        "itm": _write_vilt(tmp_path_factory.mktemp("itm"), _vilt_state("itm_score", "mlm_score")),
+        "rank": _write_vilt(tmp_path_factory.mktemp("rank"), _vilt_state("rank_output")),
     }
+
+
+@pytest.fixture(scope="session")
+def vilt_state():
+    return _vilt_state
+
+
+@pytest.fixture(scope="session")
+def write_vilt():
+    return _write_vilt
