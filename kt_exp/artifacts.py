@@ -15,7 +15,9 @@ from kt_exp.finetune.train import restored
 from kt_exp.pipeline import Experiment, Findings
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
+from kt_exp.report.per_image import write_per_image
 from kt_exp.report.record import RunRecord
+from kt_exp.report.summary import has_targets
 
 _SHOWN = 10
 
@@ -30,12 +32,16 @@ def to_png(image: Tensor, form: str) -> Image.Image:
 
 @dataclass
 class Artifacts:
-    """What a run leaves in its folder beside the record; `pictures` are the inverted images."""
+    """What a run leaves in its folder beside the record.
+
+    `pictures` are the inverted images by concept, `panels` the evaluator's: title → file name.
+    """
 
     experiment: Experiment
     record: RunRecord
     folder: Path
     pictures: dict[str, list[Image.Image]] = field(default_factory=dict)
+    panels: dict[str, str] = field(default_factory=dict)
 
     def save_inverted(self, findings: Findings) -> None:
         """Write the inverted images, once, as PNG and as the exact tensors."""
@@ -61,14 +67,23 @@ class Artifacts:
                 self.experiment.model.export(self.folder / "models" / taught.group.slug)
         self.record.files["models"] = "models"
 
+    def save_outcomes(self, findings: Findings) -> None:
+        """Write the scores of single images as per_image.csv, and what the evaluator draws."""
+        scores = [score for outcome in findings.outcomes for score in outcome.per_image]
+        if scores:
+            self.record.files["per_image"] = write_per_image(scores, self.folder).name
+        if findings.outcomes:
+            self.panels = self.experiment.evaluator.panels(findings.outcomes, self.folder)
+        self.record.files |= self.panels
+
     def write_report(self) -> None:
-        """Write report.html and, for a run that measured something, overview.png."""
+        """Write report.html and, for a run that measured target images, overview.png."""
         targets = {concept.name: self.experiment.benchmark.examples(concept, _SHOWN)
                    for concept in self.experiment.concepts}
-        if self.record.metrics:
+        if has_targets(self.record):
             picture = overview(self.record, self.pictures, targets, self.folder / "overview.png")
             self.record.files["overview"] = picture.name
-        page = write_page(self.record, self.folder, self.pictures, targets)
+        page = write_page(self.record, self.folder, self.pictures, targets, self.panels)
         self.record.files["report"] = page.name
 
 

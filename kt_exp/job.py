@@ -89,6 +89,8 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, ending: ExitStack) ->
     config.tracker.start(record, folder)
     ending.callback(_attempt, "the tracker", lambda: _track(config.tracker, record, artifacts))
     ending.callback(_attempt, "the report", artifacts.write_report)
+    ending.callback(_attempt, "the results of single images",
+                    lambda: artifacts.save_outcomes(findings))
     ending.callback(_gather, record, findings)
     for _ in run(experiment, findings, progress):
         _gather(record, findings)
@@ -148,6 +150,8 @@ def _gather(record: RunRecord, findings: Findings) -> None:
     record.metrics, record.confusions = [], []
     for outcome in findings.outcomes:
         record.add_outcome(outcome.to_json())
+    record.notes = list(dict.fromkeys(note for outcome in findings.outcomes
+                                      for note in outcome.notes))
     record.warnings = [*_inversion_warnings(findings), *_skipped_warnings(findings)]
     record.curves = {
         "inversion": {

@@ -21,13 +21,14 @@ from kt_exp.captions import check_lengths
 from kt_exp.concepts import Concept, load_concepts
 from kt_exp.config import Config
 from kt_exp.diagnosis import Diagnosis, count_tokens, diagnose
+from kt_exp.errors import UserError
 from kt_exp.finetune.lesson import Lesson, plan_lesson
 from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.inversion.stage import check_distance, invert_captions
 from kt_exp.models.factory import load_model, pick_device
-from kt_exp.models.protocol import Model
+from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
 from kt_exp.report.progress import Progress
 from kt_exp.report.record import JOINT
 from kt_exp.store import Entry, Store
@@ -151,6 +152,9 @@ def run(experiment: Experiment, findings: Findings, progress: Progress) -> Itera
 
 def _check_model(config: Config, model: Model) -> None:
     """Refuse what the model cannot do."""
+    if not isinstance(model, DualEncoder | PairMatcher):
+        raise UserError("model._target_", f"{type(model).__name__} is neither a DualEncoder nor a "
+                        "PairMatcher", "give it the methods of kt_exp.models.protocol")
     trained_parameters(model, config.finetune.strategy)
     check_objective(model, config.finetune)
     if config.finetune.images == "inverted" or config.finetune.rehearsal:

@@ -32,7 +32,8 @@ def check_objective(model: Model, settings: FinetuneSettings) -> None:
     """Refuse a loss that the model cannot compute.
 
     Raises:
-        UserError: says which losses it can, or which models the loss is for.
+        UserError: says which losses it can, or which models the loss is for; or a checkpoint that
+            lacks the head.
     """
     possible: list[str] = []
     if isinstance(model, DualEncoder):
@@ -43,6 +44,8 @@ def check_objective(model: Model, settings: FinetuneSettings) -> None:
     if settings.loss not in possible:
         raise UserError("finetune.loss", f"{kind} cannot learn by '{settings.loss}'",
                         f"choose one of: {', '.join(possible)}")
+    if settings.loss == "mlm":
+        _mask(cast(PairMatcher, model), ["a word"], settings, seed=0)
     if settings.caption_weight and not isinstance(model, Captioner):
         raise UserError("finetune.caption_weight", f"{kind} has no decoder of captions",
                         "set it to 0, or choose a captioner (model=coca)")
@@ -138,14 +141,18 @@ class _MaskedWords:
     def __init__(self, model: PairMatcher, images: Tensor, lesson: Lesson,
                  settings: FinetuneSettings) -> None:
         self._model, self._images, self._captions = model, images, len(lesson.captions)
-        self._masked = model.mask_words(
-            lesson.captions * settings.maskings, settings.mask_probability,
-            torch.Generator().manual_seed(lesson.seed))
+        self._masked = _mask(model, lesson.captions * settings.maskings, settings, lesson.seed)
 
     def __call__(self, batch: Batch) -> Tensor:
         rows = batch.maskings * self._captions + batch.captions
         masked = MaskedCaptions(*(part[rows.to(part.device)] for part in self._masked))
         return self._model.masked_lm_loss(self._images[batch.images.to(self._model.device)], masked)
+
+
+def _mask(model: PairMatcher, captions: Sequence[str], settings: FinetuneSettings,
+          seed: int) -> MaskedCaptions:
+    generator = torch.Generator().manual_seed(seed)
+    return model.mask_words(captions, settings.mask_probability, generator)
 
 
 def _class_embeddings(model: DualEncoder, prompts: Sequence[list[str]]) -> Tensor:

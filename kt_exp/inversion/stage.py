@@ -178,7 +178,7 @@ class _LoopHooks:
     stop: Callable[[], bool]
 
     def advance(self, score: Callable[[], float]) -> None:
-        self.bar.advance(1, similarity=score)
+        self.bar.advance(1, score=score)
 
     def save(self, state: State) -> None:
         self.partial.save(state)

@@ -16,13 +16,13 @@ from rich.text import Text
 from kt_exp.report import summary
 from kt_exp.report.progress import ConsoleHandler, progress
 from kt_exp.report.record import ConceptEntry, RunRecord
+from kt_exp.report.summary import MISSING
 
 __all__ = [
     "ConsoleHandler", "diagnosis_table", "print_diagnosis", "print_summary", "progress",
-    "summary_table",
+    "score_table", "summary_table",
 ]
 
-MISSING = "\N{EN DASH}"
 WIDEST_COUNTS_BESIDE = 5  # "50/50"; longer ones go below the percentage, to stay in 80 columns
 STATUS_STYLES = {"completed": "bold green", "failed": "bold red", "interrupted": "bold yellow"}
 
@@ -47,6 +47,25 @@ def summary_table(record: RunRecord) -> Table:
     return table
 
 
+def score_table(record: RunRecord) -> Table:
+    """Return the table of a task without target and known images: metric, before → after."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    scores = summary.scores(record)
+    several = len({score.name for score in scores}) > 1
+    if several:
+        table.add_column("Concept", overflow="fold", max_width=20)
+    table.add_column("Metric (× 100)", no_wrap=True)
+    for title in ("before", "→ after", "points"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for score in scores:
+        style = _style(score.change)
+        table.add_row(*[Text(score.name)] * several, Text(score.metric),
+                      summary.one_decimal(score.before),
+                      Text(summary.one_decimal(score.after), style),
+                      Text(summary.signed(score.change) or MISSING, style))
+    return table
+
+
 def diagnosis_table(concepts: Sequence[ConceptEntry]) -> RenderableType:
     """Return what can be told of the concepts before the run, with the warnings below."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
@@ -65,8 +84,9 @@ def diagnosis_table(concepts: Sequence[ConceptEntry]) -> RenderableType:
         table.add_row(
             Text(concept["name"]),
             f"{diagnosis['tokens']}/{diagnosis['token_limit']}",
-            Text(f"{diagnosis['cosine']:.2f}", "yellow" if diagnosis["warning"] else ""),
-            Text(", ".join(f"{name} {cosine:.2f}" for name, cosine in diagnosis["nearest"])),
+            Text(_two_decimals(diagnosis["cosine"]), "yellow" if diagnosis["warning"] else ""),
+            Text(", ".join(f"{name} {cosine:.2f}" for name, cosine in diagnosis["nearest"])
+                 or MISSING),
         )
     return Group(table, *map(_warning, warnings))
 
@@ -78,7 +98,7 @@ def print_diagnosis(concepts: Sequence[ConceptEntry], console: Console | None = 
 
 
 def print_summary(record: RunRecord, folder: Path, console: Console | None = None) -> None:
-    """Print how a run ended, its table, its warnings and the files in its folder.
+    """Print how a run ended, its tables, notes and warnings, and the files in its folder.
 
     Colours are for terminals; piped output holds no escape codes.
     """
@@ -87,13 +107,19 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
     console.print(Text(summary.headline(record), STATUS_STYLES[record.status]), soft_wrap=True)
     if reused := summary.reuse_line(record):
         console.print(f"from the store: {escape(reused)}")
-    if record.metrics:
+    if summary.has_targets(record):
         console.print(Text(), summary_table(record), Text(), sep="\n")
+    if summary.scores(record):
+        console.print(Text(), score_table(record), Text(), sep="\n")
+    for note in record.notes:
+        console.print(Text.assemble(("note: ", "dim"), note))
     for warning in record.warnings:
         console.print(_warning(warning))
-    for name, path in {**record.files, "folder": ""}.items():
+    files = {**record.files, "folder": ""}
+    width = max(map(len, files)) + 2
+    for name, path in files.items():
         # soft_wrap: a path broken over two lines cannot be opened by a click or copied.
-        console.print(Text.assemble((f"{name:<12}", "dim"), _shortest(folder / path)),
+        console.print(Text.assemble((name.ljust(width), "dim"), _shortest(folder / path)),
                       soft_wrap=True)
 
 
@@ -131,6 +157,10 @@ def _counts_width(rows: list[summary.Row]) -> int:
 
 def _percent(accuracy: summary.Accuracy | None) -> str:
     return accuracy.percent if accuracy else MISSING
+
+
+def _two_decimals(number: float | None) -> str:
+    return MISSING if number is None else f"{number:.2f}"
 
 
 def _style(change: float | None) -> str:

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,26 @@ MOST_IMAGES = 10  # of each kind and concept
 MOST_CONFUSIONS = 5
 LARGEST_EXACT = 128  # px: up to here images are kept as PNG, their pixels shown hard
 LARGEST_SHOWN = 256  # px: larger ones are reduced to this
+LARGEST_PANEL = 1600  # px
+SCORES = {"match": "log-probability of a match"}  # by distance; of all others a similarity
 
 
-def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Images) -> Path:
+def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Images,
+               panels: Mapping[str, str]) -> Path:
     """Write `folder/report.html` and return its path.
 
     `inverted` and `targets` map a concept's name to its images, real ones for `targets`; concepts
-    may be missing in both (a run that failed has none).
+    may be missing in both (a run that failed has none). `panels` are pictures in `folder`, title
+    → file name.
     """
     rows = summary.concept_rows(record)
     content = _environment().get_template("page.html.jinja").render(
         record=record,
         headline=summary.headline(record),
         reused=summary.reuse_line(record),
+        has_targets=summary.has_targets(record),
+        scores=summary.scores(record),
+        panels=[(title, _panel(folder / name)) for title, name in panels.items()],
         rows=[*rows, summary.mean_row(rows)] if len(rows) > 1 else rows,
         concepts=[
             _concept(record, concept, row, inverted, targets)
@@ -55,7 +62,8 @@ def _environment() -> Environment:
         loader=PackageLoader("kt_exp.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )
-    environment.filters |= {"signed": summary.signed, "duration": summary.duration}
+    environment.filters |= {"signed": summary.signed, "duration": summary.duration,
+                            "one_decimal": summary.one_decimal}
     return environment
 
 
@@ -82,8 +90,9 @@ def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row, inverte
 def _charts(record: RunRecord, name: str) -> list[tuple[str, Markup]]:
     drawn = []
     if curve := record.curves.get("inversion", {}).get(name):
-        label = f"similarity ({curve['distance']})"
-        drawn.append(("Similarity during inversion", line_chart(
+        distance = curve["distance"]
+        label = SCORES.get(distance, f"similarity ({distance})")
+        drawn.append(("Score during inversion", line_chart(
             curve["steps"], curve["score"], x_label="step", y_label=label)))
     finetuned = record.curves.get("finetune", {})
     if curve := finetuned.get(name) or finetuned.get(JOINT):
@@ -109,10 +118,15 @@ def _bars(record: RunRecord, phase: Phase, name: str,
 
 
 def _embedded(images: Sequence[Image.Image]) -> list[str]:
-    return [_data_uri(image) for image in images[:MOST_IMAGES]]
+    return [_data_uri(image, LARGEST_SHOWN) for image in images[:MOST_IMAGES]]
 
 
-def _data_uri(image: Image.Image) -> str:
+def _panel(path: Path) -> str:
+    with Image.open(path) as image:
+        return _data_uri(image, LARGEST_PANEL)
+
+
+def _data_uri(image: Image.Image, largest: int) -> str:
     image = image.convert("RGB")
     buffer = io.BytesIO()
     if max(image.size) <= LARGEST_EXACT:
@@ -120,6 +134,6 @@ def _data_uri(image: Image.Image) -> str:
         image.save(buffer, "PNG", optimize=True)
     else:
         kind = "jpeg"
-        image.thumbnail((LARGEST_SHOWN, LARGEST_SHOWN))
+        image.thumbnail((largest, largest))
         image.save(buffer, "JPEG", quality=88)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -186,9 +186,11 @@ def read_record(path: Path | str) -> RunRecord:
     except ValueError as error:
         raise UserError(str(path), f"is not valid JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+    if version == 1:  # It had all fields but this one, with the same meaning.
+        content |= {"notes": [], "schema_version": SCHEMA_VERSION}
+    elif version != SCHEMA_VERSION:
         raise UserError(str(path), f"has schema version {version}",
-                        f"this version of kt_exp reads version {SCHEMA_VERSION}")
+                        f"this version of kt_exp reads versions 1 to {SCHEMA_VERSION}")
     names = {declared.name for declared in fields(RunRecord)}
     if wrong := sorted(names ^ content.keys()):
         raise UserError(str(path), f"is not a run record: missing or unknown {', '.join(wrong)}")

@@ -1,11 +1,13 @@
-"""The rows of a run's table, the same on the terminal and on the page."""
+"""The rows of a run's tables, the same on the terminal and on the page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import fmean
 
-from kt_exp.report.record import Metric, Phase, RunRecord, Split
+from kt_exp.report.record import Metric, MetricName, Phase, RunRecord, Split
+
+MISSING = "\N{EN DASH}"
 
 
 @dataclass
@@ -58,6 +60,35 @@ ACCURACIES: dict[str, tuple[Phase, Split]] = {
 }
 
 
+@dataclass
+class Score:
+    """A number of a task that knows no target and known images, before and after: × 100."""
+
+    name: str
+    metric: MetricName
+    before: float | None
+    after: float | None
+
+    @property
+    def change(self) -> float | None:
+        """The change in points."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+
+def has_targets(record: RunRecord) -> bool:
+    """Tell whether the run measured target and known images: then it has rows of concepts."""
+    return any(row["split"] != "all" for row in record.metrics)
+
+
+def scores(record: RunRecord) -> list[Score]:
+    """Return the numbers over all images, as retrieval, captioning and segmentation have them."""
+    measured = dict.fromkeys((row["concept"], row["metric"]) for row in record.metrics
+                             if row["split"] == "all")
+    return [Score(name, metric, *(_times_100(record.metric(phase, name, "all", metric))
+                                  for phase in ("baseline", "transferred")))
+            for name, metric in measured]
+
+
 def concept_rows(record: RunRecord) -> list[Row]:
     """Return one row per concept, in the order of the record."""
     return [
@@ -76,8 +107,13 @@ def mean_row(rows: list[Row]) -> Row:
     })
 
 
+def one_decimal(number: float | None) -> str:
+    """Return "12.3", or a dash where nothing was measured."""
+    return MISSING if number is None else f"{number:.1f}"
+
+
 def signed(points: float | None) -> str:
-    """Return a change in percentage points with its sign; "±0.0" for no change."""
+    """Return a change in points with its sign; "±0.0" for no change."""
     if points is None:
         return ""
     if abs(points) < 0.05:
@@ -115,6 +151,10 @@ def reuse_line(record: RunRecord) -> str:
 
 def _accuracy(row: Metric | None) -> Accuracy | None:
     return None if row is None else Accuracy(row["value"], row["count"], row["total"])
+
+
+def _times_100(row: Metric | None) -> float | None:
+    return None if row is None else 100 * row["value"]
 
 
 def _mean(accuracies: list[Accuracy | None]) -> Accuracy | None:

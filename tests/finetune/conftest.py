@@ -1,11 +1,14 @@
-"""Tiny CLIPs with random weights, a ViT and a ResNet, and settings to fine-tune them."""
+"""Tiny models with random weights, two CLIPs, a pair matcher and a captioner, and settings."""
 
 import open_clip
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.models.clip import OpenClipModel
+from kt_exp.models.protocol import EmbeddedCaptions, MaskedCaptions
 
 torch.set_num_threads(1)
 
@@ -48,3 +51,131 @@ def resnet():
 def settings():
     """Makes settings: the ones above, with the changes that a test names."""
     return lambda **changes: FinetuneSettings(**{**SETTINGS, **changes})
+
+
+@pytest.fixture
+def matcher():
+    return Matcher()
+
+
+@pytest.fixture
+def captioner():
+    return Captioner()
+
+
+MASK = 1
+VOCABULARY = ["<pad>", "<mask>", "a", "is", "tower", "tall", "house", "dish", "round", "plate",
+              "red", "blue", "photo", "of"]
+
+
+def word_ids(captions):
+    """Return the ids of words that are in the vocabulary, `(B, L)`, and which are real."""
+    rows = [[VOCABULARY.index(word) for word in caption.lower().strip(".").split()
+             if word in VOCABULARY] for caption in captions]
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    return ids, (ids > 0).long()
+
+
+class Network(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.visual = nn.Linear(3, width)
+        self.words = nn.Embedding(len(VOCABULARY), width)
+        self.head = nn.Linear(width, 2)
+        self.decoder = nn.Linear(width, len(VOCABULARY))
+
+    def forward(self, images, ids, mask):
+        seen = torch.tanh(self.visual(images.mean(dim=(2, 3))))
+        said = (self.words(ids) * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        return seen * torch.tanh(said)
+
+
+class Base:
+    device, image_size, max_text_tokens = torch.device("cpu"), 4, 40
+
+    def __init__(self):
+        torch.manual_seed(0)
+        self.module = Network().eval().requires_grad_(False)
+
+    def score(self, images, captions):
+        return self.scorer(captions)(images)
+
+    def towers(self):
+        def named(*parts):
+            return {name: p for name, p in self.module.named_parameters()
+                    if name.split(".")[0] in parts}
+
+        return {"visual": named("visual"), "visual_projection": {}, "text": named("words"),
+                "decoder": named("decoder"), "heads": named("head")}
+
+    def count_tokens(self, caption):
+        return len(caption.split())
+
+    def to_tensor(self, image):
+        raise NotImplementedError
+
+    def fingerprint(self):
+        return str({name: t.tolist() for name, t in self.module.state_dict().items()})
+
+    def export(self, folder):
+        raise NotImplementedError
+
+
+class Matcher(Base):
+    """A `PairMatcher` of the mean colour of an image and the words of a caption."""
+
+    def scorer(self, captions, distance="match"):
+        return lambda images: F.log_softmax(self.match(images, captions), dim=1)[:, 1]
+
+    def match(self, images, captions):
+        return self.module.head(self.module(images, *word_ids(captions)))
+
+    def embed_images(self, images):
+        raise NotImplementedError
+
+    def embed_captions(self, captions):
+        return EmbeddedCaptions(*word_ids(captions))
+
+    def match_block(self, images, captions):
+        raise NotImplementedError
+
+    def mask_words(self, captions, probability, generator):
+        ids, mask = word_ids(captions)
+        chosen = (torch.rand(ids.shape, generator=generator) < probability) & (mask > 0)
+        chosen[:, 0] |= ~chosen.any(dim=1)
+        return MaskedCaptions(ids.masked_fill(chosen, MASK), mask, ids.masked_fill(~chosen, -100))
+
+    def masked_lm_loss(self, images, masked):
+        logits = self.module.decoder(self.module(images, masked.ids, masked.mask))
+        every = logits[:, None].expand(-1, masked.labels.shape[1], -1)
+        return F.cross_entropy(every.flatten(0, 1), masked.labels.flatten())
+
+
+class Captioner(Base):
+    """A `Captioner` whose embeddings are mean colours and mean words."""
+
+    logit_scale = torch.tensor(10.0)
+
+    def __init__(self):
+        super().__init__()
+        self.heard = []
+
+    def scorer(self, captions, distance="cosine"):
+        texts = self.encode_text(captions)
+        return lambda images: (self.encode_image(images) * texts).sum(-1)
+
+    def encode_image(self, images, normalize=True):
+        return F.normalize(torch.tanh(self.module.visual(images.mean(dim=(2, 3)))), dim=-1)
+
+    def encode_text(self, captions, normalize=True):
+        ids, mask = word_ids(captions)
+        return F.normalize((self.module.words(ids) * mask[..., None]).sum(dim=1), dim=-1)
+
+    def caption_loss(self, images, captions):
+        self.heard += captions
+        ids, _ = word_ids(captions)
+        return F.cross_entropy(self.module.decoder(self.encode_image(images)), ids[:, -1])
+
+    def generate(self, images, settings):
+        raise NotImplementedError

@@ -52,6 +52,7 @@ DECIDES = {
     "strategy": "both", "loss": "bank", "temperature": "model", "distillation": 1.0,
     "rehearsal": 1.0, "optimizer": "adamw", "lr": 0.1, "weight_decay": 0.2, "betas": [0.9, 0.99],
     "eps": 1e-8, "batch_size": 2, "epochs": 2, "mode": "train", "captions": "description",
+    "contrastive_weight": 0.5, "caption_weight": 0.1, "mask_probability": 0.3,
 }
 
 
@@ -69,12 +70,20 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
     assert key(replace(base, save_models=True)) == key()
     mixed = settings(captions="mixed", templates=["a {}."])
     assert key(mixed) != key(replace(mixed, templates=["one {}."]))
+    for loss, changes in ((settings(loss="itm"), {"itm_negatives_per_image": 2}),
+                          (settings(loss="mlm"), {"maskings": 3}),
+                          (settings(caption_weight=1.0, caption_targets=["a {}."]),
+                           {"caption_targets": ["the {}."]})):
+        assert key(loss) != key(replace(loss, **changes))
+        assert key(replace(base, **changes)) == key()
     undecided = {"scope", "images", "folder", "templates", "save_models", "rehearsal_per_class",
-                 "rehearsal_batch"}
+                 "rehearsal_batch", "itm_negatives", "itm_negatives_per_image", "maskings",
+                 "caption_targets"}
     assert DECIDES.keys() | undecided == asdict(base).keys()
 
 
-@pytest.mark.parametrize("name", ["paper", "authors", "pictograms"])
+@pytest.mark.parametrize("name", [
+    "paper", "authors", "pictograms", "photos", "vilt", "vilt_mlm", "coca", "medclip"])
 def test_presets_are_valid(name):
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         node = compose(f"finetune/{name}").finetune
@@ -93,6 +102,14 @@ def test_presets_are_valid(name):
                            "folder that holds one sub-folder of images for each concept"),
     ({"captions": "mixed", "templates": []}, "finetune.templates: empty, but finetune.captions is "
      "'mixed'; give at least one template such as 'a photo of a {}.'"),
+    ({"caption_weight": 0.1}, "finetune.caption_targets: empty, but finetune.caption_weight is not "
+     "0; give at least one template such as 'a photo of a {}.'"),
+    ({"caption_targets": ["a photo"]}, "finetune.caption_targets: 'a photo' has no single {}; "
+                                       "mark the name's place by {}"),
+    ({"contrastive_weight": 0.0}, "finetune.contrastive_weight: 0, and finetune.caption_weight "
+     "too: nothing is learned; give one of them a weight"),
+    ({"loss": "itm", "rehearsal": 1.0}, "finetune.rehearsal: not possible with finetune.loss "
+     "'itm'; set finetune.rehearsal=0, or choose one of: ntxent, clip, bank"),
     ({"templates": ["a photo"]}, "finetune.templates: 'a photo' has no single {}; "
                                  "mark the name's place by {}"),
 ])

@@ -11,7 +11,7 @@ from kt_exp.finetune.train import _optimizer, restored, train
 
 CONCEPT = Concept("tower", "a tall house with a roof")
 KNOWN = [["a photo of a house."], ["a photo of a wheel."], ["a dish.", "a photo of a dish."]]
-STRATEGIES = ["visual", "visual_trunk", "text", "both", "projection"]
+STRATEGIES = ["visual", "visual_trunk", "text", "both", "projection", "all"]
 
 
 def pictures(model, count=8, seed=0):
@@ -33,7 +33,7 @@ def trained_names(model, strategy):
     projection = {name for name in visual
                   if name == "visual.proj" or name.startswith("visual.attnpool.c_proj.")}
     return {"visual": visual, "visual_trunk": visual - projection, "text": text,
-            "both": visual | text, "projection": projection}[strategy]
+            "both": visual | text, "projection": projection, "all": visual | text}[strategy]
 
 
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
@@ -168,5 +168,6 @@ def test_a_strategy_of_which_the_model_has_nothing():
 
     model = WithoutProjection()
     assert trained_parameters(model, "visual_trunk") == {"a": 1}
-    with pytest.raises(UserError, match=r"finetune\.strategy: .* no parameters for 'projection'"):
-        trained_parameters(model, "projection")
+    for strategy in ("projection", "visual_decoder"):
+        with pytest.raises(UserError, match=f"no parameters for '{strategy}'; choose visual or"):
+            trained_parameters(model, strategy)

@@ -51,6 +51,21 @@ def record() -> RunRecord:
 
 
 @pytest.fixture
+def retrieval(record) -> RunRecord:
+    """The run of two concepts in one model on a task that has no target images."""
+    record.metrics = [
+        Metric(phase=phase, concept="all concepts", split="all", metric=metric, value=value,
+               count=None, total=5000)
+        for phase, values in (("baseline", (0.732, 0.55)), ("transferred", (0.745, 0.549)))
+        for metric, value in zip(("text_R@1", "image_R@1"), values, strict=True)
+    ]
+    record.confusions, record.notes = [], ["of 5 captions per image the first were used"]
+    for concept in record.concepts:
+        concept["diagnosis"] |= {"cosine": None, "nearest": []}
+    return record
+
+
+@pytest.fixture
 def pictures() -> dict[str, list[Image.Image]]:
     return {name: [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
             for name in COUNTS}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kt_exp.report.console import diagnosis_table, print_summary, summary_table
+from kt_exp.report.console import diagnosis_table, print_summary, score_table, summary_table
 from kt_exp.report.summary import duration, headline, signed
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -118,6 +118,37 @@ def test_the_diagnosis_lists_warnings_below(record):
     text = shown(diagnosis_table(record.concepts))
     assert line_of(text, "moongate") == ["moongate", "9/32", "0.50", "wheel", "0.61"]
     assert "warning: umbrella: cosine 0.12: transfer is unlikely" in text
+
+
+def test_a_task_without_targets_shows_each_metric_before_and_after(retrieval, tmp_path):
+    text = summarised(retrieval, tmp_path)
+    assert line_of(text, "Metric") == ["Metric", "(×", "100)", "before", "→", "after", "points"]
+    assert line_of(text, "text_R@1") == ["text_R@1", "73.2", "74.5", "+1.3"]
+    assert line_of(text, "image_R@1") == ["image_R@1", "55.0", "54.9", f"{MINUS}0.1"]
+    assert "Target" not in text
+    assert "note: of 5 captions per image the first were used" in text
+
+
+def test_models_of_their_own_have_rows_of_their_own(retrieval):
+    other = [row | {"concept": "umbrella", "value": 0.5} for row in retrieval.metrics
+             if row["phase"] == "baseline"]
+    retrieval.metrics += other
+    table = shown(score_table(retrieval))
+    assert line_of(table, "Concept")[:2] == ["Concept", "Metric"]
+    assert line_of(table, "umbrella") == ["umbrella", "text_R@1", "50.0", DASH, DASH]
+
+
+def test_a_classification_may_have_both_tables(record, tmp_path):
+    record.metrics.append({"phase": "baseline", "concept": "all concepts", "split": "all",
+                           "metric": "accuracy", "value": 0.621, "count": 621, "total": 1000})
+    text = summarised(record, tmp_path)
+    assert line_of(text, "moongate")[:2] == ["moongate", "0.0%"]
+    assert line_of(text, "accuracy") == ["accuracy", "62.1", DASH, DASH]
+
+
+def test_a_diagnosis_without_embeddings_counts_tokens_only(retrieval):
+    text = shown(diagnosis_table(retrieval.concepts))
+    assert line_of(text, "moongate") == ["moongate", "9/32", DASH, DASH]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [

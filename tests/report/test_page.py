@@ -52,7 +52,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def page(record, pictures, tmp_path) -> Page:
-    return Page(write_page(record, tmp_path, pictures, pictures))
+    return Page(write_page(record, tmp_path, pictures, pictures, {}))
 
 
 def test_the_page_needs_nothing_from_outside(page):
@@ -79,7 +79,7 @@ def test_every_image_is_embedded_whole_and_has_a_text(page):
 
 def test_large_images_are_reduced(record, tmp_path):
     photo = {"moongate": [Image.effect_noise((900, 600), 80)]}
-    page = Page(write_page(record, tmp_path, {}, photo))
+    page = Page(write_page(record, tmp_path, {}, photo, {}))
     (image,) = page.all("img")
     assert image["src"].startswith("data:image/jpeg")
     assert Image.open(io.BytesIO(base64.b64decode(image["src"].split(",")[1]))).size == (256, 171)
@@ -122,16 +122,37 @@ def test_everything_from_the_user_is_escaped(record, pictures, tmp_path):
     record.concepts, record.metrics, record.confusions, record.curves = json.loads(text)
     record.config["name"], record.warnings, record.command = NASTY, [NASTY], ["kt-exp", NASTY]
     pictures[NASTY] = pictures.pop("moongate")
-    page = Page(write_page(record, tmp_path, pictures, pictures))
+    page = Page(write_page(record, tmp_path, pictures, pictures, {}))
     assert not page.all("b")
     assert page.text.count(NASTY) >= 6
     assert page.all("img")[0]["alt"] == f"inverted image of {NASTY}, 1 of 2"
 
 
+def test_a_task_without_targets_has_its_own_table_notes_and_pictures(retrieval, tmp_path):
+    Image.effect_noise((3200, 400), 80).save(tmp_path / "best.png")
+    page = Page(write_page(retrieval, tmp_path, {}, {}, {"Best by METEOR": "best.png"}))
+    assert "text_R@1 73.2 74.5 +1.3 image_R@1 55.0 54.9" in page.words
+    assert "of 5 captions per image the first were used" in page.words
+    assert "Accuracy" not in page.words
+    assert "9 of 32 tokens" in page.words
+    assert "cosine of name" not in page.words
+    (panel,) = page.all("img")
+    assert panel["alt"] == "Best by METEOR"
+    content = base64.b64decode(panel["src"].split(",")[1])
+    assert Image.open(io.BytesIO(content)).size == (1600, 200)
+    assert all(header.get("scope") for header in page.all("th"))
+
+
+def test_the_curve_of_a_pair_matcher_says_what_its_score_is(record, tmp_path):
+    record.curves["inversion"]["moongate"]["distance"] = "match"
+    page = Page(write_page(record, tmp_path, {}, {}, {}))
+    assert page.all("svg")[0]["aria-label"].startswith("log-probability of a match over step")
+
+
 def test_a_failed_run_has_a_page_that_says_why(tmp_path):
     record = RunRecord(command=["kt-exp"], config={})
     record.close("failed", RuntimeError("no <weights> found"))
-    page = Page(write_page(record, tmp_path, {}, {}))
+    page = Page(write_page(record, tmp_path, {}, {}, {}))
     assert "failed after 0.0 s: no <weights> found" in page.words
     assert not page.all("table")
 
@@ -140,7 +161,7 @@ def test_a_run_cut_off_after_the_baseline_shows_what_it_has(record, tmp_path):
     record.metrics = [row for row in record.metrics if row["phase"] == "baseline"]
     record.curves, record.status = {}, "interrupted"
     record.concepts[0]["diagnosis"] = None
-    page = Page(write_page(record, tmp_path, {}, {}))
+    page = Page(write_page(record, tmp_path, {}, {}, {}))
     assert "interrupted after 1 min 14 s" in page.words
     assert "not measured" in page.text
     assert not page.all("svg")

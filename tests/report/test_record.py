@@ -75,7 +75,7 @@ def test_a_crash_while_writing_leaves_the_old_file_and_no_other(record, tmp_path
     ("{", "not valid JSON"),
     ("[]", "schema version None"),
     ('{"schema_version": 99}', "schema version 99"),
-    ('{"schema_version": 1, "status": "completed"}', "missing or unknown"),
+    ('{"schema_version": 2, "status": "completed"}', "missing or unknown"),
 ])
 def test_a_file_that_is_no_record_is_refused_by_name(text, problem, tmp_path):
     path = tmp_path / "result.json"
@@ -83,6 +83,14 @@ def test_a_file_that_is_no_record_is_refused_by_name(text, problem, tmp_path):
     with pytest.raises(UserError, match=problem) as refusal:
         read_record(path)
     assert refusal.value.where == str(path)
+
+
+def test_a_record_from_before_there_were_notes_is_read(record, tmp_path):
+    path = write_record(record, tmp_path)
+    content = json.loads(path.read_text())
+    del content["notes"]
+    path.write_text(json.dumps(content | {"schema_version": 1}))
+    assert read_record(path) == record
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):
