@@ -1,0 +1,153 @@
+"""Saliency maps and masks of an image set, kept in the store chunk by chunk as they are made."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kt_exp.benchmarks.segmentation.m2ib import saliency
+from kt_exp.benchmarks.segmentation.masks import MaskedImages
+from kt_exp.benchmarks.segmentation.postprocess import (
+    Mask,
+    boxes,
+    coarse_mask,
+    largest_components,
+)
+from kt_exp.benchmarks.segmentation.sam import Sam
+from kt_exp.benchmarks.segmentation.settings import M2IBSettings
+from kt_exp.models.protocol import TransformerTrunk
+from kt_exp.report.progress import Bar, Progress
+from kt_exp.store import Entry, Store, signature
+
+VERSION = 1
+SALIENCY, MASKS = "saliency", "masks"
+CHUNK = 64  # images per entry of the store: what a killed run loses at most
+
+Make = Callable[[int, MaskedImages, Bar], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """Segments images by what a model sees of a text in them.
+
+    Attributes:
+        weights: signs the model's architecture, its weights as they are now, and its device.
+        text: what M2IB looks for.
+        sam: turns a coarse mask's boxes into masks; None keeps the coarse masks.
+        components: connected parts of a mask that are kept, the largest.
+        batch_size: images whose maps are made at once; changes no result.
+    """
+
+    model: TransformerTrunk
+    weights: str
+    text: str
+    sam: Sam | None
+    components: int
+    batch_size: int
+    store: Store
+    progress: Progress
+
+    def maps(self, images: MaskedImages, settings: M2IBSettings, of: str) -> list[Tensor]:
+        """Return the saliency of each image as a grid of its patches, `(G, G)`, on the CPU."""
+        def make(start: int, some: MaskedImages, bar: Bar) -> dict[str, Tensor]:
+            batches = [self._saliency(some[at : at + self.batch_size], settings, bar)
+                       for at in range(0, len(some), self.batch_size)]
+            return {"maps": torch.cat(batches)}
+
+        entries = self._kept(SALIENCY, self._map_keys(images, settings), images, make,
+                             f"Saliency of {of}")
+        return [grid for entry in entries for grid in entry.tensors["maps"]]
+
+    def masks(self, images: MaskedImages, settings: M2IBSettings, of: str) -> list[str]:
+        """Segment the images; return the keys of the entries that hold their masks, in order."""
+        maps = self.maps(images, settings, of)
+
+        def make(start: int, some: MaskedImages, bar: Bar) -> dict[str, Tensor]:
+            made = {}
+            for index in range(len(some)):
+                made[str(index)] = packed(self._segment(some.open(index), maps[start + index]))
+                bar.advance()
+            return made
+
+        sam = self.sam and self.sam.fingerprint
+        keys = [signature([VERSION, key, self.components, sam])
+                for key in self._map_keys(images, settings)]
+        self._kept(MASKS, keys, images, make, f"Masks of {of}")
+        return keys
+
+    def _saliency(self, images: MaskedImages, settings: M2IBSettings, bar: Bar) -> Tensor:
+        pixels = torch.stack([self._pixels(images.open(index)) for index in range(len(images))])
+        found = saliency(self.model, pixels.to(self.model.device), self._embedding, settings)
+        bar.advance(len(images))
+        return found.cpu()
+
+    def _pixels(self, image: Image.Image) -> Tensor:
+        """Squeeze the image to the model's square, so that the map covers all of it."""
+        side = self.model.image_size
+        return self.model.to_tensor(image.resize((side, side), Image.Resampling.BICUBIC))
+
+    def _segment(self, image: Image.Image, grid: Tensor) -> Mask:
+        coarse = coarse_mask(grid, image.height, image.width, self.components)
+        if self.sam is None or not coarse.any():
+            return coarse
+        return largest_components(self.sam.segment(image, boxes(coarse)), self.components)
+
+    @cached_property
+    def _embedding(self) -> Tensor:
+        with torch.no_grad():
+            return self.model.encode_text([self.text])[0]
+
+    def _map_keys(self, images: MaskedImages, settings: M2IBSettings) -> list[str]:
+        return [signature([VERSION, self.weights, self.text, asdict(settings),
+                           images[at : at + CHUNK].image_files.fingerprint()])
+                for at in range(0, len(images), CHUNK)]
+
+    def _kept(self, kind: str, keys: list[str], images: MaskedImages, make: Make,
+              description: str) -> list[Entry]:
+        entries = []
+        with self.progress(description, len(images)) as bar:
+            for start, key in zip(range(0, len(images), CHUNK), keys, strict=True):
+                some = images[start : start + CHUNK]
+                with self.store.lock(kind, [key]):
+                    entry = self.store.fetch(kind, key)
+                    if entry:
+                        bar.advance(len(some))
+                    else:
+                        entry = self.store.commit(kind, key, {}, make(start, some, bar))
+                entries.append(entry)
+        return entries
+
+
+def masks_in(store: Store, keys: Sequence[str]) -> Iterator[Mask]:
+    """Yield the masks of the entries `keys`, which are there, in order."""
+    for key in keys:
+        entry = store.fetch(MASKS, key)
+        assert entry is not None
+        for index in range(len(entry.tensors)):
+            yield unpacked(entry.tensors[str(index)])
+
+
+def mask_at(store: Store, keys: Sequence[str], index: int) -> Mask | None:
+    """Return mask `index` of those in the entries `keys`; None if the store lost it."""
+    entry = store.fetch(MASKS, keys[index // CHUNK])
+    return unpacked(entry.tensors[str(index % CHUNK)]) if entry else None
+
+
+def packed(mask: Mask) -> Tensor:
+    """Return a mask `(H, W)` as the bytes of a 1-bit PNG, uint8: some hundred bytes."""
+    written = io.BytesIO()
+    Image.fromarray(mask).save(written, "PNG")
+    return torch.frombuffer(bytearray(written.getvalue()), dtype=torch.uint8)
+
+
+def unpacked(png: Tensor) -> Mask:
+    """Return the mask that `packed` packed."""
+    with Image.open(io.BytesIO(png.numpy().tobytes())) as image:
+        return np.asarray(image.convert("1"))

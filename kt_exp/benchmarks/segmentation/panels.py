@@ -1,0 +1,116 @@
+"""Pictures of segmentations: the truth's contour on the image, the masks before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from kt_exp.benchmarks.outcome import ImageScore, Phase
+from kt_exp.benchmarks.segmentation.maps import mask_at
+from kt_exp.benchmarks.segmentation.masks import MaskedImages
+from kt_exp.benchmarks.segmentation.postprocess import Mask
+from kt_exp.concepts import Concept
+from kt_exp.report.figures import INK, PAPER, SOFT, enlarge
+from kt_exp.store import Store
+
+MOST = 10
+CELL, GAP, MARGIN, LABEL, LINE = 224, 12, 32, 130, 34
+TRUTH, FOUND = (40, 210, 90), (255, 140, 0)
+ROWS = ("Truth", "Before", "After")
+BEFORE, AFTER = Phase.baseline.value, Phase.transferred.value
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """Images, and by phase the keys of the store's entries with their masks."""
+
+    images: MaskedImages
+    masks: dict[str, list[str]]
+
+
+class Change(NamedTuple):
+    """The DSC of an image, and where it stands in its set before and after."""
+
+    position: int
+    before: float
+    after: float
+
+
+def draw_panels(concept: Concept, segmented: Segmented, scores: Sequence[ImageScore],
+                store: Store, folder: Path) -> dict[str, str]:
+    """Write the ten images that gained most in DSC, and the ten that gained least, as PNGs.
+
+    Of fewer than twenty images each half is drawn. Returns title → file name in `folder`; nothing
+    where a phase, or its masks in the store, are missing.
+    """
+    if not segmented.masks.keys() >= {BEFORE, AFTER}:
+        return {}
+    changes = _by_gain(concept.name, segmented.images, scores)
+    middle = (len(changes) + 1) // 2
+    drawn = {}
+    for which, some in (("best", changes[:middle][:MOST]),
+                        ("worst", changes[middle:][::-1][:MOST])):
+        columns = [_column(segmented, change, store) for change in some]
+        whole = [column for column in columns if column]
+        if whole and len(whole) == len(columns):
+            name = f"segmentation-{concept.slug}-{which}.png"
+            _sheet(whole, some).save(folder / name)
+            drawn[f"{concept.name}: {which} changes in DSC"] = name
+    return drawn
+
+
+def _by_gain(concept: str, images: MaskedImages, scores: Sequence[ImageScore]) -> list[Change]:
+    """Return the change of each image, the highest gain first."""
+    dice = {(score.phase, score.image): score.value for score in scores
+            if score.concept == concept and score.metric == "DSC"}
+    changes = [Change(index, dice[BEFORE, name], dice[AFTER, name])
+               for index, name in enumerate(map(images.name, range(len(images))))]
+    return sorted(changes, key=lambda change: change.before - change.after)
+
+
+def _column(segmented: Segmented, change: Change, store: Store) -> list[Image.Image] | None:
+    """Return the cells of one image, top to bottom; None if the store lost a mask."""
+    before, after = (mask_at(store, segmented.masks[phase], change.position)
+                     for phase in (BEFORE, AFTER))
+    if before is None or after is None:
+        return None
+    image = enlarge(segmented.images.open(change.position), CELL)
+    truth = segmented.images.mask(change.position)
+    return [_draw(image, truth), *(_draw(image, truth, found) for found in (before, after))]
+
+
+def _draw(image: Image.Image, truth: Mask, found: Mask | None = None) -> Image.Image:
+    """Return the image with the truth's contour, over a tint where something was found."""
+    pixels = np.asarray(image).astype(np.float32)
+    if found is not None:
+        inside = _at_size(found, image.size)
+        pixels[inside] = 0.5 * pixels[inside] + 0.5 * np.array(FOUND)
+    shape = _at_size(truth, image.size)
+    pixels[ndimage.binary_dilation(shape, iterations=2) & ~shape] = TRUTH
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def _at_size(mask: Mask, size: tuple[int, int]) -> Mask:
+    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+
+
+def _sheet(columns: Sequence[Sequence[Image.Image]], changes: Sequence[Change]) -> Image.Image:
+    width = MARGIN + LABEL + len(columns) * (CELL + GAP) + MARGIN - GAP
+    height = MARGIN + len(ROWS) * (CELL + LINE) + MARGIN
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(22)
+    for row, title in enumerate(ROWS):
+        top = MARGIN + row * (CELL + LINE)
+        draw.text((MARGIN, top + CELL // 2), title, INK, font, anchor="lm")
+        for number, (column, change) in enumerate(zip(columns, changes, strict=True)):
+            cell, left = column[row], MARGIN + LABEL + number * (CELL + GAP)
+            sheet.paste(cell, (left + (CELL - cell.width) // 2, top + (CELL - cell.height) // 2))
+            caption = "" if row == 0 else f"DSC {(change.before, change.after)[row - 1]:.2f}"
+            draw.text((left + CELL // 2, top + CELL + LINE // 2), caption, SOFT, font, anchor="mm")
+    return sheet

@@ -1,0 +1,75 @@
+"""The Segment Anything Model, prompted by boxes, through transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from kt_exp.benchmarks.segmentation.postprocess import Box, Mask
+from kt_exp.errors import UserError
+from kt_exp.models.loading import fails_fast_offline
+
+WHERE = "benchmark.sam"
+
+
+class Sam:
+    """SAM from the hub (`facebook/sam-vit-huge`) or a folder in the same format.
+
+    Raises:
+        UserError: no such model here, nor to be fetched; or a folder that holds another one.
+    """
+
+    def __init__(self, source: str, device: torch.device) -> None:
+        from transformers import SamModel, SamProcessor
+
+        self.source, self._device = source, device
+        with fails_fast_offline(not Path(source).is_dir()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                self._processor: Any = SamProcessor.from_pretrained(source)
+                loaded: Any = SamModel.from_pretrained(source, output_loading_info=True)
+            except Exception as error:
+                reason = str(error).strip().split(". ")[0]
+                raise UserError(WHERE, f"'{source}' is no folder with a SAM in it, nor is such a "
+                                f"model on this machine or to be reached ({reason})",
+                                "give a folder with config, preprocessor and weights, or null for "
+                                "coarse masks") from error
+        model, report = loaded
+        if missing := sorted(report["missing_keys"]):
+            raise UserError(WHERE, f"'{source}' is not a SAM: it lacks '{missing[0]}'",
+                            "give facebook/sam-vit-huge or another SAM")
+        self._model: Any = model.to(device).eval().requires_grad_(False)
+
+    def segment(self, image: Image.Image, boxes: Sequence[Box]) -> Mask:
+        """Return what SAM finds in any of the boxes (at least one), `(H, W)`, at the image's size.
+
+        One mask per box (`multimask_output` off), their union.
+        """
+        prompt = [[list(map(float, box)) for box in boxes]]
+        inputs = self._processor(image, input_boxes=prompt, return_tensors="pt")
+        with torch.no_grad():
+            found = self._model(pixel_values=inputs["pixel_values"].to(self._device),
+                                input_boxes=inputs["input_boxes"].float().to(self._device),
+                                multimask_output=False)
+        masks = self._processor.post_process_masks(
+            found.pred_masks.float().cpu(), inputs["original_sizes"],
+            inputs["reshaped_input_sizes"])
+        union: Mask = masks[0].any(dim=0).any(dim=0).numpy().astype(np.bool_)
+        return union
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the weights and of how images are prepared."""
+        digest = hashlib.sha256(self._processor.image_processor.to_json_string().encode())
+        for name, tensor in sorted(self._model.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
