@@ -40,14 +40,13 @@ def check_objective(model: Model, settings: FinetuneSettings) -> None:
         possible += CONTRASTIVE
     if isinstance(model, PairMatcher):
         possible += _PAIR_LOSSES
-    kind = type(model).__name__
     if settings.loss not in possible:
-        raise UserError("finetune.loss", f"{kind} cannot learn by '{settings.loss}'",
+        raise UserError("finetune.loss", f"the model cannot learn by '{settings.loss}'",
                         f"choose one of: {', '.join(possible)}")
     if settings.loss == "mlm":
         _mask(cast(PairMatcher, model), ["a word"], settings, seed=0)
     if settings.caption_weight and not isinstance(model, Captioner):
-        raise UserError("finetune.caption_weight", f"{kind} has no decoder of captions",
+        raise UserError("finetune.caption_weight", "the model has no decoder of captions",
                         "set it to 0, or choose a captioner (model=coca)")
 
 

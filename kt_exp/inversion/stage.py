@@ -38,7 +38,7 @@ def check_distance(model: Model, distance: str) -> None:
     if isinstance(model, PairMatcher):
         known += ["match"]
     if distance not in known:
-        raise UserError("inversion.distance", f"{type(model).__name__} knows no '{distance}'",
+        raise UserError("inversion.distance", f"the model knows no '{distance}'",
                         f"choose one of: {', '.join(known)}")
 
 

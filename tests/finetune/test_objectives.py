@@ -116,11 +116,11 @@ def test_the_decoder_learns_where_the_strategy_says_so(captioner, settings, stra
 
 
 @pytest.mark.parametrize(("model", "changes", "line"), [
-    ("vit", {"loss": "itm"}, "finetune.loss: OpenClipModel cannot learn by 'itm'; "
+    ("vit", {"loss": "itm"}, "finetune.loss: the model cannot learn by 'itm'; "
                              "choose one of: ntxent, clip, bank"),
-    ("matcher", {"loss": "ntxent"}, "finetune.loss: Matcher cannot learn by 'ntxent'; "
+    ("matcher", {"loss": "ntxent"}, "finetune.loss: the model cannot learn by 'ntxent'; "
                                     "choose one of: itm, mlm"),
-    ("vit", TARGETS, "finetune.caption_weight: OpenClipModel has no decoder of captions; "
+    ("vit", TARGETS, "finetune.caption_weight: the model has no decoder of captions; "
                      "set it to 0, or choose a captioner (model=coca)"),
 ])
 def test_a_loss_that_the_model_cannot_compute_is_refused(request, settings, model, changes, line):
