@@ -15,6 +15,7 @@ from typing import Any, Optional
 import open_clip
 import torch
 import torch.nn.functional as F
+from open_clip.hf_model import HFTextEncoder
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
 from PIL import Image
@@ -23,7 +24,12 @@ from torch import Tensor
 from torchvision.transforms import Normalize
 
 from kt_exp.errors import UserError
-from kt_exp.models.loading import CONFIG_FILE, WEIGHTS_FILE, load_network
+from kt_exp.models.loading import (
+    CONFIG_FILE,
+    TEXT_CONFIG_FILE,
+    WEIGHTS_FILE,
+    load_network,
+)
 from kt_exp.models.protocol import Scorer
 from kt_exp.models.similarity import embedding_scorer
 
@@ -121,7 +127,7 @@ class OpenClipModel:
     def fingerprint(self) -> str:
         digest = hashlib.sha256(json.dumps(self._architecture, sort_keys=True).encode())
         settings = [asdict(self._preprocess), self._precision, self.max_text_tokens,
-                    _vocabulary(self._tokenizer)]
+                    _vocabulary(self._tokenizer), *_text_configs(self._network)]
         digest.update(json.dumps(settings, sort_keys=True).encode())
         for name, tensor in sorted(self._network.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -134,6 +140,8 @@ class OpenClipModel:
         save_file(state, folder / WEIGHTS_FILE)
         if hasattr(self._tokenizer, "save_pretrained"):
             self._tokenizer.save_pretrained(folder)
+        for text in _text_configs(self._network):
+            (folder / TEXT_CONFIG_FILE).write_text(json.dumps(text, indent=2), encoding="utf-8")
         config = {"model_cfg": self._architecture, "preprocess_cfg": asdict(self._preprocess)}
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2), encoding="utf-8")
 
@@ -163,6 +171,16 @@ def _is_transformer(visual: torch.nn.Module) -> bool:
     # Of timm's networks only the ViTs have prefix tokens; others have blocks too, of pictures.
     return isinstance(visual, VisionTransformer) or (
         hasattr(trunk, "num_prefix_tokens") and hasattr(trunk, "blocks"))
+
+
+def _text_configs(network: Any) -> list[dict[str, Any]]:
+    """The configuration of a text tower that is of transformers: its sizes are nowhere else."""
+    if not isinstance(getattr(network, "text", None), HFTextEncoder):
+        return []
+    values = network.text.config.to_dict()
+    for of_the_file in ("_name_or_path", "transformers_version"):
+        values.pop(of_the_file, None)
+    return [values]
 
 
 def _vocabulary(tokenizer: Any) -> dict[str, int]:

@@ -8,7 +8,6 @@ has seen ImageNet's classes, those left out of the join included (docs/photos.md
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from transformers import BertConfig, BertModel
 from kt_exp.benchmarks import imagenet
 from kt_exp.checks import number
 from kt_exp.errors import UserError, did_you_mean
+from kt_exp.models.digest import digest_of
 from kt_exp.models.effnet_lite0 import FEATURES, EfficientNetLite0
 from kt_exp.models.minilm import MAX_TOKENS, embed_sentences, read_tokenizer
 from kt_exp.models.protocol import Scorer
@@ -233,15 +233,6 @@ def join(names: Tensor, classifier: Tensor, ridge: float) -> tuple[Tensor, Tenso
     inputs, targets = names - centre, classifier - classifier.mean(dim=0)
     gram = inputs.T @ inputs + ridge * torch.eye(inputs.shape[1])
     return centre, torch.linalg.solve(gram, inputs.T @ targets)
-
-
-def digest_of(network: nn.Module) -> str:
-    """Return a hash of the names, shapes and values of a network's state."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _kept_classes(excluded: Sequence[str]) -> list[int]:

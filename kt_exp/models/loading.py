@@ -20,6 +20,7 @@ from open_clip.pretrained import download_pretrained, download_pretrained_from_h
 from kt_exp.errors import UserError, did_you_mean
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
+TEXT_CONFIG_FILE = "config.json"
 _IN_A_FOLDER = {".safetensors", ".bin", ".pth"}
 _IN_A_FILE = _IN_A_FOLDER | {".pt", ".npz"}
 _PROBE_SECONDS = 5
@@ -43,12 +44,27 @@ def load_network(name: str, pretrained: str | None) -> tuple[Any, Any, dict[str,
         _download(name, pretrained)
         try:
             network, _, _ = open_clip.create_model_and_transforms(
-                name, pretrained=pretrained, require_pretrained=True, device="cpu"
+                name, pretrained=pretrained, require_pretrained=True, device="cpu",
+                **_text_from_folder(name),
             )
             tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:
             _explain(error, name, pretrained)
         return network, tokenizer, open_clip.get_model_config(name)
+
+
+def _text_from_folder(name: str) -> dict[str, Any]:
+    """Return what makes open_clip take a text tower's configuration from the folder, if it can.
+
+    It would ask the hub for that of `hf_model_name`, even though the weights are there.
+    """
+    folder = _local_dir(name)
+    if not folder or not (folder / TEXT_CONFIG_FILE).is_file():
+        return {}
+    text = open_clip.get_model_config(name)["text_cfg"]
+    if "hf_model_name" not in text:
+        return {}
+    return {"text_cfg": {**text, "hf_model_name": str(folder), "hf_model_pretrained": False}}
 
 
 def _spelled_out(name: str, pretrained: str | None) -> tuple[str, str | None]:
@@ -142,7 +158,9 @@ def _needs_hub(name: str, pretrained: str | None) -> bool:
     if name.startswith(HF_HUB_PREFIX) or _is_tag(name, pretrained):
         return True
     text = open_clip.get_model_config(name).get("text_cfg", {})
-    return "hf_model_name" in text or ("hf_tokenizer_name" in text and not _local_dir(name))
+    if _local_dir(name):
+        return "hf_model_name" in text and not _text_from_folder(name)
+    return "hf_model_name" in text or "hf_tokenizer_name" in text
 
 
 @contextmanager
@@ -204,7 +222,8 @@ def _explain(error: Exception, name: str, pretrained: str | None) -> NoReturn:
     if _is_offline(error):
         raise UserError("model.name", f"the text encoder's files of {name} are not on this machine "
                         "and cannot be reached",
-                        "load the model once where there is a network") from error
+                        "load the model once where there is a network, or put the text encoder's "
+                        f"{TEXT_CONFIG_FILE} beside {CONFIG_FILE}") from error
     raise UserError(where, f"{what} cannot be loaded ({_last_words(error)})",
                     "it may be damaged or cut short, or no checkpoint of this model") from error
 

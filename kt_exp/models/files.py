@@ -1,0 +1,85 @@
+"""The files of a checkpoint: find them here or on the hub, read them, hold them to a network."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from kt_exp.errors import UserError
+from kt_exp.models.loading import fails_fast_offline
+
+
+def hub_folder(name: str, where: str, patterns: list[str]) -> Path:
+    """Return the folder `name`, or the hub repository of that name in the local cache.
+
+    Args:
+        where: config key that `name` came from.
+        patterns: files of the repository that are wanted (`tokenizer*`).
+
+    Raises:
+        UserError: no such folder, and no repository that is cached or can be fetched.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+        raise UserError(where, f"no such folder: {name}", "give a folder, or a hub id (ORG/REPO)")
+    try:
+        with fails_fast_offline(True):
+            return Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:
+        files = ", ".join(patterns)
+        raise UserError(where, f"'{name}' is no folder here, is not in the hub's cache, and cannot "
+                        "be fetched", f"copy its files ({files}) into a folder and give that: "
+                        f"{where}=/path/to/folder") from error
+
+
+def read_state(path: Path, where: str, content: BytesIO | None = None) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, or of a pickle that holds nothing else.
+
+    Args:
+        where: config key that `path` came from.
+        content: the file's content, if it lies within an archive.
+
+    Raises:
+        UserError: a file that is damaged, or that holds more than tensors.
+    """
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else \
+            torch.load(content or path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(where, f"{path} is damaged, or holds more than tensors, which loading "
+                        "could run as code", "give a file of nothing but tensors") from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(where, f"{path} cannot be loaded ({reason})",
+                        "it may be damaged or cut short") from error
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise UserError(where, f"{path} is no checkpoint: it is not a dict of tensors")
+    return state
+
+
+def first_mismatch(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> str | None:
+    """Return in words how a checkpoint differs from what a network takes, if it does."""
+    for key in _in_order(wanted, found):
+        if key not in found:
+            return f"it lacks '{key}'"
+        if key not in wanted:
+            return f"the model has no '{key}'"
+        if wanted[key].shape != found[key].shape:
+            return (f"'{key}' is {list(found[key].shape)} in the checkpoint, "
+                    f"{list(wanted[key].shape)} in the model")
+    return None
+
+
+def _in_order(wanted: Iterable[str], found: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys([*wanted, *found]))

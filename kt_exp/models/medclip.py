@@ -1,0 +1,219 @@
+"""MedCLIP (Wang et al. 2022): a dual encoder of chest radiographs and reports."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.functional import pil_to_tensor
+from transformers import AutoConfig, AutoTokenizer
+
+from kt_exp.checks import choice
+from kt_exp.errors import UserError
+from kt_exp.models.digest import digest_of
+from kt_exp.models.files import hub_folder, read_state
+from kt_exp.models.medclip_network import MedClipNetwork, load_published, published_state
+from kt_exp.models.protocol import Scorer
+from kt_exp.models.similarity import embedding_scorer
+from kt_exp.store import signature
+
+WEIGHTS_FILE, CONFIG_FILE = "pytorch_model.bin", "config.json"
+TEXT_FOLDER, VISION_FOLDER = "text", "vision"
+# As in the package `medclip`: of CheXpert and MIMIC-CXR, the same for all three channels.
+_MEAN, _STD = 0.5862785803043838, 0.27950088968644304
+_IMAGE_SIZE, _MAX_TOKENS, _CHUNK = 224, 77, 128
+_MAX_LOGIT_SCALE = 4.6052
+_TEXT_FILES = [CONFIG_FILE, "vocab.txt", "tokenizer*", "special_tokens_map.json"]
+
+
+@dataclass(kw_only=True)
+class MedClip:
+    """Config of MedCLIP (`model=medclip`, `model=medclip_resnet`)."""
+
+    weights: str
+    text: str
+    vision: Optional[str]
+    padding: str = choice("none", "longest")
+
+    def load(self, device: torch.device, precision: str) -> MedClipModel:
+        """Return the model with its weights on `device`, in evaluation mode.
+
+        Raises:
+            UserError: files that are absent, out of reach or damaged, or a checkpoint of another
+                architecture.
+        """
+        path = _find(Path(self.weights).expanduser())
+        folder = hub_folder(self.text, "model.text", _TEXT_FILES)
+        text, tokenizer = _config(folder, "model.text"), _tokenizer(folder)
+        vision = None if self.vision is None else _config(
+            hub_folder(self.vision, "model.vision", [CONFIG_FILE]), "model.vision")
+        network = MedClipNetwork(text, vision)
+        if problem := load_published(network, _read(path)):
+            raise UserError("model.weights", f"{path} has weights of another architecture: "
+                            f"{problem}", "MedCLIP-ViT is model=medclip, MedCLIP-ResNet "
+                            "model=medclip_resnet")
+        return MedClipModel(network, tokenizer, (text, vision), self.padding, device, precision)
+
+
+class MedClipModel:
+    """MedCLIP behind `models.protocol.DualEncoder`.
+
+    Args:
+        tokenizer: transformers' tokenizer of the text tower.
+        configs: transformers' configurations of text and image tower (None: ResNet-50).
+        padding: `none`, each caption by itself, or `longest`, all of a call to the longest one.
+            The towers' pooling counts padding, so that it changes embeddings.
+    """
+
+    max_text_tokens = _MAX_TOKENS
+
+    def __init__(self, network: MedClipNetwork, tokenizer: Any, configs: tuple[Any, Optional[Any]],
+                 padding: str, device: torch.device, precision: str = "fp32") -> None:
+        self._network = network.to(device).eval().requires_grad_(False)
+        self._tokenizer = tokenizer
+        self._text_config, self._vision_config = configs
+        self._padding = padding
+        self._precision = precision
+        self.device = device
+        self.image_size = getattr(self._vision_config, "image_size", _IMAGE_SIZE)
+
+    @property
+    def module(self) -> nn.Module:
+        return self._network
+
+    @property
+    def logit_scale(self) -> Tensor:
+        return self._network.logit_scale.clamp(0, _MAX_LOGIT_SCALE).exp()
+
+    def encode_image(self, images: Tensor, normalize: bool = True) -> Tensor:
+        with self._autocast():
+            features = self._network.vision_model((images.to(self.device) - _MEAN) / _STD)
+        return F.normalize(features.float(), dim=-1) if normalize else features.float()
+
+    def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
+        ids = self._tokenizer(list(captions), truncation=True, max_length=_MAX_TOKENS).input_ids
+        tokens = [torch.tensor(of_one) for of_one in ids]
+        longest = max(map(len, tokens))
+        lengths = [longest if self._padding == "longest" else len(own) for own in tokens]
+        order = sorted(range(len(tokens)), key=lambda i: lengths[i])
+        features = torch.cat([self._encode([tokens[i] for i in some], lengths[some[0]])
+                              for some in _alike(order, lengths)])
+        features = features[torch.tensor(order).argsort().to(self.device)]
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def _encode(self, tokens: list[Tensor], length: int) -> Tensor:
+        padded = [F.pad(own, (0, length - len(own)), value=self._tokenizer.pad_token_id)
+                  for own in tokens]
+        real = torch.tensor([len(own) for own in tokens])[:, None]
+        mask = (torch.arange(length) < real).long()
+        with self._autocast():
+            features = self._network.text_model(torch.stack(padded).to(self.device),
+                                                mask.to(self.device))
+        return features.float()
+
+    def scorer(self, captions: Sequence[str], distance: str = "cosine") -> Scorer:
+        return embedding_scorer(self, captions, distance)
+
+    def score(self, images: Tensor, captions: Sequence[str]) -> Tensor:
+        return self.scorer(captions)(images)
+
+    def towers(self) -> dict[str, dict[str, nn.Parameter]]:
+        named = dict(self._network.named_parameters())
+        heads = ("vision_model.projection_head.", "vision_model.model.fc.")
+        return {
+            "visual": {n: p for n, p in named.items() if n.startswith("vision_model.")},
+            "visual_projection": {n: p for n, p in named.items() if n.startswith(heads)},
+            "text": {n: p for n, p in named.items() if n.startswith("text_model.")},
+        }
+
+    def count_tokens(self, caption: str) -> int:
+        return len(self._tokenizer(caption, verbose=False).input_ids)
+
+    def to_tensor(self, image: Image.Image) -> Tensor:
+        """Return it grey, on a black square, at the model's size, `(3, S, S)` in [0, 1]."""
+        grey = image.convert("L")
+        side = max(self.image_size, *grey.size)
+        square = Image.new("L", (side, side))
+        square.paste(grey, ((side - grey.width) // 2, (side - grey.height) // 2))
+        square = square.resize((self.image_size, self.image_size), Image.Resampling.BICUBIC)
+        return (pil_to_tensor(square) / 255).expand(3, -1, -1)
+
+    def fingerprint(self) -> str:
+        words = json.loads(self._tokenizer.backend_tokenizer.to_str())
+        # Both are set anew by each call of the tokenizer.
+        words = {key: words[key] for key in words if key not in ("padding", "truncation")}
+        configs = [config and config.to_json_string(use_diff=True)
+                   for config in (self._text_config, self._vision_config)]
+        return signature([digest_of(self._network), words, configs, self._padding,
+                          self._precision])
+
+    def export(self, folder: Path) -> None:
+        """Write weights in the published layout, and the towers' configurations and tokenizer.
+
+        `weights` takes the folder, `text` and `vision` its sub-folders of these names.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(published_state(self._network), folder / WEIGHTS_FILE)
+        self._text_config.save_pretrained(folder / TEXT_FOLDER)
+        self._tokenizer.save_pretrained(folder / TEXT_FOLDER)
+        if self._vision_config is not None:
+            self._vision_config.save_pretrained(folder / VISION_FOLDER)
+
+    def _autocast(self) -> AbstractContextManager:
+        enabled = self._precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _alike(order: list[int], lengths: list[int]) -> list[list[int]]:
+    """Return `order` in pieces whose members are of one length, each small enough to encode."""
+    pieces: list[list[int]] = []
+    for i in order:
+        if not pieces or lengths[pieces[-1][0]] != lengths[i] or len(pieces[-1]) == _CHUNK:
+            pieces.append([])
+        pieces[-1].append(i)
+    return pieces
+
+
+def _find(path: Path) -> Path:
+    found = path / WEIGHTS_FILE if path.is_dir() else path
+    if not found.is_file():
+        raise UserError("model.weights", f"no such file: {found}", "give the published zip, its "
+                        f"{WEIGHTS_FILE}, or the folder that holds it (docs/models.md)")
+    return found
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if zipfile.is_zipfile(path):  # so is what torch.save writes, but with no such file in it
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if Path(name).name == WEIGHTS_FILE:
+                    return read_state(path, "model.weights", BytesIO(archive.read(name)))
+    return read_state(path, "model.weights")
+
+
+def _config(folder: Path, where: str) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise UserError(where, f"no configuration of a network in {folder} "
+                        f"({str(error).splitlines()[0][:200]})",
+                        f"put {CONFIG_FILE} there, as transformers writes it") from error
+
+
+def _tokenizer(folder: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise UserError("model.text", f"no tokenizer in {folder} "
+                        f"({str(error).splitlines()[0][:200]})",
+                        "put vocab.txt or tokenizer.json there") from error
