@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -43,10 +44,35 @@ def evaluate(
         concept: its name in the result.
     """
     candidates = torch.cat([known_classifier, target_classifiers])
-    target_label = torch.full_like(targets.labels, len(known_classifier) + concept_index)
-    taken_for = predict(targets.embeddings, candidates)
-    on_targets = accuracy(taken_for, target_label, len(candidates))
-    on_known = accuracy(predict(known.embeddings, candidates), known.labels, len(candidates))
+    return count(
+        Predicted(predict(known.embeddings, candidates), known.labels, known.skipped),
+        Predicted(predict(targets.embeddings, candidates), targets.labels, targets.skipped),
+        names, len(known_classifier) + concept_index, phase, concept)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Which candidate each image was taken for `(N,)`, by index, and its label `(N,)`."""
+
+    taken_for: Tensor
+    labels: Tensor
+    skipped: list[str]
+
+
+def count(known: Predicted, targets: Predicted, names: Sequence[str], own: int, phase: Phase,
+          concept: str) -> Outcome:
+    """Return accuracies and confusions of one concept in one phase, from predictions.
+
+    Args:
+        known: images of the known classes.
+        targets: images of the concept; their labels are not used.
+        names: the candidates, known classes first.
+        own: index of the concept among them.
+        concept: its name in the result.
+    """
+    target_label = torch.full_like(targets.labels, own)
+    on_targets = accuracy(targets.taken_for, target_label, len(names))
+    on_known = accuracy(known.taken_for, known.labels, len(names))
     return Outcome(
         metrics=[
             _overall(phase, concept, "target", on_targets),
@@ -54,8 +80,8 @@ def evaluate(
             _per_class(phase, concept, "known", on_known),
         ],
         confusions=[
-            Confusion(phase.value, concept, name, count)
-            for name, count in Counter(names[i] for i in taken_for.tolist()).most_common()
+            Confusion(phase.value, concept, name, number)
+            for name, number in Counter(names[i] for i in targets.taken_for.tolist()).most_common()
         ],
         skipped=[*targets.skipped, *known.skipped],
     )

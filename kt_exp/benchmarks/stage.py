@@ -1,7 +1,8 @@
-"""Classification by a dual encoder: every phase of every concept, each computed once and kept."""
+"""Classification: every phase of every concept, each computed once and kept."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from kt_exp.benchmarks.protocol import ClassificationBenchmark, ImageSet
 from kt_exp.benchmarks.scoring import Embedded, embed_images, text_classifier
 from kt_exp.concepts import Concept
 from kt_exp.finetune.train import restored
-from kt_exp.models.protocol import DualEncoder
+from kt_exp.models.protocol import DualEncoder, Model
 from kt_exp.report.progress import Progress
 from kt_exp.store import Entry, Store, signature
 
@@ -41,13 +42,13 @@ FROZEN = Weights("frozen", {})
 
 
 @dataclass
-class EmbeddingEvaluator:
-    """Classifies by embeddings; what several phases need is computed once.
+class PhaseEvaluator(ABC):
+    """Evaluates each phase of each concept once; how is up to those who derive from it.
 
     `reused` counts the outcomes that came from the store.
     """
 
-    model: DualEncoder
+    model: Model
     fingerprint: str
     benchmark: ClassificationBenchmark
     store: Store
@@ -67,12 +68,6 @@ class EmbeddingEvaluator:
         """Return nothing: the report draws what classification finds."""
         return {}
 
-    @cached_property
-    def frozen_classifier(self) -> Tensor:
-        """Embeddings of the known classes `(K, D)` by the frozen text encoder, kept."""
-        return self._kept(["classifier", self._known_prompts], lambda: (
-            {}, {"classes": self._classify(self._known_prompts)})).tensors["classes"]
-
     def _outcomes(self, group: Sequence[Concept], phases: Sequence[Phase],
                   weights: Weights) -> list[Outcome]:
         keys = {(concept, phase): self._key(group, concept, phase, weights)
@@ -89,6 +84,41 @@ class EmbeddingEvaluator:
                     self.store.commit(KIND, keys[wanted], outcome.to_json())
                     found[wanted] = outcome
         return [found[wanted] for wanted in keys]
+
+    @abstractmethod
+    def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
+                 weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
+        """Yield the outcomes of `missing`; each is stored before the next one is asked for."""
+
+    @cached_property
+    def _known_fingerprint(self) -> str:
+        return self.benchmark.known_images().fingerprint()
+
+    @cached_property
+    def _known_prompts(self) -> list[list[str]]:
+        return known_prompts(self.benchmark)
+
+    def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
+             weights: Weights) -> str:
+        candidates = [target_prompts(self.benchmark, other, phase) for other in group]
+        return signature([VERSION, self.fingerprint, self.model.device.type, weights.key,
+                          phase.value, self.benchmark.known_names(), self._known_prompts,
+                          candidates, concept.name, self._known_fingerprint,
+                          self.benchmark.target_images(concept).fingerprint(),
+                          self.benchmark.on_bad_image])
+
+
+@dataclass
+class EmbeddingEvaluator(PhaseEvaluator):
+    """Classifies by embeddings; what several phases need is computed once."""
+
+    model: DualEncoder
+
+    @cached_property
+    def frozen_classifier(self) -> Tensor:
+        """Embeddings of the known classes `(K, D)` by the frozen text encoder, kept."""
+        return self._kept(["classifier", self._known_prompts], lambda: (
+            {}, {"classes": self._classify(self._known_prompts)})).tensors["classes"]
 
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
                  weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
@@ -127,25 +157,8 @@ class EmbeddingEvaluator:
                         entry.record["skipped"])
 
     @cached_property
-    def _known_fingerprint(self) -> str:
-        return self.benchmark.known_images().fingerprint()
-
-    @cached_property
-    def _known_prompts(self) -> list[list[str]]:
-        return known_prompts(self.benchmark)
-
-    @cached_property
     def _text_parameters(self) -> set[str]:
         return set(self.model.towers()["text"])
-
-    def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
-             weights: Weights) -> str:
-        candidates = [target_prompts(self.benchmark, other, phase) for other in group]
-        return signature([VERSION, self.fingerprint, self.model.device.type, weights.key,
-                          phase.value, self.benchmark.known_names(), self._known_prompts,
-                          candidates, concept.name, self._known_fingerprint,
-                          self.benchmark.target_images(concept).fingerprint(),
-                          self.benchmark.on_bad_image])
 
     def _kept(self, inputs: list[Any],
               compute: Callable[[], tuple[dict[str, Any], dict[str, Tensor]]]) -> Entry:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 
 from kt_exp.benchmarks import pairs
 from kt_exp.benchmarks.datasets import ImageFiles
-from kt_exp.benchmarks.pairs import KIND, score_pairs
+from kt_exp.benchmarks.outcome import Phase
+from kt_exp.benchmarks.pairs import KIND, PairEvaluator, score_pairs
+from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import EmbeddedCaptions
 from kt_exp.store import Store
@@ -25,14 +27,15 @@ class Matcher:
 
     def __init__(self, colour_model):
         self.device = torch.device("cpu")
-        self.module = torch.nn.Linear(1, 1)
+        self.module = torch.nn.Linear(3, 3, bias=False).requires_grad_(False)
+        self.module.weight.copy_(torch.eye(3))
         self.to_tensor = colour_model.to_tensor
         self.embedded: list[int] = []
         self.pairs = 0
 
     def embed_images(self, images):
         self.embedded.append(len(images))
-        return images.mean(dim=(2, 3))[:, None]
+        return self.module(images.mean(dim=(2, 3))[:, None])
 
     def embed_captions(self, captions):
         lengths = torch.tensor([len(caption.split()) for caption in captions])
@@ -155,3 +158,117 @@ def test_progress_counts_pairs(matcher, images, store):
 
     score(matcher, images, store, lambda description, total: Bar(total))
     assert seen == [(30, 30)]
+
+
+@dataclass
+class Colours(Settings):
+    """Knows red and green; the new concepts are of any colour."""
+
+    known: ImageFiles | None = None
+    targets: dict = field(default_factory=dict)
+    templates: list[str] = field(default_factory=lambda: ["a photo of a {}.", "the {}"])
+    fix_articles: bool = True
+
+    def known_names(self):
+        return ["red", "green"]
+
+    def known_images(self):
+        return self.known
+
+    def target_images(self, concept):
+        return self.targets[concept.name]
+
+
+# Its name says red, its description blue, and blue it is.
+REDBUD = Concept("redbud", "a blue tree", plural=False)
+BLUEBELL = Concept("bluebell", "a blue flower", plural=False)
+SWAP_RED_AND_BLUE = {"weight": torch.eye(3).flip(0)}
+
+
+@pytest.fixture
+def benchmark(tmp_path, paint, truncated):
+    def images(name, *colours, labels=None):
+        files = [paint(tmp_path / name / f"{i}.png", c) for i, c in enumerate(colours)]
+        return ImageFiles(tmp_path, files, labels or [0] * len(files))
+
+    known = images("known", "red", "green", "green", labels=[0, 1, 1])
+    known.files.append(truncated(tmp_path / "known" / "z.jpg"))
+    known.labels.append(0)
+    return Colours(known=known, targets={"redbud": images("redbud", "blue", "blue"),
+                                         "bluebell": images("bluebell", "blue", "green")})
+
+
+@pytest.fixture
+def evaluator(matcher, benchmark, store, silent):
+    return PairEvaluator(matcher, "fingerprint", benchmark, store, silent)
+
+
+def accuracies(outcome):
+    return {(row.split, row.metric): row.value for row in outcome.metrics}
+
+
+def test_each_phase_classifies_by_its_own_prompts(evaluator):
+    outcomes = {o.metrics[0].phase: o for o in evaluator.untrained([REDBUD])}
+    assert list(outcomes) == ["baseline", "name_prompt", "description_prompt"]
+    for phase, on_targets in (("baseline", 0), ("name_prompt", 0), ("description_prompt", 1)):
+        assert accuracies(outcomes[phase]) == {
+            ("target", "accuracy"): on_targets, ("known", "accuracy"): 1,
+            ("known", "mean_per_class_accuracy"): 1}
+    assert [(c.predicted, c.count) for c in outcomes["description_prompt"].confusions] \
+        == [("redbud", 2)]
+    assert [path.endswith("z.jpg") for path in outcomes["baseline"].skipped] == [True]
+
+
+def test_fine_tuned_weights_are_used_and_put_back(evaluator, matcher):
+    baseline, = evaluator.untrained([BLUEBELL])[:1]
+    assert accuracies(baseline)["target", "accuracy"] == 0.5
+    transferred, = evaluator.transferred([BLUEBELL], "key", SWAP_RED_AND_BLUE)
+    assert accuracies(transferred)["target", "accuracy"] == 0
+    assert {c.predicted for c in transferred.confusions} == {"red", "green"}
+    assert accuracies(transferred)["known", "accuracy"] == 2 / 3
+    assert torch.equal(matcher.module.weight, torch.eye(3))
+
+
+def test_concepts_taught_together_are_candidates_of_each_other(evaluator):
+    evaluator.benchmark.templates = ["{}"]
+    outcomes = evaluator.untrained([BLUEBELL, REDBUD])
+    described = {o.metrics[0].concept: o for o in outcomes
+                 if o.metrics[0].phase == Phase.description_prompt}
+    # Both are said to be blue: of equals, the first wins.
+    assert {c.predicted for c in described["redbud"].confusions} == {"bluebell"}
+    assert len(outcomes) == 6
+
+
+@pytest.mark.parametrize(("templates", "taken_for"), [
+    (["a photo of a {}.", "the {}"], {"bluebell", "green"}), (["the {}"], {"red", "green"})])
+def test_the_mean_over_prompts_decides(evaluator, matcher, templates, taken_for):
+    """To this model "the red" is blue: a tie, which the known class wins, unless red has another
+    prompt that draws its mean down."""
+    plain = matcher.embed_captions
+    matcher.embed_captions = lambda captions: plain(
+        ["blue" if caption == "the red" else caption for caption in captions])
+    evaluator.benchmark.templates = templates
+    baseline = evaluator.untrained([BLUEBELL])[0]
+    assert {c.predicted for c in baseline.confusions} == taken_for
+
+
+def test_known_images_meet_known_prompts_once(evaluator, matcher, store):
+    evaluator.untrained([REDBUD])
+    prompts = 4 + 2 + 1 + 1  # known, and those of the three phases
+    assert matcher.pairs == 3 * prompts + 2 * prompts
+    matcher.pairs = 0
+    evaluator.untrained([BLUEBELL])
+    assert matcher.pairs == 3 * 4 + 2 * 8
+    assert len(store.keys(KIND)) == 1
+
+
+def test_outcomes_are_stored(evaluator, matcher):
+    first = evaluator.untrained([REDBUD])
+    matcher.pairs = 0
+    assert evaluator.untrained([REDBUD]) == first
+    assert (matcher.pairs, evaluator.reused) == (0, 3)
+
+
+def test_fine_tuned_scores_are_not_kept(evaluator, store):
+    evaluator.transferred([REDBUD], "key", SWAP_RED_AND_BLUE)
+    assert store.keys(KIND) == []
