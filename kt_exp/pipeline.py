@@ -155,8 +155,8 @@ def _check_model(config: Config, model: Model) -> None:
     if not isinstance(model, DualEncoder | PairMatcher):
         raise UserError("model._target_", f"{type(model).__name__} is neither a DualEncoder nor a "
                         "PairMatcher", "give it the methods of kt_exp.models.protocol")
-    trained_parameters(model, config.finetune.strategy)
     check_objective(model, config.finetune)
+    trained_parameters(model, config.finetune.strategy)
     if config.finetune.images == "inverted" or config.finetune.rehearsal:
         check_distance(model, config.inversion.distance)
 
@@ -191,13 +191,13 @@ def _check_captions(config: Config, concepts: list[Concept], groups: list[Group]
 
 
 def _invert(experiment: Experiment, findings: Findings, progress: Progress) -> None:
-    config, store = experiment.config, experiment.store
+    config = experiment.config
     keys = {c.name: experiment.images.inversion_key(c) for c in experiment.concepts}
-    findings.reused["inversion"] = sum(store.has("inversion", key) for key in keys.values())
     captions = {keys[c.name]: c.description for c in experiment.concepts}
     names = {key: name for name, key in keys.items()}
-    entries = invert_captions(experiment.model, captions, config.inversion, config.seed, store,
-                              progress, names)
+    entries = invert_captions(experiment.model, captions, config.inversion, config.seed,
+                              experiment.store, progress, names)
+    findings.reused["inversion"] = sum(entry.found for entry in entries.values())
     findings.signatures["inversion"] = keys
     findings.inverted = {name: entries[key] for name, key in keys.items()}
 
@@ -210,12 +210,11 @@ def _teach(experiment: Experiment, group: Group, findings: Findings, rehearsal: 
     image_keys += images.rehearsal_captions(group.lesson.rehearsed)
     key = finetune_signature(experiment.fingerprint, experiment.model.device, group.lesson,
                              image_keys, config.finetune, config.seed)
-    found = experiment.store.has("finetune", key)
-    findings.reused["finetune"] = findings.reused.get("finetune", 0) + found
     findings.signatures.setdefault("finetune", {})[group.name] = key
     entry = finetune(experiment.model, key, group.lesson,
                      lambda: images.load(group.concepts, findings.inverted),
                      rehearsal, config.finetune, experiment.store, progress, group.name)
+    findings.reused["finetune"] = findings.reused.get("finetune", 0) + entry.found
     taught = Taught(group, key, entry.tensors, entry.record)
     findings.taught.append(taught)
     return taught

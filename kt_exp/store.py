@@ -43,10 +43,14 @@ def signature(inputs: Any) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """A stored result: a JSON record and named tensors (on the CPU)."""
+    """A stored result: a JSON record and named tensors (on the CPU).
+
+    `found` tells whether it was read from the store, rather than just written to it.
+    """
 
     record: dict[str, Any]
     tensors: dict[str, Tensor]
+    found: bool = False
 
 
 class Store:
@@ -172,7 +176,7 @@ def _read(path: Path) -> Entry:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if _digest(metadata["record"], tensors) != metadata["sha256"]:
         raise ValueError("its checksum does not match")
-    return Entry(json.loads(metadata["record"]), tensors)
+    return Entry(json.loads(metadata["record"]), tensors, found=True)
 
 
 def _digest(record: str, tensors: Mapping[str, Tensor]) -> str:

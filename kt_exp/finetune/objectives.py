@@ -35,14 +35,11 @@ def check_objective(model: Model, settings: FinetuneSettings) -> None:
         UserError: says which losses it can, or which models the loss is for; or a checkpoint that
             lacks the head.
     """
-    possible: list[str] = []
-    if isinstance(model, DualEncoder):
-        possible += CONTRASTIVE
-    if isinstance(model, PairMatcher):
-        possible += _PAIR_LOSSES
+    possible, preset = (_PAIR_LOSSES, "vilt") if isinstance(model, PairMatcher) \
+        else (CONTRASTIVE, "paper")
     if settings.loss not in possible:
         raise UserError("finetune.loss", f"the model cannot learn by '{settings.loss}'",
-                        f"choose one of: {', '.join(possible)}")
+                        f"choose one of: {', '.join(possible)} (as in finetune={preset})")
     if settings.loss == "mlm":
         _mask(cast(PairMatcher, model), ["a word"], settings, seed=0)
     if settings.caption_weight and not isinstance(model, Captioner):

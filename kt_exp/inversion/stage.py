@@ -15,7 +15,7 @@ from kt_exp.errors import UserError
 from kt_exp.inversion.chunks import Image, auto_chunk_size, make_chunks
 from kt_exp.inversion.invert import State, Task, initial_state, invert, to_model_size
 from kt_exp.inversion.settings import InversionSettings
-from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
+from kt_exp.models.protocol import Model, PairMatcher
 from kt_exp.report.progress import Bar, Progress
 from kt_exp.store import Entry, Store, signature
 
@@ -32,14 +32,11 @@ def check_distance(model: Model, distance: str) -> None:
     Raises:
         UserError: names those that it knows.
     """
-    known: list[str] = []
-    if isinstance(model, DualEncoder):
-        known += ["cosine", "l2", "l2_unnormalized"]
-    if isinstance(model, PairMatcher):
-        known += ["match"]
+    known, preset = (("match",), "vilt") if isinstance(model, PairMatcher) \
+        else (("cosine", "l2", "l2_unnormalized"), "paper")
     if distance not in known:
         raise UserError("inversion.distance", f"the model knows no '{distance}'",
-                        f"choose one of: {', '.join(known)}")
+                        f"choose one of: {', '.join(known)} (as in inversion={preset})")
 
 
 def inversion_signature(model_fingerprint: str, device: torch.device, caption: str,

@@ -66,7 +66,7 @@ def test_every_way_to_teach_it(own, settings):
 
 @pytest.mark.parametrize(("settings", "line"), [
     (["inversion.distance=cosine"], "inversion.distance: the model knows no 'cosine'; "
-                                    "choose one of: match"),
+                                    "choose one of: match (as in inversion=vilt)"),
     (["finetune.loss=ntxent"], "finetune.loss: the model cannot learn by 'ntxent'; "
                                "choose one of: itm, mlm"),
     (["finetune.scope=each"], "finetune.loss: 'itm' finds no negative captions"),

@@ -117,9 +117,9 @@ def test_the_decoder_learns_where_the_strategy_says_so(captioner, settings, stra
 
 @pytest.mark.parametrize(("model", "changes", "line"), [
     ("vit", {"loss": "itm"}, "finetune.loss: the model cannot learn by 'itm'; "
-                             "choose one of: ntxent, clip, bank"),
+                             "choose one of: ntxent, clip, bank (as in finetune=paper)"),
     ("matcher", {"loss": "ntxent"}, "finetune.loss: the model cannot learn by 'ntxent'; "
-                                    "choose one of: itm, mlm"),
+                                    "choose one of: itm, mlm (as in finetune=vilt)"),
     ("vit", TARGETS, "finetune.caption_weight: the model has no decoder of captions; "
                      "set it to 0, or choose a captioner (model=coca)"),
 ])

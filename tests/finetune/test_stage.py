@@ -43,6 +43,7 @@ def test_weights_are_trained_once_and_the_model_stays_as_it_was(vit, settings, t
                         store, silent, "tower") for _ in range(2)]
     assert asked == [1]
     assert vit.fingerprint() == before
+    assert [entry.found for entry in entries] == [False, True]
     assert entries[0].record == entries[1].record
     assert entries[0].record["steps"] == [1, 2]
     assert entries[0].tensors.keys() == entries[1].tensors.keys() <= vit.towers()["visual"].keys()
