@@ -128,7 +128,7 @@ class _Decoder(PreTrainedModel, GenerationMixin):
     config_class = PretrainedConfig
 
     def __init__(self, network: CoCa) -> None:
-        super().__init__(PretrainedConfig(vocab_size=network.text.vocab_size))
+        super().__init__(PretrainedConfig.from_dict({"vocab_size": network.text.vocab_size}))
         self.network = network
 
     def prepare_inputs_for_generation(self, input_ids: Tensor, image_embeddings: Tensor,

@@ -38,8 +38,8 @@ def contact_sheet(rows: Images, path: Path) -> Path:
     draw = ImageDraw.Draw(sheet)
     for row, (name, images) in enumerate(rows.items()):
         top = MARGIN + row * (CELL + GAP)
-        label = _lines(name, 13, INK, label_width - GAP)
-        _write(draw, label, MARGIN, top + (CELL - sum(line.height for line in label)) // 2)
+        label = text_lines(name, 13, INK, label_width - GAP)
+        write_lines(draw, label, MARGIN, top + (CELL - sum(line.height for line in label)) // 2)
         _strip(sheet, images, MARGIN + label_width, top)
     sheet.save(path)
     return path
@@ -62,8 +62,8 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
         columns.append(columns[-1] + strip_width + MARGIN)
     rows = summary.concept_rows(record)
     texts = [
-        [*_lines(row.name, 15, INK, text_width), *_lines(concept["description"], 12, SOFT,
-                                                         text_width)]
+        [*text_lines(row.name, 15, INK, text_width),
+         *text_lines(concept["description"], 12, SOFT, text_width)]
         for row, concept in zip(rows, record.concepts, strict=True)
     ]
     heights = [max(CELL, sum(line.height for line in text)) + 20 * SCALE for text in texts]
@@ -77,7 +77,7 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
     for row, text, height in zip(rows, texts, heights, strict=True):
         rule = top - 10 * SCALE
         draw.line((MARGIN, rule, canvas.width - MARGIN, rule), LINE, SCALE // 2)
-        _write(draw, text, columns[0], top)
+        write_lines(draw, text, columns[0], top)
         for left, (_, images) in zip(columns[1:], strips, strict=False):
             _strip(canvas, images.get(row.name, ())[:shown], left, top)
         _bar(draw, row.target_before, (columns[-1], top + 12 * SCALE), bars_width, PALE)
@@ -117,7 +117,9 @@ def _bar(draw: ImageDraw.ImageDraw, accuracy: summary.Accuracy | None, at: tuple
     draw.text((left + bar_width + GAP, middle), label, INK, _font(12), anchor="lm")
 
 
-class _Line(NamedTuple):
+class TextLine(NamedTuple):
+    """A line of text; `size` in points as it is shown, `height` in pixels as it is drawn."""
+
     text: str
     size: int
     colour: Colour
@@ -127,7 +129,7 @@ class _Line(NamedTuple):
         return round(1.35 * self.size * SCALE)
 
 
-def _lines(text: str, size: int, colour: Colour, width: int) -> list[_Line]:
+def text_lines(text: str, size: int, colour: Colour, width: int) -> list[TextLine]:
     """Return `text` in lines no wider than `width`, as far as its words allow."""
     lines = [""]
     for word in text.split():
@@ -136,10 +138,11 @@ def _lines(text: str, size: int, colour: Colour, width: int) -> list[_Line]:
             lines[-1] = longer
         else:
             lines.append(word)
-    return [_Line(line, size, colour) for line in lines]
+    return [TextLine(line, size, colour) for line in lines]
 
 
-def _write(draw: ImageDraw.ImageDraw, lines: Sequence[_Line], left: int, top: int) -> None:
+def write_lines(draw: ImageDraw.ImageDraw, lines: Sequence[TextLine], left: int, top: int) -> None:
+    """Draw lines one below the other, from the upper left corner (`left`, `top`)."""
     for line in lines:
         draw.text((left, top), line.text, line.colour, _font(line.size), anchor="la")
         top += line.height
