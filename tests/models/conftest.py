@@ -1,13 +1,17 @@
-"""Tiny open_clip models with random weights, one of each architecture, as local-dir folders."""
+"""Tiny models with random weights, one of each architecture, in the formats of the real ones."""
 
+import importlib.util
 import json
 from copy import deepcopy
+from pathlib import Path
 
 import open_clip
 import pytest
 import torch
 from open_clip.coca_model import CoCa
+from safetensors import safe_open
 from safetensors.torch import save_file
+from transformers import AutoTokenizer
 
 torch.set_num_threads(1)
 
@@ -33,13 +37,30 @@ ARCHITECTURES = {
     "timm_classifier": {"embed_dim": 16, "vision_cfg": CLASSIFIER, "text_cfg": TEXT,
                         "custom_text": True},
     "coca": COCA,
+    "biomedclip": {"embed_dim": 16, "vision_cfg": TIMM, "text_cfg": {
+        "hf_model_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
+        "hf_tokenizer_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract",
+        "hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler",
+        "context_length": 24}},
 }
+MEDCLIP = Path(__file__).parent / "data" / "medclip.safetensors"
 
 
-def build(architecture):
+def script(name):
+    path = Path(__file__).parents[2] / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def build(architecture, folder):
     torch.manual_seed(0)
     settings = deepcopy(architecture)
     custom = settings.pop("custom_text", False)
+    if "hf_model_name" in settings["text_cfg"]:
+        settings["text_cfg"] |= {"hf_model_name": str(folder), "hf_model_pretrained": False}
+        return open_clip.CustomTextCLIP(**settings)
     if "multimodal_cfg" in settings:
         network = CoCa(**settings)
         # open_clip leaves the decoder's output layer as the memory happens to be.
@@ -49,12 +70,16 @@ def build(architecture):
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, bert):
     """Folders in open_clip's local-dir format, by architecture."""
     made = {}
     for name, architecture in ARCHITECTURES.items():
         made[name] = tmp_path_factory.mktemp(name)
-        save_file(build(architecture).state_dict(), made[name] / "open_clip_model.safetensors")
+        if "hf_model_name" in architecture["text_cfg"]:
+            AutoTokenizer.from_pretrained(bert).save_pretrained(made[name])
+            (made[name] / "config.json").write_bytes((bert / "config.json").read_bytes())
+        network = build(architecture, made[name])
+        save_file(network.state_dict(), made[name] / "open_clip_model.safetensors")
         config = {"model_cfg": architecture, "preprocess_cfg": {"mean": [0.5, 0.4, 0.3]}}
         (made[name] / "open_clip_config.json").write_text(json.dumps(config))
     return made
@@ -66,7 +91,8 @@ def built_in(tmp_path_factory):
     folder = tmp_path_factory.mktemp("built_in")
     (folder / "tiny-quickgelu.json").write_text(json.dumps(ARCHITECTURES["vit"]))
     open_clip.add_model_config(folder / "tiny-quickgelu.json")
-    torch.save({"state_dict": build(ARCHITECTURES["vit"]).state_dict()}, folder / "tiny.pt")
+    network = build(ARCHITECTURES["vit"], folder)
+    torch.save({"state_dict": network.state_dict()}, folder / "tiny.pt")
     return "tiny-quickgelu", str(folder / "tiny.pt")
 
 
@@ -120,3 +146,43 @@ def vilt_state():
 @pytest.fixture(scope="session")
 def write_vilt():
     return _write_vilt
+
+
+@pytest.fixture(scope="session")
+def medclip_script():
+    """The script that recorded what the package `medclip` computes."""
+    return script("record_medclip")
+
+
+@pytest.fixture(scope="session")
+def converter():
+    """The script that converts the BiomedCLIP of MedCLIP-SAMv2."""
+    return script("convert_biomedclip")
+
+
+@pytest.fixture(scope="session")
+def bert(medclip_script, tmp_path_factory):
+    """A folder with the configuration and vocabulary of a small BERT."""
+    folder = tmp_path_factory.mktemp("configs")
+    medclip_script.write_configs(folder)
+    return folder / medclip_script.TEXT
+
+
+@pytest.fixture(scope="session")
+def swin(medclip_script, bert):
+    """A folder with the configuration of a small Swin."""
+    return bert.parents[1] / medclip_script.VISION
+
+
+@pytest.fixture(scope="session")
+def medclip_weights(medclip_script, tmp_path_factory):
+    """MedCLIP's checkpoints in the published layout, by image tower."""
+    with safe_open(MEDCLIP, "pt") as file:
+        layouts = json.loads(file.metadata()["layouts"])
+    paths = {}
+    for kind, layout in layouts.items():
+        # Constants are no weights: whatever a checkpoint holds for them must not count.
+        state = {name: torch.zeros(shape, dtype=torch.long) for name, shape in layout.items()}
+        paths[kind] = tmp_path_factory.mktemp(kind) / "pytorch_model.bin"
+        torch.save({**state, **medclip_script.fill_state(layout)}, paths[kind])
+    return paths

@@ -1,14 +1,53 @@
-"""What open_clip models offer beyond a dual encoder: the layers of a transformer trunk."""
+"""What is particular to open_clip models: its own results, its format, the layers of a ViT."""
 
+import json
+
+import open_clip
 import pytest
 import torch
+from PIL import Image
 
 from kt_exp.models.clip import OpenClip
 from kt_exp.models.protocol import TransformerTrunk
+from kt_exp.pictograms.weights import PictoClip
+
+CAPTIONS = ["a photo of a house", "a wheel"]
 
 
 def load(folder):
     return OpenClip(f"local-dir:{folder}", None).load(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture(scope="module", params=["pictoclip", "built_in", "vit", "resnet", "custom_text",
+                                        "timm", "timm_classifier"])
+def model(request, folders, built_in):
+    if request.param == "pictoclip":
+        return PictoClip().load(torch.device("cpu"), "fp32")
+    if request.param == "built_in":
+        return OpenClip(*built_in).load(torch.device("cpu"), "fp32")
+    return load(folders[request.param])
+
+
+def test_exported_it_gives_in_open_clip_what_it_gives_here(model, tmp_path):
+    model.export(tmp_path)
+    name = f"local-dir:{tmp_path}"
+    network, _, preprocess = open_clip.create_model_and_transforms(name)
+    tokens = open_clip.get_tokenizer(name)(CAPTIONS)
+    picture = Image.radial_gradient("L").convert("RGB")
+    with torch.no_grad():
+        texts = network.eval().encode_text(tokens, normalize=True)
+        seen = network.encode_image(preprocess(picture)[None], normalize=True)
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    torch.testing.assert_close(model.encode_text(CAPTIONS), texts, **close)
+    # Normalisation is a step of the transform there and lies within the model here.
+    torch.testing.assert_close(model.encode_image(model.to_tensor(picture)[None]), seen, **close)
+
+
+def test_the_activation_survives_export(model, tmp_path):
+    model.export(tmp_path)
+    config = json.loads((tmp_path / "open_clip_config.json").read_text())
+    uses_quick = any(type(module).__name__ == "QuickGELU" for module in model.module.modules())
+    assert config["model_cfg"].get("quick_gelu", False) == uses_quick
 
 
 @pytest.mark.parametrize(("architecture", "layers", "patches", "width"), [
