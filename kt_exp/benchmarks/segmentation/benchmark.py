@@ -148,8 +148,8 @@ class SegmentationBenchmark:
         given = "of another folder" if self.tune.root else "left out of the means"
         return [
             f"nsd: {self.nsd}, tolerance {self.tolerance:g} px",
-            f"M2IB tuned on {self.tune_on} images with their masks ({given}), so not zero-shot: "
-            f"{used}" if self.tune_on else f"M2IB fixed: {used}",
+            f"M2IB tuned on given masks ({self.tune_on}, {given}), so not zero-shot: {used}"
+            if self.tune_on else f"M2IB fixed: {used}",
             f"masks by SAM ({self.sam}) from the coarse mask's boxes" if self.sam
             else "coarse masks (k-means), without SAM",
         ]
@@ -159,12 +159,13 @@ class SegmentationBenchmark:
         return Path(self.root).expanduser()
 
     def _check_model(self, model: TransformerTrunk) -> None:
-        last = len(model.trunk_layers) - 1
+        # After the last layer no patch reaches the embedding, if that is taken from a class token.
+        last = len(model.trunk_layers) - 2
         key, layers = ("tune.layers", self.tune.layers) if self.tune_on \
             else ("m2ib.layer", [self.m2ib.layer])
         if max(layers) > last:
-            raise UserError(f"benchmark.{key}", f"no layer {max(layers)} in this model",
-                            f"give 0 to {last}")
+            raise UserError(f"benchmark.{key}", f"{max(layers)} is too deep for this model's "
+                            f"{last + 2} layers", f"give 0 to {last}")
         tokens = model.count_tokens(self.prompt or "")
         if tokens > model.max_text_tokens:
             raise UserError("benchmark.prompt", f"takes {tokens} tokens, the model "

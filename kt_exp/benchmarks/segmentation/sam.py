@@ -15,6 +15,7 @@ from PIL import Image
 
 from kt_exp.benchmarks.segmentation.postprocess import Box, Mask
 from kt_exp.errors import UserError
+from kt_exp.models.digest import digest_of
 from kt_exp.models.loading import fails_fast_offline
 
 WHERE = "benchmark.sam"
@@ -68,8 +69,5 @@ class Sam:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the weights and of how images are prepared."""
-        digest = hashlib.sha256(self._processor.image_processor.to_json_string().encode())
-        for name, tensor in sorted(self._model.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        prepared = self._processor.image_processor.to_json_string()
+        return hashlib.sha256(f"{prepared}{digest_of(self._model)}".encode()).hexdigest()
