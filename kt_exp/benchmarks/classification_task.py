@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from PIL import Image
 
+from kt_exp.benchmarks.pairs import PairEvaluator
 from kt_exp.benchmarks.prompts import known_prompts
 from kt_exp.benchmarks.protocol import ClassificationBenchmark, Evaluator
 from kt_exp.benchmarks.stage import EmbeddingEvaluator
@@ -47,8 +48,6 @@ class ClassificationTask:
         if isinstance(model, DualEncoder):
             return EmbeddingEvaluator(model, fingerprint, self, store, progress)
         if isinstance(model, PairMatcher):
-            from kt_exp.benchmarks.pairs import PairEvaluator
-
             return PairEvaluator(model, fingerprint, self, store, progress)
         raise UserError("model", f"{type(model).__name__} cannot classify images",
                         "choose a dual encoder such as CLIP, or a pair matcher such as ViLT")
