@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from kt_exp.captions import fill, named
-from kt_exp.concepts import Concept
+from kt_exp.concepts import Concept, name_key
 from kt_exp.models.protocol import DualEncoder, Model
 
 # Fine-tuning moves images to "A X is …", zero-shot classification looks for them at "a photo of a
@@ -70,7 +70,7 @@ def diagnose(model: DualEncoder, concepts: Sequence[Concept], templates: Sequenc
             count_tokens(model, concept),
             cosine=cosine,
             nearest=_nearest(described[i], known, known_names, NEAREST),
-            warning=_warning(cosine, _nearest(caption[i], known, known_names, 1)),
+            warning=_warning(cosine, _rivals(concept, caption[i], known, known_names)),
         ))
     return diagnoses
 
@@ -90,6 +90,15 @@ def _warning(cosine: float, rivals: list[tuple[str, float]]) -> str | None:
             return (f"'{name}' may take its images: the caption is nearer to that known name "
                     f"(cosine {rival:.2f}) than to its own ({cosine:.2f})")
     return None
+
+
+def _rivals(concept: Concept, caption: Tensor, known: Tensor,
+            names: Sequence[str]) -> list[tuple[str, float]]:
+    """Return the known name nearest to a caption, but for the concept's own, which a closed set of
+    classes has among them."""
+    own = name_key(concept.name)
+    nearest = _nearest(caption, known, names, 2)
+    return [rival for rival in nearest if name_key(rival[0]) != own][:1]
 
 
 def _nearest(embedding: Tensor, known: Tensor, names: Sequence[str],

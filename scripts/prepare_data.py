@@ -67,10 +67,10 @@ RECIPES = {
     "unitochest": Recipe("chest CT (DICOM), nodule masks (PNG) → image–mask pairs",
                          unitochest.prepare, unitochest.options),
     "udiat": Recipe("breast ultrasound, original/ and GT/ → image–mask pairs", udiat.prepare),
-    "siim": Recipe("chest X-rays (DICOM), pneumothorax masks (RLE) → image–mask pairs",
-                   siim.prepare, siim.options),
-    "brats23": Recipe("brain MRI volumes (NIfTI) → image–mask pairs of slices with tumour",
-                      brats.prepare, brats.options),
+    "siim_pneumothorax": Recipe("chest X-rays (DICOM), masks (RLE) → image–mask pairs",
+                                siim.prepare, siim.options),
+    "brats": Recipe("brain MRI volumes (NIfTI) → image–mask pairs of slices with tumour",
+                    brats.prepare, brats.options),
 }
 
 
@@ -134,7 +134,7 @@ def _umask() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    known = "\n".join(f"  {name:<13} {recipe.summary}" for name, recipe in RECIPES.items())
+    known = "\n".join(f"  {name:<18} {recipe.summary}" for name, recipe in RECIPES.items())
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog=f"data sets:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -76,6 +76,10 @@ def test_a_known_class_that_is_nearer_to_the_caption_is_warned_about() -> None:
     assert "'wheel' may take its images" in warning
 
 
+def test_a_concept_that_is_a_known_class_is_not_its_own_rival() -> None:
+    assert one("zorb", "a ball in a ring", ("brick", "zorb")).warning is None
+
+
 def test_a_name_that_says_nothing_about_the_caption_is_unlikely_to_transfer() -> None:
     diagnosis = one("void", "a ball in a ring", ("brick",))
     assert diagnosis.cosine < UNLIKELY_BELOW

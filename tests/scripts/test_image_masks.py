@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kt_exp.benchmarks.segmentation.masks import read_pairs
+
 from .conftest import gray, tree
 
 pydicom = pytest.importorskip("pydicom")
@@ -130,40 +132,43 @@ class TestSIIM:
         # Six columns of four pixels: 1 + 2 starts in column 0, then 3 on from pixel 3.
         self.listed(source, "1.2.3, 1 2 3 1", "1.2.3, 23 1", "1.2.4, -1")
         self.xray(source, "1.2.3")
-        said = prepare("siim")
+        said = prepare("siim_pneumothorax")
         expected = np.zeros((4, 6), dtype=bool)
         expected[1:3, 0] = expected[2, 1] = expected[3, 5] = True
-        assert np.array_equal(gray(out / "masks" / "1.2.3.png"), expected * 255)
+        pairs = read_pairs(out, threshold=200)
+        assert np.array_equal(pairs.mask(0), expected)
         assert gray(out / "images" / "1.2.3.png")[0].tolist() == [0, 1, 2, 3, 4, 5]
         assert "1 X-rays with a pneumothorax; the paper has 500" in said
 
     def test_inverted_x_rays_are_turned(self, source, out, prepare):
         self.listed(source, "1.2.3, 1 2")
         self.xray(source, "1.2.3", "MONOCHROME1")
-        prepare("siim")
+        prepare("siim_pneumothorax")
         assert gray(out / "images" / "1.2.3.png")[0, 0] == 255
 
     def test_as_many_as_wanted_of_those_that_are_there(self, source, out, prepare):
         self.listed(source, "a, 0 1", "b, 0 1", "c, 0 1")
         self.xray(source, "c")
         self.xray(source, "b")
-        prepare("siim", "--images", "1")
+        prepare("siim_pneumothorax", "--images", "1")
         assert tree(out / "images") == ["b.png"]
 
     def test_missing_images_are_named(self, source, refused):
         self.listed(source, "a, 0 1", "b, 0 1")
         self.xray(source, "b")
-        assert "1 of 2 listed files are not there: a" in refused("siim", "--images", "0")
+        said = refused("siim_pneumothorax", "--images", "0")
+        assert "1 of 2 listed files are not there: a" in said
 
     @pytest.mark.parametrize("runs", ["1 2 3", "0 99", "one two", "5 -1"])
     def test_damaged_runs_are_named(self, source, refused, runs):
         self.listed(source, f"a, {runs}")
         self.xray(source, "a")
-        assert "train-rle.csv line 2" in refused("siim")
+        assert "train-rle.csv line 2" in refused("siim_pneumothorax")
 
     def test_the_missing_extra_is_named(self, source, refused, monkeypatch):
         monkeypatch.setitem(sys.modules, "pydicom", None)
-        assert "pydicom: not installed; pip install 'kt_exp[medical]'" in refused("siim")
+        said = refused("siim_pneumothorax")
+        assert "pydicom: not installed; pip install 'kt_exp[medical]'" in said
 
 
 class TestBraTS:
@@ -181,7 +186,7 @@ class TestBraTS:
 
     def test_axial_slices_with_tumour(self, source, out, prepare):
         self.case(source, "BraTS-GLI-00000-000")
-        said = prepare("brats23")
+        said = prepare("brats")
         stem = "BraTS-GLI-00000-000_001.png"
         assert tree(out) == [f"images/{stem}", f"masks/{stem}"]
         mask = gray(out / "masks" / stem)
@@ -192,7 +197,7 @@ class TestBraTS:
 
     def test_a_volume_stored_the_other_way_round_looks_the_same(self, source, out, prepare):
         self.case(source, "a", np.diag([-1.0, -1.0, 1.0, 1.0]))
-        prepare("brats23")
+        prepare("brats")
         assert np.argwhere(gray(out / "masks" / "a_001.png")).tolist() == [[2, 3], [3, 4]]
 
     def test_the_cases_of_a_list(self, source, out, prepare, refused, tmp_path):
@@ -200,19 +205,19 @@ class TestBraTS:
         self.case(source, "b")
         wanted = source / "cases.txt"
         wanted.write_text("b\n")
-        prepare("brats23", "--cases", str(wanted))
+        prepare("brats", "--cases", str(wanted))
         assert tree(out / "images") == ["b_001.png"]
 
     def test_a_case_that_is_not_there_is_named(self, source, refused):
         self.case(source, "a")
         (source / "cases.txt").write_text("a\nb\n")
-        assert "not there: b" in refused("brats23", "--cases", str(source / "cases.txt"))
+        assert "not there: b" in refused("brats", "--cases", str(source / "cases.txt"))
 
     def test_another_modality_has_to_be_there(self, source, refused):
         self.case(source, "a")
-        assert "a-t1c.nii.gz: no such file" in refused("brats23", "--modality", "t1c")
+        assert "a-t1c.nii.gz: no such file" in refused("brats", "--modality", "t1c")
 
     def test_an_unreadable_volume_is_named(self, source, refused):
         self.case(source, "a")
         (source / "a" / "a-t2f.nii.gz").write_bytes(b"no NIfTI")
-        assert "a-t2f.nii.gz: unreadable NIfTI" in refused("brats23")
+        assert "a-t2f.nii.gz: unreadable NIfTI" in refused("brats")
