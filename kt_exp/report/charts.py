@@ -23,7 +23,7 @@ def line_chart(steps: Sequence[float], values: Sequence[float | None], *, x_labe
         return Markup("")
     points = _thinned(points)
     x_low, x_high = points[0][0], points[-1][0]
-    y_ticks = _ticks(min(y for _, y in points), max(y for _, y in points))
+    y_ticks = ticks(min(y for _, y in points), max(y for _, y in points))
     y_low, y_high = y_ticks[0], y_ticks[-1]
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -68,7 +68,7 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Return round numbers, three to six of them, that enclose [low, high]."""
     span = (high - low) or abs(high) or 1.0
     power = 10 ** math.floor(math.log10(span / 4))

@@ -1,0 +1,144 @@
+"""`kt-report`: tables, plots, one page and the state of runs, from their files alone.
+
+Exit codes: 0 done, 1 a number differs from the published one (`--check`), 2 bad input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from rich.console import Console
+
+from kt_exp.errors import EXIT_BAD_INPUT, UserError
+from kt_exp.report.grid import FORMATS, print_grid
+from kt_exp.report.paper import disagreements, fill, paper_grid
+from kt_exp.report.plots import KINDS, draw
+from kt_exp.report.published import find_table, published
+from kt_exp.report.runs import Job, find_jobs
+from kt_exp.report.status import status_grid
+from kt_exp.report.sweep_page import write_sweep_page
+from kt_exp.report.table import overview
+
+EXIT_DIFFERS = 1
+PIPE_WIDTH = 160  # columns where there is no terminal
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    try:
+        code = _main(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"kt-report: error: {error}", file=sys.stderr)
+        code = EXIT_BAD_INPUT
+    except BrokenPipeError:
+        # What reads the output is gone (`| head`). Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    return options.run(options)
+
+
+def _table(options: argparse.Namespace) -> int:
+    if options.check is not None and options.table is None:
+        raise UserError("--check", "nothing to compare with", "name a table: --table tab1")
+    table = None if options.table is None else find_table(options.table)
+    jobs = _jobs(options)
+    if table is None:
+        print_grid(overview(jobs), options.format, _console())
+        return 0
+    rows = fill(table, jobs)
+    print_grid(paper_grid(table, rows, options.check), options.format, _console())
+    if options.check is None:
+        return 0
+    differing = disagreements(rows, options.check)
+    print(f"{len(differing)} cells differ by more than {options.check:g} points, failed or are "
+          "ambiguous", file=sys.stderr)
+    return EXIT_DIFFERS if differing else 0
+
+
+def _plot(options: argparse.Namespace) -> int:
+    for path in draw(_jobs(options), options.kind, options.out):
+        print(path)
+    return 0
+
+
+def _page(options: argparse.Namespace) -> int:
+    print(write_sweep_page(_jobs(options), options.out))
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    print_grid(status_grid(find_jobs(options.runs)), "rich", _console())
+    return 0
+
+
+def _jobs(options: argparse.Namespace) -> list[Job]:
+    return find_jobs(options.runs, dict(map(_condition, options.where)))
+
+
+def _condition(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise UserError("--where", f"'{text}' is not a condition", "write KEY=VALUE")
+    return key, value.split(",") if "," in value else yaml.safe_load(value or "''")
+
+
+def _console() -> Console:
+    if hasattr(sys.stdout, "reconfigure"):
+        # A pipe that is not UTF-8 shows "?" for an arrow, rather than ending in an error.
+        sys.stdout.reconfigure(errors="replace")
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError("command line", message, f"{self.prog} --help")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="kt-report", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    table = _command(commands, "table", _table, "what was measured, or a table of the paper")
+    table.add_argument("--table", metavar="NAME",
+                       help=f"a table of the paper: {', '.join(published())}")
+    table.add_argument("--format", choices=FORMATS, default="rich")
+    table.add_argument("--check", type=float, metavar="TOL",
+                       help="exit 1 where a number differs by more than TOL points")
+
+    plot = _command(commands, "plot", _plot, "accuracy against learning rate and the like")
+    plot.add_argument("--kind", choices=tuple(KINDS), required=True)
+    plot.add_argument("--out", type=Path, required=True, metavar="FILE",
+                      help="FILE.png or FILE.svg; without an ending, both")
+
+    page = _command(commands, "page", _page, "a sweep as one HTML page")
+    page.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+
+    status = commands.add_parser("status", help="how far each job is")
+    status.add_argument("runs", nargs="+", metavar="RUNS", help="folders of runs and sweeps")
+    status.set_defaults(run=_status)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text)
+    command.add_argument("runs", nargs="+", metavar="RUNS", help="folders of runs and sweeps")
+    command.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
+                         help="only runs with this setting; A,B: one of these; * for anything")
+    command.set_defaults(run=run)
+    return command
+
+
+if __name__ == "__main__":
+    main()

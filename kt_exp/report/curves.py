@@ -1,0 +1,172 @@
+"""Panels of curves side by side, drawn on one canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kt_exp.report.canvas import Canvas
+from kt_exp.report.charts import ticks
+from kt_exp.report.figures import ACCENT, INK, LINE, SOFT
+from kt_exp.report.grouping import shown
+
+BASE = "base"  # the place of the untrained model
+COLOURS = (ACCENT, "#c2571a", "#1a7f42", "#7a4fa3", "#b42318", "#667079")
+PANEL_WIDTH, PANEL_HEIGHT = 260.0, 190.0
+LEFT, RIGHT, TOP, BOTTOM = 40.0, 16.0, 28.0, 38.0
+MARGIN, LEGEND_LINE = 20.0, 18.0
+Spot = tuple[float, float]
+LETTER = 6.6  # px: about the width of one at size 12
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points (place, percent, standard deviation); `marks` are what they are called beside them."""
+
+    label: str
+    colour: int
+    points: Sequence[tuple[Any, float, float]]
+    dashed: bool = False
+    marks: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves in one frame: over the `places` in their order, or over numbers (`numeric`)."""
+
+    title: str
+    y_label: str
+    x_label: str
+    curves: Sequence[Curve]
+    places: Sequence[Any] = field(default_factory=list)
+    numeric: bool = False
+
+
+def plot_panels(rows: Sequence[Sequence[Panel]], note: str) -> Canvas:
+    """Return the picture: panels in rows, which share their scale, the legend above."""
+    legend = _legend([panel for row in rows for panel in row])
+    width = 2 * MARGIN + max(len(row) for row in rows) * PANEL_WIDTH
+    lines = _wrapped(legend, width - 2 * MARGIN)
+    top = MARGIN + LEGEND_LINE * len(lines)
+    height = top + len(rows) * PANEL_HEIGHT + MARGIN + (LEGEND_LINE if note else 0)
+    titles = ", ".join(panel.title for panel in rows[0])
+    canvas = Canvas(width, height, f"{' and '.join(row[0].y_label for row in rows)} against "
+                                   f"{rows[0][0].x_label}: {titles}")
+    _draw_legend(canvas, lines)
+    for number, row in enumerate(rows):
+        levels = [value + sign * spread for panel in row for curve in panel.curves
+                  for _, value, spread in curve.points for sign in (-1, 1)]
+        scale = ticks(max(0.0, min(levels)), max(levels)) if levels else [0.0, 100.0]
+        for column, panel in enumerate(row):
+            _draw_panel(canvas, panel, MARGIN + column * PANEL_WIDTH, top + number * PANEL_HEIGHT,
+                        scale)
+    if note:
+        canvas.words((MARGIN, height - MARGIN / 2), note)
+    return canvas
+
+
+def _draw_panel(canvas: Canvas, panel: Panel, left: float, top: float,
+                scale: Sequence[float]) -> None:
+    x0, x1 = left + LEFT, left + PANEL_WIDTH - RIGHT
+    y0, y1 = top + PANEL_HEIGHT - BOTTOM, top + TOP
+    canvas.words((x0, top + 14), panel.title, INK, 13)
+    canvas.words((x1, top + 14), f"{panel.y_label} %", SOFT, 11, "end")
+    for tick in scale:
+        y = y0 + (y1 - y0) * (tick - scale[0]) / (scale[-1] - scale[0])
+        canvas.line([(x0, y), (x1, y)], LINE)
+        canvas.words((x0 - 6, y + 4), f"{tick:g}", SOFT, 11, "end")
+    across, labels = _across(panel, x0, x1)
+    for x, label in labels:
+        canvas.words((x, y0 + 15), label, SOFT, 11, "middle")
+    canvas.words((x1, y0 + 27), panel.x_label, SOFT, 10, "end")
+
+    def up(value: float) -> float:
+        return y0 + (y1 - y0) * (value - scale[0]) / (scale[-1] - scale[0])
+
+    for curve in sorted(panel.curves, key=lambda curve: not curve.dashed):
+        _draw_curve(canvas, curve, across, up)
+    _draw_marks(canvas, [((across(at), up(value)), mark) for curve in panel.curves
+                         for (at, value, _), mark in zip(curve.points, curve.marks, strict=False)],
+                (x0, y0))
+
+
+def _across(panel: Panel, x0: float,
+            x1: float) -> tuple[Callable[[Any], float], list[tuple[float, str]]]:
+    """Where a place lies across, and the words below the axis."""
+    if panel.numeric:
+        values = [at for curve in panel.curves for at, _, _ in curve.points] or [0.0, 100.0]
+        marks = ticks(min(values), max(values))
+
+        def place(at: Any) -> float:
+            return x0 + (x1 - x0) * (at - marks[0]) / (marks[-1] - marks[0])
+
+        return place, [(place(mark), f"{mark:g}") for mark in marks]
+    places = list(panel.places)
+    step = (x1 - x0) / max(1, len(places))
+    spots = {at: x0 + step * (index + 0.5) for index, at in enumerate(places)}
+    names = [shown(at) for at in places]
+    fitting = max(1, int(step / LETTER))
+    stride = -(-max(map(len, names), default=1) // fitting)
+    return spots.__getitem__, [(spots[at], name) for at, name in
+                               list(zip(places, names, strict=True))[::stride]]
+
+
+def _draw_curve(canvas: Canvas, curve: Curve, across: Callable[[Any], float],
+                up: Callable[[float], float]) -> None:
+    colour = COLOURS[curve.colour % len(COLOURS)]
+    spots = [(across(at), up(value)) for at, value, _ in curve.points]
+    canvas.line(spots, colour, 1.5 if curve.dashed else 2.0, curve.dashed)
+    if curve.dashed:
+        return
+    names = curve.marks or [shown(at) for at, _, _ in curve.points]
+    for spot, (_, value, spread), name in zip(spots, curve.points, names, strict=True):
+        if spread:
+            canvas.line([(spot[0], up(value - spread)), (spot[0], up(value + spread))], colour, 1.5)
+        canvas.dot(spot, colour, f"{curve.label}, {name}: {value:.1f}%", hollow=name == BASE)
+
+
+def _draw_marks(canvas: Canvas, marks: Sequence[tuple[Spot, str]], corner: Spot) -> None:
+    """Name points beside them, within the frame's lower left `corner`, where there is room."""
+    taken: list[Spot] = []
+    for (x, y), text in marks:
+        width = LETTER * len(text)
+        end = x - 5 if x - 5 - width > corner[0] else x + 7 + width
+        level = y + 13 if y + 13 < corner[1] else y - 5
+        if all(abs(end - other) > width or abs(level - line) > 11 for other, line in taken):
+            canvas.words((end, level), text, SOFT, 10, "end")
+            taken.append((end, level))
+
+
+def _legend(panels: Sequence[Panel]) -> list[tuple[str, int, bool]]:
+    seen: dict[tuple[str, int, bool], None] = {}
+    for panel in panels:
+        seen |= dict.fromkeys((c.label, c.colour, c.dashed) for c in panel.curves)
+    return list(seen)
+
+
+def _wrapped(legend: Sequence[tuple[str, int, bool]],
+             width: float) -> list[list[tuple[str, int, bool]]]:
+    lines: list[list[tuple[str, int, bool]]] = [[]]
+    used = 0.0
+    for entry in legend:
+        needed = _entry_width(entry[0])
+        if lines[-1] and used + needed > width:
+            lines.append([])
+            used = 0.0
+        lines[-1].append(entry)
+        used += needed
+    return lines
+
+
+def _draw_legend(canvas: Canvas, lines: Sequence[Sequence[tuple[str, int, bool]]]) -> None:
+    for row, line in enumerate(lines):
+        x, y = MARGIN, MARGIN + LEGEND_LINE * row
+        for label, colour, dashed in line:
+            canvas.line([(x, y), (x + 24, y)], COLOURS[colour % len(COLOURS)], 2, dashed)
+            canvas.words((x + 30, y + 4), label, INK, 12)
+            x += _entry_width(label)
+
+
+def _entry_width(label: str) -> float:
+    return 30 + LETTER * len(label) + 18

@@ -1,0 +1,85 @@
+"""What was varied between jobs, and numbers over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from kt_exp.report.record import JOINT
+from kt_exp.report.runs import Job
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number over `n` seeds: its mean, and its sample standard deviation where n > 1."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimate:
+        return cls(fmean(values), stdev(values) if len(values) > 1 else None, len(values))
+
+
+def varied(jobs: Iterable[Job]) -> list[str]:
+    """Return the settings to tell `jobs` apart by, in the order of the config.
+
+    Where the option of a config group differs (`model`), it stands for the keys it brings. Other
+    keys are returned where they were varied by an override, or where nothing else tells two jobs
+    apart. Jobs without a config count as nothing.
+    """
+    jobs = [job for job in jobs if job.config]
+    keys = list(dict.fromkeys(key for job in jobs for key in job.identity))
+    differing = [key for key in keys if _classes(jobs, [key]) > 1]
+    options = [group for group in dict.fromkeys(key.split(".")[0] for key in differing)
+               if all(group in job.choices for job in jobs) and _classes(jobs, [group]) > 1]
+    swept = {override.split("=")[0].lstrip("+") for job in jobs for override in job.overrides}
+    chosen = list(options)
+    for key in sorted(differing, key=lambda key: key not in swept):
+        group = key.split(".")[0]
+        brought = group in options and _classes(jobs, [group, key]) == _classes(jobs, [group])
+        refines = _classes(jobs, [*chosen, key]) > _classes(jobs, chosen)
+        if refines or (key in swept and not brought):
+            chosen.append(key)
+    return sorted(chosen, key=[*options, *keys].index)
+
+
+def grouped(jobs: Iterable[Job], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Job]]:
+    """Return the jobs by their values of `keys`, numbers in their order."""
+    groups: dict[tuple[Any, ...], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(tuple(job.value(key) for key in keys), []).append(job)
+    return dict(sorted(groups.items(), key=lambda item: [sort_key(value) for value in item[0]]))
+
+
+def concepts_of(jobs: Iterable[Job]) -> list[str]:
+    """Return what the jobs measure, or will: each concept, or all of them as one."""
+    names: dict[str, None] = {}
+    for job in jobs:
+        joint = [JOINT] if job.settings.get("finetune.scope") == "joint" else job.concepts
+        measured = [row["concept"] for row in job.record.metrics] if job.record else []
+        names |= dict.fromkeys(measured or joint)
+    return list(names)
+
+
+def shown(value: Any) -> str:
+    """Return a setting for people: 2e-05 as "2e-5"."""
+    if isinstance(value, float) and 0 < abs(value) <= 1e-3:
+        mantissa, exponent = f"{value:e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return {"None": "none", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
+def sort_key(value: Any) -> tuple[bool, float, str]:
+    """Return a key that puts numbers in their order, before words in theirs."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return not is_number, value if is_number else 0.0, str(value)
+
+
+def _classes(jobs: Sequence[Job], keys: Sequence[str]) -> int:
+    return len({tuple(repr(job.value(key)) for key in keys) for job in jobs})

@@ -1,0 +1,204 @@
+"""A table of the paper beside what runs measured: published number, measured one, difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isclose
+from statistics import fmean
+
+from kt_exp.concepts import name_key
+from kt_exp.errors import UserError
+from kt_exp.report.grid import Grid, Words
+from kt_exp.report.grouping import Estimate, concepts_of, varied
+from kt_exp.report.published import Cell, Table
+from kt_exp.report.runs import Job, newest
+from kt_exp.report.summary import MISSING
+from kt_exp.report.table import AFTER, Footnotes, estimate, number, worst
+
+# Settings that the untrained model knows nothing of.
+TRAINING = ("finetune.", "inversion.")
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A cell beside its runs: `found` is what they measured, in percent; else `state` says why not.
+
+    `state` is measured, ambiguous, failed, interrupted, pending, "no result" or "not run".
+    """
+
+    cell: Cell
+    jobs: Sequence[Job]
+    found: Estimate | None
+    state: str
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published, in points."""
+        if self.found is None or self.cell.percent is None:
+            return None
+        return self.found.mean - self.cell.percent
+
+
+def fill(table: Table, jobs: Sequence[Job]) -> list[list[Filled]]:
+    """Return each cell of `table` with its runs.
+
+    Raises:
+        UserError: the runs cover none of them.
+    """
+    jobs = newest(jobs)
+    rows = [[_fill(cell, jobs) for cell in row.cells] for row in table.rows]
+    if not any(filled.jobs for row in rows for filled in row):
+        wanted = {model for row in table.rows for cell in row.cells if (model := _model(cell))}
+        raise UserError(
+            "--table", f"the runs cover no cell of {table.name}"
+            + (f" (models: {', '.join(sorted(wanted))})" if wanted else ""),
+            "leave --table out for a table of the runs alone; docs/report.md says which settings "
+            "a cell asks for")
+    if table.mean is not None:
+        for filled_row in rows:
+            filled_row[table.mean] = _mean(filled_row, table.mean)
+    return rows
+
+
+def paper_grid(table: Table, rows: Sequence[Sequence[Filled]], tolerance: float | None) -> Grid:
+    """Return `table` with three lines a row: paper, here, and the difference in points.
+
+    A difference beyond `tolerance` stands out.
+    """
+    sections = len(table.rows[0].labels) > 1
+    labels = len(table.rows[0].labels) - sections
+    grid = Grid(f"{table.title} – {table.source}, in percent",
+                [*[""] * labels, "", *table.columns], [], labels + 1)
+    notes = Footnotes()
+    section = None
+    for row, filled in zip(table.rows, rows, strict=True):
+        if sections and row.labels[0] != section:
+            section = row.labels[0]
+            grid.rows.append([Words(section)])
+        names = row.labels[sections:]
+        grid.rows += _lines(names, filled, notes, tolerance)
+        for column, cell in zip(table.columns, filled, strict=True):
+            grid.data.append({"table": table.name, "row": " / ".join(row.labels),
+                              "column": column, **_data(cell)})
+    grid.notes = [*map(Words, table.notes), Words(_coverage(rows)), *notes.lines]
+    return grid
+
+
+def disagreements(rows: Sequence[Sequence[Filled]], tolerance: float) -> list[Filled]:
+    """Return the cells that differ by more than `tolerance` points, failed or are ambiguous."""
+    return [filled for row in rows for filled in row
+            if filled.state in ("failed", "ambiguous")
+            or (filled.difference is not None and abs(filled.difference) > tolerance + 1e-9)]
+
+
+def _fill(cell: Cell, jobs: Sequence[Job]) -> Filled:
+    if cell.conditions is None:
+        return Filled(cell, [], None, "not run")
+    fitting = [job for job in jobs if job.fits(cell.conditions) and _teaches(job, cell.concept)]
+    with_value = [job for job in fitting if _value(job, cell) is not None]
+    if not with_value:
+        without = [job for job in fitting if job.state != "completed"] or fitting
+        return Filled(cell, without, None, worst(without) if without else "not run")
+    kinds: dict[str, list[Job]] = {}
+    for job in with_value:
+        kinds.setdefault(_identity(job, cell), []).append(job)
+    means = [estimate(some, cell.phase, cell.concept, cell.split, cell.metric)
+             for some in kinds.values()]
+    found = means[0]
+    assert found is not None  # each of these jobs has a value
+    if not all(other and isclose(other.mean, found.mean, abs_tol=1e-6) for other in means):
+        return Filled(cell, with_value, None, "ambiguous")
+    if cell.phase != AFTER:
+        found = Estimate(found.mean, None, 1)
+    return Filled(cell, with_value, found, "measured")
+
+
+def _value(job: Job, cell: Cell) -> float | None:
+    return job.measured(cell.phase, cell.concept, cell.split, cell.metric)
+
+
+def _identity(job: Job, cell: Cell) -> str:
+    """The settings that decide the number: without training the baseline needs none of its own."""
+    return repr({key: value for key, value in job.identity.items()
+                 if cell.phase == AFTER or not key.startswith(TRAINING)})
+
+
+def _teaches(job: Job, concept: str | None) -> bool:
+    names = {name_key(name) for name in [*concepts_of([job]), *job.concepts]}
+    return concept is None or name_key(concept) in names
+
+
+def _mean(row: Sequence[Filled], index: int) -> Filled:
+    others = [filled for place, filled in enumerate(row) if place != index]
+    found = [filled.found for filled in others]
+    jobs = [job for filled in others for job in filled.jobs]
+    if None in found:
+        return Filled(row[index].cell, [], None, "no result" if jobs else "not run")
+    whole = [estimate for estimate in found if estimate is not None]
+    mean = Estimate(fmean(estimate.mean for estimate in whole), None,
+                    min(estimate.n for estimate in whole))
+    return Filled(row[index].cell, jobs, mean, "measured")
+
+
+def _lines(names: Sequence[str], row: Sequence[Filled], notes: Footnotes,
+           tolerance: float | None) -> list[list[Words]]:
+    blank = [Words("")] * len(names)
+    paper = [Words(MISSING if filled.cell.percent is None else f"{filled.cell.percent:.2f}", "soft")
+             for filled in row]
+    here = [_here(filled, notes) for filled in row]
+    lines = [[*map(Words, names), Words("paper", "soft"), *paper],
+             [*blank, Words("here"), *here]]
+    if any(filled.found for filled in row):
+        lines.append([*blank, Words("diff", "soft"),
+                      *(_difference(filled, tolerance) for filled in row)])
+    return lines
+
+
+def _here(filled: Filled, notes: Footnotes) -> Words:
+    if filled.found:
+        return Words(number(filled.found, 2), "bold")
+    if filled.state == "not run":
+        return Words(MISSING)
+    if filled.state == "ambiguous":
+        keys = ", ".join(varied(filled.jobs))
+        return notes.mark_line("ambiguous", f"several runs differ in {keys}: choose by --where")
+    return notes.mark(filled.state, filled.jobs)
+
+
+def _difference(filled: Filled, tolerance: float | None) -> Words:
+    if filled.difference is None:
+        return Words("")
+    beyond = tolerance is not None and abs(filled.difference) > tolerance + 1e-9
+    text = f"{filled.difference:+.2f}" if abs(filled.difference) >= 0.005 else "±0.00"
+    return Words(text.replace("-", "\N{MINUS SIGN}"), "bad" if beyond else "soft")
+
+
+def _data(filled: Filled) -> dict[str, object]:
+    found = filled.found
+    return {
+        "published": filled.cell.percent, "measured": found and found.mean,
+        "std": found and found.std, "n": found.n if found else 0,
+        "difference": filled.difference, "state": filled.state,
+        "paths": " ".join(str(job.folder) for job in filled.jobs),
+    }
+
+
+def _coverage(rows: Sequence[Sequence[Filled]]) -> str:
+    cells = [filled for row in rows for filled in row]
+    measured = [filled.found for filled in cells if filled.found]
+    seeds = {estimate.n for estimate in measured if estimate.std is not None}
+    over = f"; mean ± standard deviation over {_range(seeds)} seeds" if seeds else ""
+    return f"{len(measured)} of {len(cells)} cells measured here{over}."
+
+
+def _range(counts: set[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _model(cell: Cell) -> str:
+    """The model that a cell asks for, in a word; empty where it takes any."""
+    conditions = cell.conditions or {}
+    name = conditions.get("model.name") or conditions.get("model._target_") or ""
+    return str(name[0] if isinstance(name, list) else name).strip("*.")

@@ -1,0 +1,99 @@
+"""The numbers of the paper, from published.yaml, and which measurement each stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from kt_exp.errors import UserError, did_you_mean
+
+MEASUREMENT = ("phase", "concept", "split", "metric")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One published number, in percent; None where the paper prints none.
+
+    `conditions` are the settings of the runs that measure it, None where no run can (the mean of a
+    row, other people's figures).
+    """
+
+    percent: float | None
+    phase: str
+    concept: str | None
+    split: str | None
+    metric: str
+    conditions: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: its labels from the left, and a cell for each column."""
+
+    labels: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table (or a figure) of the paper; `mean` is the column that holds the mean of a row."""
+
+    name: str
+    title: str
+    source: str
+    notes: tuple[str, ...]
+    columns: tuple[str, ...]
+    mean: int | None
+    curves: bool
+    rows: tuple[Row, ...]
+
+
+@cache
+def published() -> dict[str, Table]:
+    """Return all tables by their names."""
+    text = resources.files("kt_exp.report").joinpath("published.yaml").read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    return {name: _table(name, entry, content["source"])
+            for name, entry in content["tables"].items()}
+
+
+def find_table(name: str) -> Table:
+    """Return a table.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    tables = published()
+    if name not in tables:
+        raise UserError("--table", f"no table '{name}'", did_you_mean(name, tables, most=20))
+    return tables[name]
+
+
+def _table(name: str, entry: Mapping[str, Any], source: str) -> Table:
+    columns = entry["columns"]
+    means = [index for index, column in enumerate(columns) if column.get("mean")]
+    return Table(
+        name, entry["title"], f"{source} ({entry['source']})", tuple(entry.get("notes", ())),
+        tuple(column["label"] for column in columns), means[0] if means else None,
+        entry.get("curves", False),
+        tuple(_row(row, columns, entry.get("where", {})) for row in entry["rows"]),
+    )
+
+
+def _row(row: Mapping[str, Any], columns: list[dict[str, Any]], shared: Mapping[str, Any]) -> Row:
+    cells = []
+    for index, (column, percent) in enumerate(zip(columns, row["percent"], strict=True)):
+        own = {key: values[index] for key, values in row.get("each", {}).items()
+               if values[index] is not None}
+        where = {**shared, **row.get("where", {}), **column.get("where", {}), **own}
+        conditions = {key: value for key, value in where.items() if key not in MEASUREMENT}
+        measurable = bool(conditions) and not column.get("mean")
+        cells.append(Cell(percent, where.get("phase", "transferred"), where.get("concept"),
+                          where.get("split"), where.get("metric", "accuracy"),
+                          conditions if measurable else None))
+    return Row(tuple(row["labels"]), tuple(cells))

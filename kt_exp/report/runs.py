@@ -1,0 +1,217 @@
+"""Jobs found on disk: their records, their settings, what they measured.
+
+A job is a folder with a result.json, a folder that Hydra made for one, or a job that the
+multirun.yaml of a sweep promises and that left nothing yet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+from kt_exp.concepts import name_key
+from kt_exp.errors import UserError
+from kt_exp.report.record import FILE_NAME, RunRecord, read_record
+from kt_exp.report.sweeps import MULTIRUN, planned, read_yaml, with_overrides
+
+NOT_ENTERED = {"images", "models", ".submitit", "wandb"}
+# What does not decide a result, or is told apart in another way: seeds are aggregated, concepts
+# are rows.
+IGNORED = {
+    "seed", "device", "traceback", "concepts.only", "concepts.items", "concepts.path",
+    "concepts.source", "concepts.on_long_caption", "finetune.save_models", "inversion.png",
+    "inversion.chunk_size", "inversion.checkpoint_seconds", "benchmark.batch_size",
+    "benchmark.workers", "model.cache",
+}
+IGNORED_GROUPS = {"store", "tracker", "hydra"}
+
+Conditions = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep or a run of its own; `record` is None where it left no result.json."""
+
+    folder: Path
+    record: RunRecord | None
+    config: Mapping[str, Any]
+    overrides: Sequence[str]
+    sweep: Path | None = None  # the folder that holds the multirun.yaml
+    choices: Mapping[str, str] = field(default_factory=dict)  # the option of each config group
+
+    @property
+    def state(self) -> str:
+        """completed, failed, interrupted (a running one too: see status.py), or pending."""
+        return "pending" if self.record is None else self.record.status
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The config as dotted keys; lists as JSON text."""
+        return dict(_flat(self.config))
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide a result: equal for runs that differ in their seed only."""
+        joint = self.settings.get("finetune.scope") == "joint"
+        return {
+            key: value for key, value in self.settings.items()
+            if key.split(".")[0] not in IGNORED_GROUPS
+            and (key not in IGNORED or (joint and key == "concepts.only"))
+        }
+
+    @cached_property
+    def concepts(self) -> list[str]:
+        """The names of what is taught, also of a job that did not begin."""
+        if self.record and self.record.concepts:
+            return [concept["name"] for concept in self.record.concepts]
+        section = self.config.get("concepts") or {}
+        names = [item.get("name") for item in section.get("items") or [] if isinstance(item, dict)]
+        only = {name_key(str(name)) for name in section.get("only") or []}
+        return [name for name in names if name and (not only or name_key(name) in only)]
+
+    def value(self, key: str) -> Any:
+        """Return a setting, or the option chosen of a config group."""
+        return self.settings[key] if key in self.settings else self.choices.get(key)
+
+    def fits(self, conditions: Conditions) -> bool:
+        """Tell whether each key has its value in `conditions`, or one of a list of them.
+
+        Numbers are compared as numbers, text as a pattern in which * stands for anything.
+        """
+        return all(_equal(self.value(key), wanted) for key, wanted in conditions.items())
+
+    def measured(self, phase: str, concept: str | None, split: str | None,
+                 metric: str) -> float | None:
+        """Return a measured value; None as `concept` or `split` takes the first of any."""
+        for row in self.record.metrics if self.record else []:
+            if ((row["phase"], row["metric"]) == (phase, metric)
+                    and (concept is None or name_key(row["concept"]) == name_key(concept))
+                    and split in (None, row["split"])):
+                return row["value"]
+        return None
+
+
+def find_jobs(paths: Iterable[Path | str], where: Conditions | None = None) -> list[Job]:
+    """Return the jobs under `paths` (folders, searched through, or result.json files).
+
+    `where` keeps those that fit.
+
+    Raises:
+        UserError: no such path, no runs there, a file that is not a record, or none that fits.
+    """
+    paths = [Path(path) for path in paths]
+    jobs: dict[tuple[Path, tuple[str, ...]], Job] = {}
+    for path in paths:
+        if not path.exists():
+            raise UserError(str(path), "no such folder", "give the folder of a run or of a sweep")
+        found = _search(path) if path.is_dir() else [_read(path.parent, None)]
+        for job in found:
+            jobs.setdefault((job.folder.resolve(), tuple(job.overrides)), job)
+    if not jobs:
+        raise UserError(", ".join(map(str, paths)), "no runs here",
+                        f"give folders that hold a {FILE_NAME} or a {MULTIRUN}")
+    fitting = [job for job in jobs.values() if job.fits(where or {})]
+    if not fitting:
+        raise UserError("--where", f"none of the {len(jobs)} runs fits",
+                        "kt-report table without it shows what was varied")
+    return fitting
+
+
+def newest(jobs: Iterable[Job]) -> list[Job]:
+    """Return one job of those with the same settings, seed and concepts.
+
+    That is the newest that was completed, or else the newest.
+    """
+    best: dict[Any, Job] = {}
+    for job in jobs:
+        # A job that did not get as far as its config is like no other.
+        key = repr((job.identity, job.value("seed"), job.concepts)) if job.config else job.folder
+        if key not in best or _rank(job) > _rank(best[key]):
+            best[key] = job
+    return list(best.values())
+
+
+def _rank(job: Job) -> tuple[bool, bool, str]:
+    return (job.state == "completed", job.record is not None,
+            job.record.started if job.record else "")
+
+
+def _search(path: Path) -> Iterator[Job]:
+    sweeps: dict[Path, list[Job]] = {}
+    for folder, inside, files in os.walk(path):
+        here = Path(folder)
+        if MULTIRUN in files:
+            sweeps[here] = []
+        if FILE_NAME in files or ".hydra" in inside:
+            job = _read(here, next((parent for parent in here.parents if parent in sweeps), None))
+            if job.sweep:
+                sweeps[job.sweep].append(job)
+            inside[:] = []
+            yield job
+        inside[:] = sorted(set(inside) - NOT_ENTERED, key=_natural)
+    for sweep, begun in sweeps.items():
+        yield from _promised(sweep, begun)
+
+
+def _read(folder: Path, sweep: Path | None) -> Job:
+    hydra = read_yaml(folder / ".hydra" / "hydra.yaml") or {}
+    choices = hydra.get("hydra", {}).get("runtime", {}).get("choices") or {}
+    record = read_record(folder) if (folder / FILE_NAME).exists() else None
+    if record is None:
+        config = read_yaml(folder / ".hydra" / "config.yaml") or {}
+        overrides = list(map(str, read_yaml(folder / ".hydra" / "overrides.yaml") or []))
+    else:
+        config, overrides = record.config, record.overrides
+    chosen = {key: value for key, value in choices.items() if isinstance(value, str)}
+    return Job(folder, record, config, overrides, sweep, chosen | _options(overrides))
+
+
+def _promised(sweep: Path, begun: Sequence[Job]) -> Iterator[Job]:
+    """The jobs of a sweep that left no folder, with the config of one that did as far as it holds.
+
+    Another option of a group brings other keys: where no job with the same options began, the
+    config stays empty.
+    """
+    there = {tuple(job.overrides) for job in begun}
+    for folder, overrides in planned(sweep):
+        if tuple(overrides) in there:
+            continue
+        options = _options(overrides)
+        alike = (job for job in begun if job.config and _options(job.overrides) == options)
+        job = next(alike, None)
+        yield Job(folder, None, with_overrides(job.config, overrides) if job else {}, overrides,
+                  sweep, dict(job.choices) if job else options)
+
+
+def _options(overrides: Iterable[str]) -> dict[str, str]:
+    """The config groups among overrides: keys without a dot."""
+    pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    return {key: value for key, value in pairs if "." not in key and key not in IGNORED}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value) if isinstance(value, list) else value
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, list):
+        return any(_equal(value, option) for option in wanted)
+    try:
+        return isclose(float(value), float(wanted), rel_tol=1e-9)
+    except (TypeError, ValueError):
+        return fnmatchcase(str(value).lower(), str(wanted).lower())
+
+
+def _natural(name: str) -> tuple[bool, int, str]:
+    return not name.isdecimal(), int(name) if name.isdecimal() else 0, name

@@ -1,0 +1,202 @@
+"""How far jobs are, from files alone: `progress.json` that a job writes, and its result.json."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+from kt_exp.report.grid import Grid, Words
+from kt_exp.report.grouping import grouped, shown, varied
+from kt_exp.report.progress import Bar, Field, Progress
+from kt_exp.report.record import write_atomically
+from kt_exp.report.runs import Job
+from kt_exp.report.summary import duration
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "progress.json"
+WRITE_SECONDS = 1.0
+# A job is taken for dead after this silence, or after ten times the time of its steps so far.
+SILENCE_SECONDS = 120.0
+SILENCE_STEPS = 10
+TONES = {"completed": "good", "running": "", "failed": "bad", "stopped": "warn", "pending": "soft"}
+
+
+@dataclass
+class Snapshot:
+    """The content of progress.json: `started` (of this step) and `updated` are UTC, ISO 8601."""
+
+    stage: str
+    description: str
+    done: int
+    total: int
+    updated: str
+    started: str
+
+
+class ProgressFile:
+    """Shows progress as `inner` does, and writes it to `folder/progress.json` for others to read.
+
+    Set `stage` where a stage begins. The file is written at most once a second, whole or not at
+    all; where it cannot be written, the job goes on without.
+    """
+
+    def __init__(self, folder: Path, inner: Progress) -> None:
+        self.stage = "setup"
+        self._path, self._inner, self._written = folder / FILE_NAME, inner, 0.0
+
+    @contextmanager
+    def __call__(self, description: str, total: int) -> Iterator[Bar]:
+        snapshot = Snapshot(self.stage, description, 0, total, _now(), _now())
+        self._write(snapshot)
+        with self._inner(description, total) as bar:
+            yield _WrittenBar(bar, snapshot, self._write_at_times)
+        self._write(snapshot)
+
+    def _write_at_times(self, snapshot: Snapshot) -> None:
+        if monotonic() - self._written >= WRITE_SECONDS:
+            self._write(snapshot)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        self._written = monotonic()
+        snapshot.updated = _now()
+        try:
+            write_atomically(self._path, json.dumps(asdict(snapshot)) + "\n")
+        except OSError as error:
+            log.debug("%s could not be written: %s", self._path, error)
+
+
+class _WrittenBar:
+    def __init__(self, bar: Bar, snapshot: Snapshot, write: Callable[[Snapshot], None]) -> None:
+        self._bar, self._snapshot, self._write = bar, snapshot, write
+
+    def advance(self, n: int = 1, **fields: Field) -> None:
+        self._bar.advance(n, **fields)
+        self._snapshot.done += n
+        self._write(self._snapshot)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a job does: completed, running, failed, stopped or pending; and more in words."""
+
+    name: str
+    detail: str
+
+
+def state_of(job: Job, now: datetime | None = None) -> State:
+    """Return what a job does at the time `now` (UTC)."""
+    now = now or datetime.now(UTC)
+    record = job.record
+    if record is None:
+        return _unbegun(job)
+    if record.status == "completed":
+        return State("completed", f"in {duration(record.elapsed() or 0)}")
+    if record.status == "failed":
+        error = record.error
+        told = (error["message"] or error["type"]) if error else ""
+        return State("failed", " ".join(told.split()))
+    if record.finished is not None:
+        return State("stopped", f"interrupted {_ago(record.finished, now)} ago; the same command "
+                     "goes on")
+    return _unfinished(job.folder, record.started, now)
+
+
+def status_grid(jobs: Sequence[Job], now: datetime | None = None) -> Grid:
+    """Return the table of `kt-report status`: a line a job, in the order of what was varied."""
+    keys = varied(jobs)
+    grid = Grid("", [*keys, "state", "", "folder"], [], labels=len(keys) + 3)
+    counts: dict[str, int] = dict.fromkeys(TONES, 0)
+    for values, some in grouped(jobs, keys).items():
+        for job in some:
+            state = state_of(job, now)
+            counts[state.name] += 1
+            labels = [Words(shown(value)) for value in values] if job.config else \
+                [Words(_override(job, key)) for key in keys]
+            grid.rows.append([*labels, Words(state.name, TONES[state.name]), Words(state.detail),
+                              Words(str(job.folder), "soft")])
+    grid.title = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return grid
+
+
+def _unbegun(job: Job) -> State:
+    """A job without a result.json: not begun, or ended before its first line."""
+    submitted = _submitted(job)
+    if submitted is None:
+        return State("pending", "")
+    name = submitted.name
+    if any(submitted.glob("*_result.pkl")):
+        return State("failed", f"before it began (job {name}): {_last_line(submitted)}")
+    return State("pending", f"submitted as job {name}")
+
+
+def _unfinished(folder: Path, started: str, now: datetime) -> State:
+    snapshot = read_progress(folder)
+    if snapshot is None or _moment(snapshot.updated) < _moment(started):  # of an earlier attempt
+        if _seconds(started, now) <= SILENCE_SECONDS:
+            return State("running", f"began {_ago(started, now)} ago")
+        return State("stopped", f"killed or preempted: no sign of life since its start "
+                     f"{_ago(started, now)} ago")
+    silence = _seconds(snapshot.updated, now)
+    spent = _seconds(snapshot.started, _moment(snapshot.updated))
+    per_step = spent / snapshot.done if snapshot.done else 0.0
+    share = 100 * snapshot.done / snapshot.total if snapshot.total else 100.0
+    where = f"{snapshot.stage}: {snapshot.description}, {share:.0f}%"
+    if silence > max(SILENCE_SECONDS, SILENCE_STEPS * per_step):
+        return State("stopped", f"killed or preempted in {where}: no sign of life for "
+                     f"{duration(silence)}")
+    left = per_step * (snapshot.total - snapshot.done)
+    return State("running", f"{where}, {duration(left)} left of this step" if left else where)
+
+
+def read_progress(folder: Path) -> Snapshot | None:
+    """Return what a job wrote last; None where it wrote nothing that can be read."""
+    with suppress(OSError, ValueError, TypeError):
+        return Snapshot(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
+    return None
+
+
+def _submitted(job: Job) -> Path | None:
+    """The folder that submitit made for the job of a sweep, by the order of submission."""
+    if job.sweep is None or not job.folder.name.isdecimal():
+        return None
+    folders = sorted((path.parent for path in (job.sweep / ".submitit").glob("*/*_submitted.pkl")),
+                     key=lambda path: [int(part) for part in path.name.split("_")
+                                       if part.isdecimal()])
+    number = int(job.folder.name)
+    return folders[number] if number < len(folders) else None
+
+
+def _last_line(submitted: Path) -> str:
+    for path in sorted(submitted.glob("*_log.err")):
+        with suppress(OSError):
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+            return next((line.strip() for line in reversed(lines) if line.strip()), "no message")
+    return "no log"
+
+
+def _override(job: Job, key: str) -> str:
+    given = dict(override.split("=", 1) for override in job.overrides if "=" in override)
+    return given.get(key, "")
+
+
+def _ago(moment: str, now: datetime) -> str:
+    return duration(_seconds(moment, now))
+
+
+def _seconds(moment: str, now: datetime) -> float:
+    return max(0.0, (now - _moment(moment)).total_seconds())
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

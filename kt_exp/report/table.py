@@ -1,0 +1,167 @@
+"""The table of a sweep: each varied setting and concept, before → after, over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kt_exp.report.grid import Grid, Words
+from kt_exp.report.grouping import Estimate, concepts_of, grouped, shown, varied
+from kt_exp.report.record import Metric
+from kt_exp.report.runs import Job, newest
+from kt_exp.report.summary import MISSING
+
+BEFORE, AFTER = "baseline", "transferred"
+TONES = {"failed": "bad", "interrupted": "warn", "pending": "soft", "no result": "soft"}
+HIDDEN = "mean_per_class_accuracy"
+
+Kind = tuple[str, str]  # the split and the metric of a measurement
+
+
+class Footnotes:
+    """Numbered places of what is not measured, a line each."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self.lines: list[Words] = []
+
+    def mark(self, state: str, jobs: Sequence[Job]) -> Words:
+        """Return `state` with the numbers of the jobs' notes: "failed [1]"."""
+        numbers = [self._number(f"{job.folder}: {reason(job)}", TONES.get(job.state, ""))
+                   for job in jobs]
+        marks = f" [{','.join(map(str, numbers))}]" if numbers else ""
+        return Words(f"{state}{marks}", TONES.get(state, ""))
+
+    def mark_line(self, state: str, line: str) -> Words:
+        """Return `state` with the number of the note `line`."""
+        return Words(f"{state} [{self._number(line, 'warn')}]", "warn")
+
+    def _number(self, line: str, tone: str) -> int:
+        if line not in self._numbers:
+            self._numbers[line] = len(self._numbers) + 1
+            self.lines.append(Words(f"[{self._numbers[line]}] {line}", tone))
+        return self._numbers[line]
+
+
+def overview(jobs: Sequence[Job]) -> Grid:
+    """Return the table of all that `jobs` measured, a row for each setting and concept."""
+    jobs = newest(jobs)
+    keys = varied(jobs)
+    placed = [job for job in jobs if job.config]
+    kinds = kinds_of(placed)
+    counted = any(len(some) > 1 for some in grouped(placed, keys).values())
+    header = [*keys, "concept"]
+    for kind in kinds:
+        header += [f"{kind_title(kind)} before", "→ after"]
+    grid = Grid("", [*header, "n"] if counted else header, [], labels=len(keys) + 1)
+    notes = Footnotes()
+    for values, some in grouped(placed, keys).items():
+        for concept in concepts_of(some):
+            row, numbers = _row(some, concept, kinds, notes)
+            if row:
+                labels = [Words(shown(value)) for value in values] + [Words(concept)]
+                grid.rows.append([*labels, *row] + ([Words(str(numbers))] if counted else []))
+                grid.data += _data(dict(zip(keys, values, strict=True)), concept, kinds, some)
+    for job in jobs:
+        if not job.config:
+            notes.mark(job.state, [job])
+    grid.title = _summary(jobs)
+    grid.notes = notes.lines
+    return grid
+
+
+def reason(job: Job) -> str:
+    """Return why a job has no result, or not all of it."""
+    if job.record is None:
+        return f"pending ({' '.join(job.overrides)})" if job.overrides else "pending"
+    if job.record.error is not None:
+        error = job.record.error
+        return f"failed: {' '.join((error['message'] or error['type']).split())}"
+    return "holds no such measurement" if job.state == "completed" else job.state
+
+
+def estimate(jobs: Sequence[Job], phase: str, concept: str | None, split: str | None,
+             metric: str) -> Estimate | None:
+    """Return a measurement over the seeds of `jobs`, in percent; None where no job has it."""
+    values = [job.measured(phase, concept, split, metric) for job in jobs]
+    measured = [100 * value for value in values if value is not None]
+    return Estimate.of(measured) if measured else None
+
+
+def number(found: Estimate, digits: int = 1) -> str:
+    """Return "86.0", or "86.0±2.1" over several seeds."""
+    spread = "" if found.std is None else f"±{found.std:.{digits}f}"
+    return f"{found.mean:.{digits}f}{spread}"
+
+
+def worst(jobs: Sequence[Job]) -> str:
+    """Return the state that says most of why a number is missing."""
+    states = {job.state for job in jobs}
+    return next((state for state in ("failed", "interrupted", "pending") if state in states),
+                "no result")
+
+
+def _row(jobs: Sequence[Job], concept: str, kinds: Sequence[Kind],
+         notes: Footnotes) -> tuple[list[Words], int]:
+    """The cells of a concept, and over how many seeds; no cells where it is none of the jobs'."""
+    cells, most = [], 0
+    for split, metric in kinds:
+        before = estimate(jobs, BEFORE, concept, split, metric)
+        after = estimate(jobs, AFTER, concept, split, metric)
+        cells.append(Words(f"{before.mean:.1f}" if before else MISSING))
+        if after:
+            change = after.mean - before.mean if before else 0.0
+            tone = "good" if change >= 0.05 else "bad" if change <= -0.05 else ""
+            cells.append(Words(number(after), tone))
+            most = max(most, after.n)
+        else:
+            cells.append(Words(MISSING))
+    unfinished = [job for job in jobs if job.state != "completed"]
+    if unfinished:
+        mark = notes.mark(worst(unfinished), unfinished)
+        last = cells[-1]
+        cells[-1] = mark if last.text == MISSING else Words(f"{last.text} ({mark.text})", mark.tone)
+    return cells, most
+
+
+def kinds_of(jobs: Sequence[Job]) -> list[Kind]:
+    """Return what was measured; target and known accuracy where nothing was yet."""
+    found = dict.fromkeys((row["split"], row["metric"]) for job in jobs for row in _metrics(job))
+    others = [kind for kind in found if kind[1] != HIDDEN]
+    return others or list(found) or [("target", "accuracy"), ("known", "accuracy")]
+
+
+def _metrics(job: Job) -> list[Metric]:
+    return job.record.metrics if job.record else []
+
+
+def kind_title(kind: Kind) -> str:
+    split, metric = kind
+    if metric == "accuracy":
+        return {"target": "Target", "known": "Known", "all": "Accuracy"}[split]
+    return metric if split == "all" else f"{split.capitalize()} {metric}"
+
+
+def _data(settings: dict[str, Any], concept: str, kinds: Sequence[Kind],
+          jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    rows = []
+    for split, metric in kinds:
+        before = estimate(jobs, BEFORE, concept, split, metric)
+        after = estimate(jobs, AFTER, concept, split, metric)
+        unfinished = [job for job in jobs if job.state != "completed"]
+        rows.append({
+            **settings, "concept": concept, "split": split, "metric": metric,
+            "before": before and before.mean, "before_std": before and before.std,
+            "after": after and after.mean, "after_std": after and after.std,
+            "n": after.n if after else 0,
+            "state": worst(unfinished) if unfinished else "completed",
+            "paths": " ".join(str(job.folder) for job in jobs),
+        })
+    return rows
+
+
+def _summary(jobs: Sequence[Job]) -> str:
+    counts = {state: sum(job.state == state for job in jobs)
+              for state in ("completed", "failed", "interrupted", "pending")}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    return f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'}: {told}. Figures in percent."
