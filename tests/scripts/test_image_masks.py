@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -145,6 +146,19 @@ class TestSIIM:
         self.xray(source, "1.2.3", "MONOCHROME1")
         prepare("siim_pneumothorax")
         assert gray(out / "images" / "1.2.3.png")[0, 0] == 255
+
+    def test_the_jpeg_in_the_challenges_files_is_decoded(self, source, out, prepare):
+        self.listed(source, "a, 0 1")
+        self.xray(source, "a")
+        file = source / "dicom-images-train" / "a" / "series" / "a.dcm"
+        data, jpeg = pydicom.dcmread(file), io.BytesIO()
+        Image.fromarray(np.full((4, 6), 200, dtype=np.uint8)).save(jpeg, "JPEG")
+        data.PixelData = pydicom.encaps.encapsulate([jpeg.getvalue()])
+        data["PixelData"].VR = "OB"
+        data.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+        data.save_as(file)
+        prepare("siim_pneumothorax")
+        assert gray(out / "images" / "a.png") == pytest.approx(np.full((4, 6), 200), abs=2)
 
     def test_as_many_as_wanted_of_those_that_are_there(self, source, out, prepare):
         self.listed(source, "a, 0 1", "b, 0 1", "c, 0 1")
