@@ -2,8 +2,8 @@
 
 An entry is one file, `<root>/<kind>/<signature>.safetensors`: its tensors and, among the metadata,
 its JSON record and a checksum of both. It appears, and is replaced, by one rename, so a reader
-finds a whole entry or none. A lock that dies with its process keeps two runs from computing the
-same entry at once.
+finds a whole entry or none. Locks (see lease.py) keep two runs from computing the same entry at
+once.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from kt_exp.errors import UserError
+from kt_exp.lease import hold
 
 log = logging.getLogger(__name__)
 
@@ -132,22 +132,23 @@ class Store:
 
     @contextmanager
     def lock(self, kind: str, keys: Iterable[str]) -> Iterator[None]:
-        """Hold the locks of all `keys`; waits for other processes, which release them if they die.
+        """Hold the locks of all `keys`; waits for other processes, and takes over from dead ones.
 
-        Locks are taken in sorted order, so that two runs never wait for each other. The empty
-        lock files stay: to remove one that another process is about to take would free its lock.
+        Locks are taken in sorted order, so that two runs never wait for each other.
+
+        Raises:
+            UserError: a lock cannot be written.
         """
         folder = self.root / "locks"
-        folder.mkdir(exist_ok=True)
         with ExitStack() as held:
-            for key in sorted(set(keys)):
-                lock = FileLock(folder / f"{kind}-{key}.lock")
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    log.info("Waiting for another run that is computing the same %s.", kind)
-                    lock.acquire()
-                held.callback(lock.release)
+            try:
+                folder.mkdir(exist_ok=True)
+                for key in sorted(set(keys)):
+                    held.enter_context(hold(folder / f"{kind}-{key}.lease", lambda: log.info(
+                        "Waiting for another run that is computing the same %s.", kind)))
+            except OSError as error:
+                raise UserError("store.root", f"cannot lock {folder} ({error.strerror})",
+                                "name a folder you may write to") from error
             yield
 
     def _path(self, kind: str, key: str) -> Path:
