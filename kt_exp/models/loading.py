@@ -24,8 +24,7 @@ TEXT_CONFIG_FILE = "config.json"
 _IN_A_FOLDER = {".safetensors", ".bin", ".pth"}
 _IN_A_FILE = _IN_A_FOLDER | {".pt", ".npz"}
 _PROBE_SECONDS = 5
-_OFFLINE_REMEDY = ("give a file: model.pretrained=/path/to/checkpoint, or a folder: "
-                   "model=open_clip model.name=local-dir:/path/to/folder")
+_GIVE_A_FOLDER = "a folder: model=open_clip model.name=local-dir:/path/to/folder"
 
 
 def load_network(name: str, pretrained: str | None) -> tuple[Any, Any, dict[str, Any]]:
@@ -200,9 +199,11 @@ def _download(name: str, pretrained: str | None) -> None:
             download_pretrained(config)
     except Exception as error:
         wanted = f"{name} ({pretrained})" if pretrained else name
+        remedy = _GIVE_A_FOLDER if name.startswith(HF_HUB_PREFIX) else \
+            f"a file: model.pretrained=/path/to/checkpoint, or {_GIVE_A_FOLDER}"
         reason = "" if constants.HF_HUB_OFFLINE else f" ({_last_words(error)})"
         raise UserError("model", f"the weights of {wanted} are not on this machine, and {source} "
-                        f"cannot be reached{reason}", _OFFLINE_REMEDY) from error
+                        f"cannot be reached{reason}", f"give {remedy}") from error
 
 
 def _explain(error: Exception, name: str, pretrained: str | None) -> NoReturn:

@@ -180,10 +180,10 @@ def test_without_network_it_fails_at_once_and_says_what_to_give(no_network, capf
                                                                 wanted, source):
     start = time.monotonic()
     line = refusal(name, tag)
+    file = "a file: model.pretrained=/path/to/checkpoint, or " if tag else ""
     assert line == (
         f"model: the weights of {wanted} are not on this machine, and {source} cannot be reached; "
-        "give a file: model.pretrained=/path/to/checkpoint, or a folder: "
-        "model=open_clip model.name=local-dir:/path/to/folder"
+        f"give {file}a folder: model=open_clip model.name=local-dir:/path/to/folder"
     )
     assert time.monotonic() - start < 5
     assert capfd.readouterr().err == ""
