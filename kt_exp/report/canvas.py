@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -116,10 +117,15 @@ class Canvas:
                             item.colour, round(1.5 * scale))
             else:
                 draw.text((item.at[0] * scale, item.at[1] * scale), item.text, item.colour,
-                          ImageFont.load_default(item.size * scale),
+                          _font(item.size * scale),
                           anchor={"start": "ls", "middle": "ms", "end": "rs"}[item.anchor])
         image.resize((round(self.width * SCALE), round(self.height * SCALE)),
                      Image.Resampling.LANCZOS).save(path)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
 
 
 def _dashes(points: Sequence[Point]) -> list[list[Point]]:

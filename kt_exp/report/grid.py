@@ -49,8 +49,9 @@ def print_grid(grid: Grid, form: str, console: Console) -> None:
     table = _rich(grid)
     needed = Measurement.get(console, console.options.update(width=1000), table).maximum
     console.print(Text(grid.title, "bold"), soft_wrap=True)
-    console.print(table, width=max(console.width, needed), crop=False, no_wrap=True,
-                  overflow="ignore")
+    width, console.width = console.width, max(console.width, needed)
+    console.print(table)
+    console.width = width
     for note in grid.notes:
         console.print(Text(note.text, STYLES[note.tone]), soft_wrap=True)
 
@@ -98,7 +99,8 @@ def as_latex(grid: Grid) -> str:
 
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "\N{MINUS SIGN}": "$-$", "→": r"$\to$",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "\N{MINUS SIGN}": "$-$", "→": r"$\to$",
     "×": r"$\times$", "†": r"$\dagger$", "α": r"$\alpha$", "\N{EN DASH}": "--",
 }
 

@@ -10,6 +10,8 @@ from typing import Any
 from kt_exp.report.record import JOINT
 from kt_exp.report.runs import Job
 
+LONGEST = 48  # letters of a setting
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -66,13 +68,14 @@ def concepts_of(jobs: Iterable[Job]) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Return a setting for people: 2e-05 as "2e-5"."""
+    """Return a setting for people: 2e-05 as "2e-5"; long text is cut."""
     if isinstance(value, float) and 0 < abs(value) <= 1e-3:
         mantissa, exponent = f"{value:e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     if isinstance(value, float):
         return f"{value:g}"
-    return {"None": "none", "True": "true", "False": "false"}.get(str(value), str(value))
+    text = {"None": "none", "True": "true", "False": "false"}.get(str(value), str(value))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST - 1]}…"
 
 
 def sort_key(value: Any) -> tuple[bool, float, str]:

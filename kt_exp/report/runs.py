@@ -25,9 +25,9 @@ NOT_ENTERED = {"images", "models", ".submitit", "wandb"}
 # What does not decide a result, or is told apart in another way: seeds are aggregated, concepts
 # are rows.
 IGNORED = {
-    "seed", "device", "traceback", "concepts.only", "concepts.items", "concepts.path",
-    "concepts.source", "concepts.on_long_caption", "finetune.save_models", "inversion.png",
-    "inversion.chunk_size", "inversion.checkpoint_seconds", "benchmark.batch_size",
+    "seed", "device", "traceback", "concepts.only", "concepts.items", "concepts.source",
+    "concepts.on_long_caption", "finetune.save_models", "inversion.png", "inversion.chunk_size",
+    "inversion.checkpoint_seconds", "benchmark.batch_size",
     "benchmark.workers", "model.cache",
 }
 IGNORED_GROUPS = {"store", "tracker", "hydra"}
@@ -59,11 +59,14 @@ class Job:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """The settings that decide a result: equal for runs that differ in their seed only."""
-        joint = self.settings.get("finetune.scope") == "joint"
+        told = set()
+        if self.settings.get("finetune.scope") == "joint":
+            told.add("concepts.only")  # taught together, they make another model
+        if self.settings.get("concepts.name") == "inline":
+            told.add("concepts.items")  # a set without a name of its own
         return {
             key: value for key, value in self.settings.items()
-            if key.split(".")[0] not in IGNORED_GROUPS
-            and (key not in IGNORED or (joint and key == "concepts.only"))
+            if key.split(".")[0] not in IGNORED_GROUPS and (key not in IGNORED or key in told)
         }
 
     @cached_property
@@ -106,16 +109,16 @@ def find_jobs(paths: Iterable[Path | str], where: Conditions | None = None) -> l
     Raises:
         UserError: no such path, no runs there, a file that is not a record, or none that fits.
     """
-    paths = [Path(path) for path in paths]
+    places = [Path(path) for path in paths]
     jobs: dict[tuple[Path, tuple[str, ...]], Job] = {}
-    for path in paths:
+    for path in places:
         if not path.exists():
             raise UserError(str(path), "no such folder", "give the folder of a run or of a sweep")
         found = _search(path) if path.is_dir() else [_read(path.parent, None)]
         for job in found:
             jobs.setdefault((job.folder.resolve(), tuple(job.overrides)), job)
     if not jobs:
-        raise UserError(", ".join(map(str, paths)), "no runs here",
+        raise UserError(", ".join(map(str, places)), "no runs here",
                         f"give folders that hold a {FILE_NAME} or a {MULTIRUN}")
     fitting = [job for job in jobs.values() if job.fits(where or {})]
     if not fitting:
@@ -132,7 +135,8 @@ def newest(jobs: Iterable[Job]) -> list[Job]:
     best: dict[Any, Job] = {}
     for job in jobs:
         # A job that did not get as far as its config is like no other.
-        key = repr((job.identity, job.value("seed"), job.concepts)) if job.config else job.folder
+        taught = job.value("concepts.items"), job.value("concepts.only")
+        key = repr((job.identity, job.value("seed"), taught)) if job.config else job.folder
         if key not in best or _rank(job) > _rank(best[key]):
             best[key] = job
     return list(best.values())

@@ -83,8 +83,8 @@ def reason(job: Job) -> str:
 def estimate(jobs: Sequence[Job], phase: str, concept: str | None, split: str | None,
              metric: str) -> Estimate | None:
     """Return a measurement over the seeds of `jobs`, in percent; None where no job has it."""
-    values = [job.measured(phase, concept, split, metric) for job in jobs]
-    measured = [100 * value for value in values if value is not None]
+    values = {job.value("seed"): job.measured(phase, concept, split, metric) for job in jobs}
+    measured = [100 * value for value in values.values() if value is not None]
     return Estimate.of(measured) if measured else None
 
 
@@ -126,7 +126,8 @@ def _row(jobs: Sequence[Job], concept: str, kinds: Sequence[Kind],
 
 def kinds_of(jobs: Sequence[Job]) -> list[Kind]:
     """Return what was measured; target and known accuracy where nothing was yet."""
-    found = dict.fromkeys((row["split"], row["metric"]) for job in jobs for row in _metrics(job))
+    found: dict[Kind, None] = dict.fromkeys(
+        (row["split"], row["metric"]) for job in jobs for row in _metrics(job))
     others = [kind for kind in found if kind[1] != HIDDEN]
     return others or list(found) or [("target", "accuracy"), ("known", "accuracy")]
 
