@@ -23,9 +23,8 @@ def composed(*overrides: str):
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_parses_or_names_the_key_it_needs(group, option):
-    needs = "???" in (CONF / group / f"{option}.yaml").read_text(encoding="utf-8")
     cfg = composed(f"{group}={option}")
-    if needs:
+    if "???" in str(cfg):  # its own, or that of the option it builds on
         with pytest.raises(UserError, match=rf"{group}\.\w+: missing; set it: {group}\."):
             parse(cfg)
     else:

@@ -142,13 +142,13 @@ class SegmentationBenchmark:
         settings = {key: value for key, value in asdict(self).items() if key not in PLACE}
         return settings if self.tune_on else {**settings, "tune": None}
 
-    def notes(self, m2ib: M2IBSettings) -> list[str]:
-        """Say how the scores were made, with M2IB as it was used."""
+    def notes(self, m2ib: M2IBSettings, of: str) -> list[str]:
+        """Say how the scores `of` a concept and phase were made, with M2IB as it was used."""
         used = f"layer {m2ib.layer}, beta {m2ib.beta:g}, variance {m2ib.var:g}"
         given = "of another folder" if self.tune.root else "left out of the means"
         return [
             f"nsd: {self.nsd}, tolerance {self.tolerance:g} px",
-            f"M2IB tuned on given masks ({self.tune_on}, {given}), so not zero-shot: {used}"
+            f"M2IB tuned on given masks ({self.tune_on}, {given}), so not zero-shot; {of}: {used}"
             if self.tune_on else f"M2IB fixed: {used}",
             f"masks by SAM ({self.sam}) from the coarse mask's boxes" if self.sam
             else "coarse masks (k-means), without SAM",

@@ -75,12 +75,13 @@ class SegmentationEvaluator:
             entry = self.store.fetch(KIND, key)
             self.reused += entry is not None
             if entry is None:
+                of = f"{concept.name}, {phase.value}"
                 with restored(self.model, weights.changes) if weights.changes else nullcontext():
                     settings = self._tuned(segmenter, tuned_on)
-                    masks = segmenter.masks(images, settings, f"{concept.name}, {phase.value}")
+                    masks = segmenter.masks(images, settings, of)
                 scores = self._scores(concept, phase, images, masks)
                 outcome = Outcome(_means(scores), skipped=skipped, per_image=scores,
-                                  notes=self.benchmark.notes(settings))
+                                  notes=self.benchmark.notes(settings, of))
                 entry = self.store.commit(KIND, key,
                                           {"outcome": outcome.to_json(), "masks": masks})
         segmented = self._segmented.setdefault(concept, Segmented(images, {}))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
+from tiny_checkpoints import write_sam
 
 from kt_exp.benchmarks.segmentation.settings import M2IBSettings
 from kt_exp.config import conf_folder
@@ -55,19 +55,4 @@ def load():
 @pytest.fixture(scope="session")
 def tiny_sam(tmp_path_factory):
     """A SAM of 64 px with random weights, as transformers saves it."""
-    folder = tmp_path_factory.mktemp("sam")
-    torch.manual_seed(0)
-    SamModel(SamConfig(
-        vision_config={"hidden_size": 16, "output_channels": 16, "num_hidden_layers": 2,
-                       "num_attention_heads": 2, "image_size": 64, "patch_size": 8, "mlp_dim": 32,
-                       "window_size": 4, "global_attn_indexes": [1], "num_pos_feats": 8},
-        prompt_encoder_config={"hidden_size": 16, "image_size": 64, "patch_size": 8,
-                               "mask_input_channels": 4},
-        mask_decoder_config={"hidden_size": 16, "mlp_dim": 32, "num_hidden_layers": 1,
-                             "num_attention_heads": 2, "iou_head_hidden_dim": 16},
-    )).save_pretrained(folder)
-    SamProcessor(SamImageProcessor(
-        size={"longest_edge": 64}, pad_size={"height": 64, "width": 64},
-        mask_size={"longest_edge": 16}, mask_pad_size={"height": 16, "width": 16},
-    )).save_pretrained(folder)
-    return folder
+    return write_sam(tmp_path_factory.mktemp("sam"))

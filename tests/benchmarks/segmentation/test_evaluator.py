@@ -109,7 +109,7 @@ def test_tuning_is_noted_and_its_images_are_not_evaluated(evaluator, pairs):
     (outcome,) = evaluator(tune_on=1, tune=grid).untrained([LUNGS])
     assert {score.image for score in outcome.per_image} == {"images/191.jpg"}
     assert outcome.notes[1].startswith("M2IB tuned on given masks (1, left out of the means), so "
-                                       "not zero-shot: layer ")
+                                       "not zero-shot; lungs, baseline: layer ")
     (outcome,) = evaluator(tune_on=2, tune={**grid, "root": str(pairs / "brain_tumor")}).untrained(
         [LUNGS])
     assert outcome.metrics[0].total == 2
