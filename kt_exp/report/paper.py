@@ -200,5 +200,6 @@ def _range(counts: set[int]) -> str:
 def _model(cell: Cell) -> str:
     """The model that a cell asks for, in a word; empty where it takes any."""
     conditions = cell.conditions or {}
-    name = conditions.get("model.name") or conditions.get("model._target_") or ""
+    name = next((conditions[key] for key in ("model", "model.name", "model._target_")
+                 if key in conditions), "")
     return str(name[0] if isinstance(name, list) else name).strip("*.")

@@ -92,13 +92,15 @@ class Job:
 
     def measured(self, phase: str, concept: str | None, split: str | None,
                  metric: str) -> float | None:
-        """Return a measured value; None as `concept` or `split` takes the first of any."""
-        for row in self.record.metrics if self.record else []:
-            if ((row["phase"], row["metric"]) == (phase, metric)
-                    and (concept is None or name_key(row["concept"]) == name_key(concept))
-                    and split in (None, row["split"])):
-                return row["value"]
-        return None
+        """Return a measured value; None where there is none.
+
+        None as `split` takes any; None as `concept` takes the only one that has such a value.
+        """
+        rows = [row for row in (self.record.metrics if self.record else [])
+                if (row["phase"], row["metric"]) == (phase, metric)
+                and split in (None, row["split"])
+                and (concept is None or name_key(row["concept"]) == name_key(concept))]
+        return rows[0]["value"] if len({row["concept"] for row in rows}) == 1 else None
 
 
 def find_jobs(paths: Iterable[Path | str], where: Conditions | None = None) -> list[Job]:

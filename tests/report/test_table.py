@@ -3,16 +3,20 @@ from __future__ import annotations
 import csv
 import io
 from math import isclose
+from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from rich.console import Console
 
+from kt_exp.config import conf_folder, register_schema
 from kt_exp.errors import UserError
 from kt_exp.report.grid import as_csv, as_latex, as_markdown, print_grid
 from kt_exp.report.paper import disagreements, fill, paper_grid
 from kt_exp.report.published import find_table, published
 from kt_exp.report.record import Metric, RunRecord
-from kt_exp.report.runs import find_jobs
+from kt_exp.report.runs import Job, find_jobs
 from kt_exp.report.table import overview
 
 PERCENT_MOST = {"tab6": 150}  # CIDEr passes 100
@@ -156,6 +160,38 @@ def test_published_tables_are_whole(name: str) -> None:
         assert len(row.cells) == len(table.columns)
         for cell in row.cells:
             assert cell.percent is None or 0 <= cell.percent <= PERCENT_MOST.get(name, 100)
+
+
+@pytest.mark.parametrize(("name", "overrides", "cells"), [
+    ("tab1", "model=clip_vit_b32 concepts=rare finetune=paper finetune.lr=3e-5", 12),
+    ("tab1", "model=clip_vit_l14 concepts=rare finetune=authors finetune.lr=3e-5", 12),
+    ("tab1", "model=vilt concepts=rare_short finetune=vilt finetune.lr=3e-5", 12),
+    ("tab2", "model=clip_vit_b32 concepts=rare finetune=paper", 12),
+    ("tab3", "model=medclip concepts=jsrt finetune=medclip finetune.lr=1e-5", 6),
+    ("tab4", "model=biomedclip concepts=segmentation finetune=paper finetune.lr=2e-4", 24),
+    ("tab5", "model=vilt_flickr finetune=vilt finetune.scope=joint finetune.lr=2e-6 "
+             "finetune.batch_size=128", 12),
+    ("tab6", "model=coca concepts=mscoco finetune=coca", 8),
+    ("tab6", "model=coca_mscoco finetune=coca finetune.strategy=visual finetune.lr=2e-5", 8),
+    ("tab8", "model=vilt concepts=rare_short finetune=vilt_mlm finetune.images=noise "
+             "finetune.lr=1e-5", 12),
+    ("fig3", "model=clip_vit_b32 concepts=rare finetune=paper finetune.lr=1e-5", 8),
+    ("main2", "model=clip_vit_l14 concepts=rare finetune=paper", 9),
+    ("main3", "model=medclip concepts=jsrt finetune=medclip finetune.lr=2e-4", 4),
+    ("main4", "model=clip_vit_l14 concepts=chexpert finetune=paper finetune.scope=joint", 12),
+    ("main9", "model=clip_vit_b32 concepts=rare inversion=paper finetune=paper", 6),
+    ("main10", "model=clip_vit_b32 concepts=rare_p2 finetune=paper", 6),
+])
+def test_cells_ask_for_settings_that_the_options_have(name, overrides, cells) -> None:
+    given = overrides.split()
+    register_schema()
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", overrides=given))
+    options = dict(override.split("=") for override in given if "." not in override.split("=")[0])
+    job = Job(Path("run"), None, config, given, choices=options)
+    fitting = [cell for row in published()[name].rows for cell in row.cells
+               if cell.conditions is not None and job.fits(cell.conditions)]
+    assert len(fitting) == cells
 
 
 def test_tables_that_print_the_same_number_agree() -> None:
