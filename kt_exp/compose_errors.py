@@ -69,6 +69,8 @@ def _no_group(found: re.Match[str]) -> UserError:
 
 
 _KNOWN = [
+    (r"Could not find 'hydra/launcher/kt_exp_slurm'", lambda found: UserError(
+        "hydra/launcher", "SLURM's launcher is not installed", "pip install 'kt_exp[slurm]'")),
     (r"Could not find '(.+?)/([^/']+)'\n\n(?:Available options in '.+?':\n(.+?))?\n?Config search",
      _no_option),
     (r"Could not override '([^']+)'", _no_group),

@@ -10,24 +10,35 @@ import os
 import sys
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kt_exp.config import conf_folder, register_schema
-from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED
-
-# One a job. A job that failed does not raise: the other jobs of a multirun shall still run, and
-# Hydra would add lines of its own.
-_exit_codes: list[int] = []
+from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from kt_exp.launch.ending import ending
 
 
+# A job that failed does not raise: the other jobs of a multirun shall still run, and Hydra would
+# add lines of its own.
 @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
-def _job(cfg: DictConfig) -> None:
+def _job(cfg: DictConfig) -> int:
     # Imported here: torch takes seconds, and --help, --cfg and completion do not need it.
     from kt_exp.job import run_job
 
-    _exit_codes.append(run_job(cfg))
+    code = _refused_launcher() or run_job(cfg)
+    ending.codes.append(code)
+    return code
+
+
+def _refused_launcher() -> int:
+    launcher = HydraConfig.get().runtime.choices["hydra/launcher"]
+    if HydraConfig.get().mode == RunMode.MULTIRUN or launcher in ("in_process", "basic"):
+        return 0
+    return _bad_input(UserError("hydra/launcher", f"{launcher} launches the jobs of multiruns",
+                                "add -m"))
 
 
 def main() -> None:
@@ -42,7 +53,7 @@ def main() -> None:
 
 def _main() -> int:
     register_schema()
-    _exit_codes.clear()
+    ending.clear()
     # Hydra then hands exceptions on instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -52,20 +63,20 @@ def _main() -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         raise
-    # A job's own errors stay in the job: these come from the command line or the output folder.
+    # A job's own errors stay in the job: these come from the launcher …
+    except UserError as error:
+        return _bad_input(error)
+    # … the command line or the output folder.
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         from kt_exp.compose_errors import explain
 
-        print(f"kt-exp: error: {explain(error)}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    return _summed_up()
+        return _bad_input(explain(error))
+    return ending.exit_code()
 
 
-def _summed_up() -> int:
-    failed = sum(code != 0 for code in _exit_codes)
-    if failed and len(_exit_codes) > 1:
-        print(f"kt-exp: error: {failed} of {len(_exit_codes)} jobs failed", file=sys.stderr)
-    return max(_exit_codes, default=0)
+def _bad_input(error: UserError) -> int:
+    print(f"kt-exp: error: {error}", file=sys.stderr)
+    return EXIT_BAD_INPUT
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM between two steps."""
+"""Ctrl-C, SIGTERM and SIGUSR2 between two steps."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 from kt_exp import interrupts
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_is_kept_until_the_block_is_done(number):
     done = []
 
@@ -25,7 +25,7 @@ def test_a_signal_is_kept_until_the_block_is_done(number):
     assert done == ["the step"]
 
 
-def test_a_second_signal_stops_at_once():
+def test_a_second_ctrl_c_stops_at_once():
     done = []
 
     def work():
@@ -38,6 +38,20 @@ def test_a_second_signal_stops_at_once():
     with pytest.raises(KeyboardInterrupt):
         work()
     assert done == ["first"]
+
+
+def test_the_two_signals_of_a_preemption_let_the_step_be_finished():
+    done = []
+
+    def work():
+        with interrupts.deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGUSR2)
+            done.append("the step")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["the step"]
 
 
 def test_afterwards_signals_are_handled_as_before():
@@ -60,11 +74,19 @@ def test_outside_the_main_thread_it_never_tells_to_stop():
     assert told == [False]
 
 
-def test_sigterm_can_be_made_to_interrupt():
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        interrupts.sigterm_interrupts()
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+@pytest.fixture
+def restored():
+    numbers = (signal.SIGTERM, signal.SIGUSR2)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_they_can_be_made_to_interrupt_once(number, restored):
+    interrupts.sigterm_interrupts()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGUSR2)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import kt_exp
 
 TIMEOUT_SECONDS = 5
+SNAPSHOT_FILE = "kt_exp_git.json"  # in a copy of the package: the state of what was copied
 
 
 def git_state() -> dict[str, Any] | None:
     """Return {"commit": hash, "dirty": bool} of the checkout that kt_exp is imported from.
 
     None for an installed wheel (even inside somebody's checkout) and where git is absent.
-    `dirty` tells that tracked files differ from the commit.
+    `dirty` tells that tracked files differ from the commit. In a copy made for the jobs of a
+    multirun it is the state of the checkout at that time.
     """
     package = Path(kt_exp.__file__)
+    kept = package.parents[1] / SNAPSHOT_FILE
+    if kept.is_file():
+        return cast(dict[str, Any] | None, json.loads(kept.read_text(encoding="utf-8")))
     if _git(package.parent, "ls-files", "--error-unmatch", package.name) is None:
         return None
     commit = _git(package.parent, "rev-parse", "HEAD")

@@ -42,11 +42,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def left_alone() -> Iterator[None]:
     """Give back the process's logging and signals, which a run sets up for itself."""
     handlers, level = logging.root.handlers[:], logging.root.level
-    on_sigterm = signal.getsignal(signal.SIGTERM)
+    handled = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
     yield
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
-    signal.signal(signal.SIGTERM, on_sigterm)
+    for number, handler in handled.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

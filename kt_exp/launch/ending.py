@@ -1,0 +1,78 @@
+"""How a call of kt-exp ends: the exit code, and one line for each job of a multirun that failed.
+
+Jobs that ran in other processes are judged by what they left on disk, whichever launcher ran them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from kt_exp.errors import EXIT_BAD_INPUT
+from kt_exp.report.runs import Job, find_jobs
+from kt_exp.report.sweeps import planned
+
+
+@dataclass
+class Ending:
+    """What is known of the jobs of this call: `codes` of those that a launcher waited for."""
+
+    codes: list[int] = field(default_factory=list)
+    sweep: Path | None = None  # the folder of a multirun
+    left: bool = False  # it was submitted, and not waited for
+
+    def clear(self) -> None:
+        """Forget an earlier call in the same process."""
+        self.codes, self.sweep, self.left = [], None, False
+
+    def exit_code(self) -> int:
+        """Print what failed; return 0, 1 where a job failed, or 2 where one had bad input."""
+        code = max(self.codes, default=0)
+        if self.sweep is None or self.left:
+            return code
+        jobs = list(_jobs(self.sweep))
+        failed = [job for job in jobs if job.state != "completed"]
+        for job in failed:
+            print(f"kt-exp: error: {job.folder}: {_reason(job)}", file=sys.stderr)
+        if failed:
+            print(f"kt-exp: error: {len(failed)} of {len(jobs)} jobs failed", file=sys.stderr)
+        return max([code, *map(_code, failed)])
+
+
+ending = Ending()
+
+
+class Multirun(Callback):
+    """Tells the ending that this call is a multirun (config key `hydra.callbacks`)."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        ending.sweep = Path(config.hydra.sweep.dir)
+        ending.left = OmegaConf.select(config, "hydra.launcher.wait") is False
+
+
+def _jobs(sweep: Path) -> Iterator[Job]:
+    """The jobs of this multirun, not those that an earlier one left in the same folder."""
+    wanted = {tuple(overrides) for _, overrides in planned(sweep)}
+    for job in find_jobs([sweep]):
+        if not wanted or tuple(job.overrides) in wanted:
+            yield job
+
+
+def _reason(job: Job) -> str:
+    if job.record is None:
+        return "left no result.json"
+    error = job.record.error
+    if job.record.status == "failed" and error:
+        return " ".join((error["message"] or error["type"]).split())
+    return "interrupted; the same command goes on where it stopped"
+
+
+def _code(job: Job) -> int:
+    error = job.record.error if job.record else None
+    return EXIT_BAD_INPUT if error and error["type"] == "UserError" else 1

@@ -1,0 +1,92 @@
+"""One job of a multirun: composed when it is submitted, run in another process, maybe days later.
+
+Everything it depends on is fixed at submission: the config is composed, the code copied
+(snapshot.py). Jobs are pickled; the pickle names functions of kt_exp, it does not hold them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import (
+    JobReturn,
+    JobRuntime,
+    JobStatus,
+    filter_overrides,
+    run_job,
+    setup_globals,
+)
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from kt_exp.errors import UserError
+
+_SWEEP, _SUBDIR = "hydra.sweep.dir", "hydra.sweep.subdir"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What runs one experiment; calling it returns the exit code."""
+
+    number: int
+    overrides: list[str]
+    config: DictConfig
+    context: HydraContext
+
+    def __call__(self) -> int:
+        # Imported in the job: torch takes seconds.
+        from kt_exp.job import run_job as run_experiment
+
+        setup_globals()
+        JobRuntime.instance().set("name", self.config.hydra.job.name)
+        ended = run_job(hydra_context=self.context, task_function=run_experiment,
+                        config=self.config, job_dir_key=_SWEEP, job_subdir_key=_SUBDIR)
+        return int(ended.return_value)
+
+    @property
+    def title(self) -> str:
+        """The job's number and its overrides, as Hydra's own launchers show them."""
+        return f"#{self.number} : {' '.join(filter_overrides(self.overrides))}"
+
+    def returned(self, code: int) -> JobReturn:
+        """Return what a launcher tells Hydra of a job: that it ended, never that it raised."""
+        return JobReturn(overrides=self.overrides, status=JobStatus.COMPLETED, _return_value=code)
+
+
+def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]],
+            first: int) -> list[Job]:
+    """Return the jobs of a batch whose first number is `first`.
+
+    Raises:
+        UserError: two of them would write into one folder.
+    """
+    setup_globals()
+    jobs = []
+    folders: dict[Path, int] = {}
+    for number, overrides in enumerate(job_overrides, start=first):
+        composed = context.config_loader.load_sweep_config(config, list(overrides))
+        with open_dict(composed):
+            composed.hydra.job.id = composed.hydra.job.num = number
+        folder = output_folder(composed)
+        if folder in folders:
+            raise UserError(_SUBDIR, f"jobs {folders[folder]} and {number} would both write into "
+                            f"{folder}", "let the folder depend on the job: ${hydra.job.num}")
+        folders[folder] = number
+        with read_write(composed.hydra):  # Absolute, since the job may start elsewhere.
+            composed.hydra.sweep.dir = str(Path(composed.hydra.sweep.dir).absolute())
+        jobs.append(Job(number, list(overrides), composed, context))
+    return jobs
+
+
+def output_folder(composed: DictConfig) -> Path:
+    """Return the folder that Hydra gives to a job."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(composed)
+    try:
+        folder = Path(OmegaConf.select(composed, _SWEEP)) / str(OmegaConf.select(composed, _SUBDIR))
+        return folder.absolute()
+    finally:
+        HydraConfig.instance().cfg = before

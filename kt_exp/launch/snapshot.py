@@ -1,0 +1,54 @@
+"""The code as it was when jobs were submitted: a copy of the package, beside their results.
+
+The copy holds for checkouts with changes and for installed wheels alike. It does not hold other
+packages: neither what pip installed nor a user's own modules.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import uuid
+from importlib.util import find_spec
+from pathlib import Path
+
+from kt_exp.config import PACKAGE, conf_folder
+from kt_exp.report.checkout import SNAPSHOT_FILE, git_state
+
+log = logging.getLogger(__name__)
+
+
+def take_snapshot(folder: Path) -> Path:
+    """Copy package and config groups into a new folder under `folder`; return it.
+
+    Says so where the checkout differs from its commit. The commit is kept in the copy, for the
+    records of its jobs.
+    """
+    copy = folder / f"code-{uuid.uuid4().hex[:8]}"
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, copy / PACKAGE.name, ignore=unwanted)
+    if not (PACKAGE / "conf").is_dir():  # A checkout has them elsewhere, a wheel inside.
+        shutil.copytree(conf_folder(), copy / PACKAGE.name / "conf", ignore=unwanted)
+    launcher = find_spec("hydra_plugins.kt_exp_launcher")  # The config of a job names its classes.
+    if launcher and launcher.origin:
+        (copy / "hydra_plugins").mkdir()
+        shutil.copy(launcher.origin, copy / "hydra_plugins")
+    state = git_state()
+    (copy / SNAPSHOT_FILE).write_text(json.dumps(state), encoding="utf-8")
+    if state and state["dirty"]:
+        log.warning("kt_exp has uncommitted changes on top of %s: jobs run a copy of it as it is "
+                    "now (%s).", state["commit"][:8], copy)
+    return copy
+
+
+def environment(snapshot: Path) -> dict[str, str]:
+    """Return the environment variables that make Python import kt_exp from `snapshot`.
+
+    All else is found where this process finds it.
+    """
+    paths = [str(snapshot), *(path or os.getcwd() for path in sys.path)]
+    # Without PYTHONSAFEPATH the current folder, maybe a checkout, would come first.
+    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
