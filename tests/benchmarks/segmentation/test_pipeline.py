@@ -1,0 +1,44 @@
+"""The three stages with segmentation as the task, from a composed config."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from kt_exp.config import conf_folder, parse, register_schema
+from kt_exp.pipeline import Findings, prepare, run
+
+
+@pytest.fixture
+def config(pairs, tiny_sam, tmp_path):
+    register_schema()
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        return parse(compose("config", overrides=[
+            "benchmark=brats", f"benchmark.root={pairs}", f"benchmark.sam={tiny_sam}",
+            "benchmark.prompt='a photo of a {}'", "benchmark.m2ib.layer=2",
+            "benchmark.m2ib.steps=2", "benchmark.m2ib.draws=2",
+            "concepts=segmentation", "concepts.only=[brain tumor]",
+            "concepts.on_long_caption=truncate", "inversion.steps=2", "inversion.upsize_at=[1]",
+            "inversion.images=2",
+            "finetune=authors", "finetune.lr=0.01", "finetune.batch_size=2",
+            f"store.root={tmp_path / 'store'}",
+        ]))
+
+
+def test_a_model_is_taught_and_segments_before_and_after(config, silent, tmp_path):
+    findings = Findings.empty()
+    experiment = prepare(config, silent)
+    for _ in run(experiment, findings, silent):
+        pass
+    before, after = findings.outcomes
+    assert [row.metric for row in before.metrics] == ["DSC", "NSD", "IoU"]
+    assert {row.phase for row in before.metrics} == {"baseline"}
+    assert {row.phase for row in after.metrics} == {"transferred"}
+    assert [score.value for score in before.per_image] != [s.value for s in after.per_image]
+    assert len(experiment.evaluator.panels(findings.outcomes, tmp_path)) == 2
+
+    again = Findings.empty()
+    for _ in run(prepare(config, silent), again, silent):
+        pass
+    assert again.outcomes == findings.outcomes
+    assert again.reused["evaluation"] == 2
