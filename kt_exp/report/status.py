@@ -48,7 +48,7 @@ class ProgressFile:
     """
 
     def __init__(self, folder: Path, inner: Progress) -> None:
-        self.stage = "setup"
+        self.stage = ""
         self._path, self._inner, self._written = folder / FILE_NAME, inner, 0.0
 
     @contextmanager
@@ -103,14 +103,14 @@ def state_of(job: Job, now: datetime | None = None) -> State:
         told = (error["message"] or error["type"]) if error else ""
         return State("failed", " ".join(told.split()))
     if record.finished is not None:
-        return State("stopped", f"interrupted {_ago(record.finished, now)} ago; the same command "
-                     "goes on")
+        return State("stopped", f"interrupted {_ago(record.finished, now)} ago; started "
+                     "again, it goes on where it was")
     return _unfinished(job.folder, record.started, now)
 
 
 def status_grid(jobs: Sequence[Job], now: datetime | None = None) -> Grid:
     """Return the table of `kt-report status`: a line a job, in the order of what was varied."""
-    keys = varied(jobs)
+    keys = varied(jobs) or _differing(jobs)
     grid = Grid("", [*keys, "state", "", "folder"], [], labels=len(keys) + 3)
     counts: dict[str, int] = dict.fromkeys(TONES, 0)
     for values, some in grouped(jobs, keys).items():
@@ -147,7 +147,8 @@ def _unfinished(folder: Path, started: str, now: datetime) -> State:
     spent = _seconds(snapshot.started, _moment(snapshot.updated))
     per_step = spent / snapshot.done if snapshot.done else 0.0
     share = 100 * snapshot.done / snapshot.total if snapshot.total else 100.0
-    where = f"{snapshot.stage}: {snapshot.description}, {share:.0f}%"
+    stage = f"{snapshot.stage}: " if snapshot.stage else ""
+    where = f"{stage}{snapshot.description}, {share:.0f}%"
     if silence > max(SILENCE_SECONDS, SILENCE_STEPS * per_step):
         return State("stopped", f"killed or preempted in {where}: no sign of life for "
                      f"{duration(silence)}")
@@ -174,16 +175,22 @@ def _submitted(job: Job) -> Path | None:
 
 
 def _last_line(submitted: Path) -> str:
-    for path in sorted(submitted.glob("*_log.err")):
+    for path in sorted(submitted.glob("*_log.*")):  # .err if there is one, .out
         with suppress(OSError):
-            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-            return next((line.strip() for line in reversed(lines) if line.strip()), "no message")
+            if text := path.read_text(encoding="utf-8", errors="replace").strip():
+                return text.splitlines()[-1]
     return "no log"
 
 
 def _override(job: Job, key: str) -> str:
     given = dict(override.split("=", 1) for override in job.overrides if "=" in override)
     return given.get(key, "")
+
+
+def _differing(jobs: Sequence[Job]) -> list[str]:
+    """What tells jobs apart that have no config yet."""
+    keys = dict.fromkeys(override.split("=")[0] for job in jobs for override in job.overrides)
+    return [key for key in keys if len({_override(job, key) for job in jobs}) > 1]
 
 
 def _ago(moment: str, now: datetime) -> str:

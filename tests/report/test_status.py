@@ -74,7 +74,7 @@ def test_ended_jobs(sweeps) -> None:
     record.close("interrupted")
     record.finished = (NOW - timedelta(minutes=2)).isoformat()
     assert state(sweeps.save("c", record)) == (
-        "stopped", "interrupted 2 min 00 s ago; the same command goes on")
+        "stopped", "interrupted 2 min 00 s ago; started again, it goes on where it was")
 
 
 def test_jobs_in_the_queue_are_pending_with_their_id(sweeps) -> None:
@@ -84,7 +84,7 @@ def test_jobs_in_the_queue_are_pending_with_their_id(sweeps) -> None:
         submitted.mkdir(parents=True)
         (submitted / f"815_{number}_submitted.pkl").touch()
     (submitted / "815_2_0_result.pkl").touch()
-    (submitted / "815_2_0_log.err").write_text("Traceback …\nModuleNotFoundError: no torch\n\n")
+    (submitted / "815_2_0_log.out").write_text("Traceback …\nModuleNotFoundError: no torch\n\n")
     sweeps.run("sweep/0", {"moongate": (0, 1, 2, 3)}, "finetune.lr=1e-05", finetune__lr=1e-5)
 
     grid = status_grid(find_jobs([folder]), NOW)
@@ -94,6 +94,13 @@ def test_jobs_in_the_queue_are_pending_with_their_id(sweeps) -> None:
         ["completed", "in 0.0 s"], ["pending", "submitted as job 815_1"],
         ["failed", "before it began (job 815_2): ModuleNotFoundError: no torch"]]
     assert grid.rows[1][0].text == "2e-5"
+
+
+def test_a_sweep_that_did_not_begin_is_told_apart_by_its_overrides(sweeps) -> None:
+    folder = sweeps.multirun("sweep", "finetune.lr=1e-5,2e-5", "seed=1")
+    grid = status_grid(find_jobs([folder]), NOW)
+    assert grid.header[0] == "finetune.lr"
+    assert [row[0].text for row in grid.rows] == ["1e-05", "2e-05"]
 
 
 def test_a_job_writes_its_progress_and_shows_it(tmp_path: Path) -> None:
