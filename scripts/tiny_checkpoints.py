@@ -56,8 +56,9 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": 24}},
 }
 
-VILT: dict[str, Any] = {"model_type": "vilt", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "intermediate_size": 48, "image_size": 64, "patch_size": 16, "max_position_embeddings": 40}
+VILT: dict[str, Any] = {
+    "model_type": "vilt", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 48, "image_size": 64, "patch_size": 16, "max_position_embeddings": 40}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WORDS = list(dict.fromkeys(
     ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *LETTERS,
