@@ -42,7 +42,7 @@ class Requeued:
         except KeyboardInterrupt:
             for number in interrupts.SIGNALS:
                 signal.signal(number, signal.SIG_IGN)  # What was to be saved is; SLURM says more.
-            if self.requeue and _shall_go_on(self.limit):
+            if self.requeue and _shall_requeue(self.limit):
                 log.info("Back into the queue: the job goes on where it stopped.")
                 subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
             code = EXIT_INTERRUPTED
@@ -54,19 +54,23 @@ class Requeued:
         return DelayedSubmission(self)
 
 
-def _shall_go_on(limit: int) -> bool:
-    """Tell a job that is preempted, or at its time limit, from one that was cancelled or ended.
-
-    One that SLURM is requeuing by itself needs nothing either.
-    """
-    shown = subprocess.run(["scontrol", "--oneliner", "show", "job", os.environ["SLURM_JOB_ID"]],
-                           capture_output=True, text=True, check=True).stdout
-    job = dict(re.findall(r"(\S+?)=(\S*)", shown))
-    if job.get("JobState") != "RUNNING":
+def _shall_requeue(limit: int) -> bool:
+    """Tell whether the job shall requeue itself: it goes on, and SLURM does not do so by itself."""
+    job = _shown("job", os.environ["SLURM_JOB_ID"])
+    if job["JobState"] != "RUNNING":  # cancelled, say, or preempted without grace
         return False
-    preempted = job.get("PreemptTime", "None") not in ("None", "")
-    if preempted or int(job.get("Restarts", 0)) < limit:
+    if job.get("PreemptTime", "None") != "None":
+        # SLURM requeues a job that ends within the grace, where it may. Were it asked to as well,
+        # it would do so twice: versions before 26.05 then run a completed job once more.
+        return _shown("partition", job["Partition"]).get("PreemptMode") != "REQUEUE"
+    if int(job["Restarts"]) < limit:
         return True
     log.error("At its time limit after %s restarts (hydra.launcher.max_num_timeout).",
-              job.get("Restarts"))
+              job["Restarts"])
     return False
+
+
+def _shown(kind: str, name: str) -> dict[str, str]:
+    shown = subprocess.run(["scontrol", "--oneliner", "show", kind, name],
+                           capture_output=True, text=True, check=True)
+    return dict(re.findall(r"(\S+?)=(\S*)", shown.stdout))
