@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 
@@ -20,6 +21,9 @@ def explain(error: Exception) -> UserError:
     for pattern, explained in _KNOWN:
         if found := re.search(pattern, text, re.DOTALL):
             return explained(found)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return UserError("hydra.sweep.subdir", "the folder of a job would have too long a name",
+                         "number them: 'hydra.sweep.subdir=${hydra.job.num}'")
     if isinstance(error, OSError):
         return UserError("hydra.run.dir", f"cannot write to '{error.filename}' ({error.strerror})",
                          "name a folder you may write to")

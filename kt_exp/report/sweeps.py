@@ -68,10 +68,10 @@ def _combinations(hydra: Mapping[str, Any]) -> list[list[str]]:
 
 def _value(text: str) -> Any:
     try:
-        return float(text)  # YAML takes 1e-5 for text
-    except ValueError:
-        pass
-    try:
-        return yaml.load(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         return text
+    try:
+        return float(value) if isinstance(value, str) else value  # YAML takes 1e-5 for text
+    except ValueError:
+        return value

@@ -1,0 +1,121 @@
+"""conf/experiment/: the command in each header composes its sweep, and the sweeps together hold
+every number of the paper that can be measured. tests/cli/test_twins.py runs the twins."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from kt_exp.concepts import load_concepts, name_key
+from kt_exp.config import conf_folder, parse, register_schema, to_plain
+from kt_exp.report.published import published
+from kt_exp.report.runs import Job
+from kt_exp.report.sweeps import with_overrides
+
+FOLDER = Path(conf_folder()) / "experiment"
+EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "photos")
+TWINS = [name for name in EXPERIMENTS if name.endswith("_pictograms")]
+COMMAND = "#   python -m kt_exp.run -m "
+# Rows whose images came from a generator: the paper does not publish them.
+GENERATED = {("CLIP ViT-B/32", "SDXL"), ("CLIP ViT-L/14", "SDXL")}
+
+
+def command(name: str) -> list[str]:
+    """The overrides of the command in the file's header."""
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").replace(" \\\n#", "")
+    [line] = [line for line in text.splitlines() if line.startswith(COMMAND)]
+    return shlex.split(line.removeprefix(COMMAND))
+
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    register_schema()
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        return compose("config", list(overrides), return_hydra_config=True)
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def axes(name: str) -> list[list[str]]:
+    """The overrides of each axis of the sweep; those of the command are axes of one value."""
+    params = composed(*command(name)).hydra.sweeper.params
+    given = [*(f"{key}={value}" for key, value in params.items()), *command(name)]
+    [jobs] = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(given), None)
+    return [list(dict.fromkeys(axis)) for axis in zip(*jobs, strict=True)]
+
+
+def is_option(axis: list[str]) -> bool:
+    """Whether an axis chooses options of a config group."""
+    return "." not in axis[0].split("=")[0] and not axis[0].startswith("seed=")
+
+
+@cache
+def variants(name: str) -> list[DictConfig]:
+    """The sweep's jobs with the first value of each key, for all combinations of options."""
+    return [composed(*job) for job in itertools.product(
+        *(axis if is_option(axis) else axis[:1] for axis in axes(name)))]
+
+
+@cache
+def jobs(name: str) -> list[Job]:
+    """All jobs of the sweep, as a report would find them before they began."""
+    values = [axis for axis in axes(name) if not is_option(axis)]
+    return [Job(Path(), None, with_overrides(to_plain(without_hydra(cfg)), overrides), overrides,
+                choices=dict(cfg.hydra.runtime.choices))
+            for cfg in variants(name) for overrides in itertools.product(*values)]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_command_in_the_header_names_options_and_keys_there_are(name: str) -> None:
+    assert f"experiment={name}" in command(name)
+    for cfg in variants(name):
+        assert load_concepts(parse(without_hydra(cfg)).concepts)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_value_of_the_sweep_fits_the_schema(name: str) -> None:
+    for axis in axes(name):
+        for value in [] if is_option(axis) else axis:
+            parse(OmegaConf.create(with_overrides(jobs(name)[0].config, [value])))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_job_has_a_folder_of_its_own_named_after_what_is_swept(name: str) -> None:
+    for cfg in variants(name):
+        sweep, swept = cfg.hydra.sweep, cfg.hydra.sweeper.params
+        assert sweep.dir == f"outputs/{name}"
+        assert {part.split("=")[0] for part in sweep.subdir.split(",")} >= set(swept)
+        assert "/" not in sweep.subdir
+
+
+def test_the_studies_that_pictograms_allow_have_a_twin() -> None:
+    assert {f"{name}_pictograms" for name in (
+        "tab1", "tab2", "main2", "main4", "main9", "main10", "fig5", "fig6", "fig7")} == set(TWINS)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_needs_no_files(name: str) -> None:
+    assert command(name) == [f"experiment={name}"]
+
+
+@pytest.mark.parametrize("name", published())
+def test_every_number_of_the_paper_is_measured_by_a_sweep(name: str) -> None:
+    table = published()[name]
+    measured = [job for experiment in EXPERIMENTS for job in jobs(experiment)]
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            if cell.conditions is None or cell.percent is None or row.labels in GENERATED:
+                continue
+            fitting = [job for job in measured if job.fits(cell.conditions)]
+            assert any(cell.concept is None or name_key(cell.concept) in map(name_key, job.concepts)
+                       for job in fitting), (*row.labels, column)
