@@ -17,7 +17,7 @@ from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
 from kt_exp.report.per_image import write_per_image
 from kt_exp.report.record import RunRecord
-from kt_exp.report.summary import has_targets
+from kt_exp.report.summary import target_metric
 
 _SHOWN = 10
 
@@ -34,7 +34,7 @@ def to_png(image: Tensor, form: str) -> Image.Image:
 class Artifacts:
     """What a run leaves in its folder beside the record.
 
-    `pictures` are the inverted images by concept, `panels` the evaluator's: title → file name.
+    `pictures` are the inverted images by concept, `panels` the evaluator's: title → file.
     """
 
     experiment: Experiment
@@ -72,15 +72,23 @@ class Artifacts:
         scores = [score for outcome in findings.outcomes for score in outcome.per_image]
         if scores:
             self.record.files["per_image"] = write_per_image(scores, self.folder).name
-        if findings.outcomes:
-            self.panels = self.experiment.evaluator.panels(findings.outcomes, self.folder)
-        self.record.files |= self.panels
+        self._draw_panels(findings)
+
+    def _draw_panels(self, findings: Findings) -> None:
+        home = self.folder / "panels"
+        home.mkdir(exist_ok=True)
+        drawn = self.experiment.evaluator.panels(findings.outcomes, home)
+        self.panels = {title: f"{home.name}/{name}" for title, name in drawn.items()}
+        if drawn:
+            self.record.files["panels"] = home.name
+        else:
+            home.rmdir()
 
     def write_report(self) -> None:
         """Write report.html and, for a run that measured target images, overview.png."""
         targets = {concept.name: self.experiment.benchmark.examples(concept, _SHOWN)
                    for concept in self.experiment.concepts}
-        if has_targets(self.record):
+        if target_metric(self.record):
             picture = overview(self.record, self.pictures, targets, self.folder / "overview.png")
             self.record.files["overview"] = picture.name
         page = write_page(self.record, self.folder, self.pictures, targets, self.panels)

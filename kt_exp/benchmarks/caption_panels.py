@@ -26,7 +26,7 @@ from kt_exp.report.figures import (
 )
 
 MOST = 10
-CELL, TEXT, SPACE = 128 * SCALE, 480 * SCALE, 16 * SCALE
+CELL, TEXT, SPACE = 128 * SCALE, 480 * SCALE, 24 * SCALE
 
 
 class Change(NamedTuple):

@@ -54,7 +54,10 @@ class Evaluator(Protocol):
         ...
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
-        """Draw what is worth looking at; return title → file name in `folder`. May be empty."""
+        """Draw what is worth looking at; return title → file name in `folder`. May be empty.
+
+        The report shows a picture at half its size in pixels, for dense screens.
+        """
         ...
 
 

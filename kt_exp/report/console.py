@@ -48,9 +48,10 @@ def summary_table(record: RunRecord) -> Table:
 
 
 def score_table(record: RunRecord) -> Table:
-    """Return the table of a task without target and known images: metric, before → after."""
+    """Return the table of all that is no accuracy of target or known images: before → after."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     scores = summary.scores(record)
+    means = summary.mean_scores(scores)
     several = len({score.name for score in scores}) > 1
     if several:
         table.add_column("Concept", overflow="fold", max_width=20)
@@ -58,11 +59,11 @@ def score_table(record: RunRecord) -> Table:
     for title in ("before", "→ after", "points"):
         table.add_column(title, justify="right", no_wrap=True)
     for score in scores:
-        style = _style(score.change)
-        table.add_row(*[Text(score.name)] * several, Text(score.metric),
-                      summary.one_decimal(score.before),
-                      Text(summary.one_decimal(score.after), style),
-                      Text(summary.signed(score.change) or MISSING, style))
+        table.add_row(*_score_cells(score)[not several:])
+    if means:
+        table.add_row()
+    for score in means:
+        table.add_row(*_score_cells(score), style="bold")
     return table
 
 
@@ -107,7 +108,7 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
     console.print(Text(summary.headline(record), STATUS_STYLES[record.status]), soft_wrap=True)
     if reused := summary.reuse_line(record):
         console.print(f"from the store: {escape(reused)}")
-    if summary.has_targets(record):
+    if summary.target_metric(record) in summary.ACCURACY_METRICS:
         console.print(Text(), summary_table(record), Text(), sep="\n")
     if summary.scores(record):
         console.print(Text(), score_table(record), Text(), sep="\n")
@@ -148,6 +149,13 @@ def _cells(row: summary.Row, counts_width: int) -> list[RenderableType]:
         Text(_percent(row.name_prompt)),
         Text(_percent(row.description_prompt)),
     ]
+
+
+def _score_cells(score: summary.Score) -> list[RenderableType]:
+    style = _style(score.change)
+    return [Text(score.name), Text(score.metric), summary.one_decimal(score.before),
+            Text(summary.one_decimal(score.after), style),
+            Text(summary.signed(score.change) or MISSING, style)]
 
 
 def _counts_width(rows: list[summary.Row]) -> int:

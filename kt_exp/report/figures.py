@@ -50,9 +50,10 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
     """Write the picture of a run as a PNG; return its path.
 
     Per concept: its name and description, `shown` inverted images beside as many real ones, and
-    target accuracy before → after as bars. Without inverted (or real) images their column is
-    left out.
+    what was measured on its images (`summary.target_metric`) before → after as bars. Without
+    inverted (or real) images their column is left out.
     """
+    metric = summary.target_metric(record) or "accuracy"
     text_width, bars_width = 190 * SCALE, 190 * SCALE
     strip_width = shown * (CELL + GAP) - GAP
     strips = [(title, images) for title, images in (
@@ -60,7 +61,7 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
     columns = [MARGIN, MARGIN + text_width + MARGIN]
     for _ in strips:
         columns.append(columns[-1] + strip_width + MARGIN)
-    rows = summary.concept_rows(record)
+    rows = summary.concept_rows(record, metric)
     texts = [
         [*text_lines(row.name, 15, INK, text_width),
          *text_lines(concept["description"], 12, SOFT, text_width)]
@@ -71,7 +72,7 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
     canvas = Image.new("RGB", (columns[-1] + bars_width + MARGIN, top + sum(heights)), PAPER)
     draw = ImageDraw.Draw(canvas)
     titles = ["Concept and description", *(title for title, _ in strips),
-              "Recognised: before, after"]
+              f"{'Recognised' if metric == 'accuracy' else metric}: before, after"]
     for left, title in zip(columns, titles, strict=True):
         draw.text((left, MARGIN), title, SOFT, _font(12), anchor="ls")
     for row, text, height in zip(rows, texts, heights, strict=True):
@@ -111,8 +112,9 @@ def _bar(draw: ImageDraw.ImageDraw, accuracy: summary.Accuracy | None, at: tuple
     label = "not measured"
     if accuracy is not None:
         label = f"{100 * accuracy.value:.0f}%"
-        draw.rectangle((left, top, left + max(SCALE, round(bar_width * accuracy.value)),
-                        top + height), fill=colour)
+        share = min(1.0, accuracy.value)
+        draw.rectangle((left, top, left + max(SCALE, round(bar_width * share)), top + height),
+                       fill=colour)
         draw.text((left + width, middle), accuracy.counts, SOFT, _font(12), anchor="rm")
     draw.text((left + bar_width + GAP, middle), label, INK, _font(12), anchor="lm")
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from kt_exp.report import summary
 from kt_exp.report.charts import line_chart
-from kt_exp.report.figures import Images
+from kt_exp.report.figures import SCALE, Images
 from kt_exp.report.record import JOINT, ConceptEntry, Phase, RunRecord, plain, write_atomically
 
 FILE_NAME = "report.html"
@@ -24,7 +24,7 @@ MOST_IMAGES = 10  # of each kind and concept
 MOST_CONFUSIONS = 5
 LARGEST_EXACT = 128  # px: up to here images are kept as PNG, their pixels shown hard
 LARGEST_SHOWN = 256  # px: larger ones are reduced to this
-LARGEST_PANEL = 1600  # px
+WIDEST_PANEL = 1920  # px
 SCORES = {"match": "log-probability of a match"}  # by distance; of all others a similarity
 
 
@@ -34,19 +34,21 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
 
     `inverted` and `targets` map a concept's name to its images, real ones for `targets`; concepts
     may be missing in both (a run that failed has none). `panels` are pictures in `folder`, title
-    → file name.
+    → file name, drawn at twice the size they are shown at.
     """
     rows = summary.concept_rows(record)
+    scores = summary.scores(record)
     content = _environment().get_template("page.html.jinja").render(
         record=record,
         headline=summary.headline(record),
         reused=summary.reuse_line(record),
-        has_targets=summary.has_targets(record),
-        scores=summary.scores(record),
-        panels=[(title, _panel(folder / name)) for title, name in panels.items()],
+        has_accuracies=summary.target_metric(record) in summary.ACCURACY_METRICS,
+        scores=scores,
+        mean_scores=summary.mean_scores(scores),
+        panels=[(title, *_panel(folder / name)) for title, name in panels.items()],
         rows=[*rows, summary.mean_row(rows)] if len(rows) > 1 else rows,
         concepts=[
-            _concept(record, concept, row, inverted, targets)
+            _concept(record, concept, row, scores, inverted, targets)
             for concept, row in zip(record.concepts, rows, strict=True)
         ],
         config=json.dumps(plain(record.config), indent=2, ensure_ascii=False),
@@ -67,8 +69,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row, inverted: Images,
-             targets: Images) -> dict[str, Any]:
+def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row,
+             scores: Sequence[summary.Score], inverted: Images, targets: Images) -> dict[str, Any]:
     name = concept["name"]
     answers = {
         "Before": _bars(record, "baseline", name, row.target_before),
@@ -77,6 +79,7 @@ def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row, inverte
     return {
         **concept,
         "row": row,
+        "scores": [score for score in scores if score.name == name],
         "pictures": [
             ("Inverted from the description", _embedded(inverted.get(name, ())),
              f"inverted image of {name}"),
@@ -118,15 +121,17 @@ def _bars(record: RunRecord, phase: Phase, name: str,
 
 
 def _embedded(images: Sequence[Image.Image]) -> list[str]:
-    return [_data_uri(image, LARGEST_SHOWN) for image in images[:MOST_IMAGES]]
+    return [_data_uri(image, LARGEST_SHOWN, LARGEST_SHOWN) for image in images[:MOST_IMAGES]]
 
 
-def _panel(path: Path) -> str:
+def _panel(path: Path) -> tuple[str, int]:
+    """Return a picture as data, and the width to show it at."""
     with Image.open(path) as image:
-        return _data_uri(image, LARGEST_PANEL)
+        return _data_uri(image, WIDEST_PANEL, image.height), image.width // SCALE
 
 
-def _data_uri(image: Image.Image, largest: int) -> str:
+def _data_uri(image: Image.Image, width: int, height: int) -> str:
+    """Return an image as data, reduced to what fits into `width` × `height` pixels."""
     image = image.convert("RGB")
     buffer = io.BytesIO()
     if max(image.size) <= LARGEST_EXACT:
@@ -134,6 +139,6 @@ def _data_uri(image: Image.Image, largest: int) -> str:
         image.save(buffer, "PNG", optimize=True)
     else:
         kind = "jpeg"
-        image.thumbnail((largest, largest))
+        image.thumbnail((width, height))
         image.save(buffer, "JPEG", quality=88)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from kt_exp.report.record import Metric, MetricName, Phase, RunRecord, Split
 
 MISSING = "\N{EN DASH}"
+# What the table of concepts shows, of target and known images; all else is a score.
+ACCURACY_METRICS = ("accuracy", "mean_per_class_accuracy")
 
 
 @dataclass
 class Accuracy:
-    """A share of images in [0, 1], with its count `hits` of `total` (None for a mean)."""
+    """A number in [0, 1]: a share, with its count `hits` of `total`, or a mean (no `hits`)."""
 
     value: float
     hits: int | None = None
@@ -24,7 +27,7 @@ class Accuracy:
 
     @property
     def counts(self) -> str:
-        return "" if self.total is None else f"{self.hits}/{self.total}"
+        return "" if self.hits is None else f"{self.hits}/{self.total}"
 
 
 @dataclass
@@ -62,7 +65,7 @@ ACCURACIES: dict[str, tuple[Phase, Split]] = {
 
 @dataclass
 class Score:
-    """A number of a task that knows no target and known images, before and after: × 100."""
+    """A number that is no accuracy of target or known images, before and after: × 100."""
 
     name: str
     metric: MetricName
@@ -75,25 +78,35 @@ class Score:
         return None if self.before is None or self.after is None else self.after - self.before
 
 
-def has_targets(record: RunRecord) -> bool:
-    """Tell whether the run measured target and known images: then it has rows of concepts."""
-    return any(row["split"] != "all" for row in record.metrics)
+def target_metric(record: RunRecord) -> MetricName | None:
+    """Return what was measured on the concepts' images: "accuracy", or the first score of another
+    task ("DSC"); None where there are no such images, or nothing was measured."""
+    return next((row["metric"] for row in record.metrics if row["split"] == "target"), None)
 
 
 def scores(record: RunRecord) -> list[Score]:
-    """Return the numbers over all images, as retrieval, captioning and segmentation have them."""
-    measured = dict.fromkeys((row["concept"], row["metric"]) for row in record.metrics
-                             if row["split"] == "all")
-    return [Score(name, metric, *(_times_100(record.metric(phase, name, "all", metric))
+    """Return the numbers of retrieval, captioning, segmentation, and of all images of a set."""
+    measured = dict.fromkeys(
+        (row["concept"], row["split"], row["metric"]) for row in record.metrics
+        if row["split"] == "all" or row["metric"] not in ACCURACY_METRICS)
+    return [Score(name, metric, *(_times_100(record.metric(phase, name, split, metric))
                                   for phase in ("baseline", "transferred")))
-            for name, metric in measured]
+            for name, split, metric in measured]
 
 
-def concept_rows(record: RunRecord) -> list[Row]:
+def mean_scores(scores: Sequence[Score]) -> list[Score]:
+    """Return the unweighted mean over concepts of each metric that several concepts have."""
+    return [Score("mean", metric, _mean_of([score.before for score in of_metric]),
+                  _mean_of([score.after for score in of_metric]))
+            for metric in dict.fromkeys(score.metric for score in scores)
+            if len(of_metric := [score for score in scores if score.metric == metric]) > 1]
+
+
+def concept_rows(record: RunRecord, metric: MetricName = "accuracy") -> list[Row]:
     """Return one row per concept, in the order of the record."""
     return [
         Row(concept["name"], **{
-            column: _accuracy(record.metric(phase, concept["name"], split))
+            column: _accuracy(record.metric(phase, concept["name"], split, metric))
             for column, (phase, split) in ACCURACIES.items()
         })
         for concept in record.concepts
@@ -158,8 +171,14 @@ def _times_100(row: Metric | None) -> float | None:
 
 
 def _mean(accuracies: list[Accuracy | None]) -> Accuracy | None:
-    values = [accuracy.value for accuracy in accuracies if accuracy is not None]
-    return Accuracy(fmean(values)) if values and len(values) == len(accuracies) else None
+    value = _mean_of([None if a is None else a.value for a in accuracies])
+    return None if value is None else Accuracy(value)
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    """Return the mean, None if one of the values is missing."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
 
 
 def _points(before: Accuracy | None, after: Accuracy | None) -> float | None:

@@ -71,6 +71,21 @@ def retrieval(record) -> RunRecord:
 
 
 @pytest.fixture
+def segmentation(record) -> RunRecord:
+    """The run of two concepts, each with a model of its own, scored by the masks it finds."""
+    values = {"moongate": {"DSC": (0.132, 0.187), "NSD": (0.03, 0.05)},
+              "umbrella": {"DSC": (0.42, 0.4), "NSD": (0.1, 0.1)}}
+    record.metrics = [
+        Metric(phase=phase, concept=name, split="target", metric=metric, value=value, count=None,
+               total=164)
+        for name, metrics in values.items() for metric, pair in metrics.items()
+        for phase, value in zip(("baseline", "transferred"), pair, strict=True)
+    ]
+    record.confusions, record.notes = [], ["nsd: surface2d, tolerance 2 px"]
+    return record
+
+
+@pytest.fixture
 def pictures() -> dict[str, list[Image.Image]]:
     return {name: [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
             for name in COUNTS}

@@ -138,6 +138,22 @@ def test_models_of_their_own_have_rows_of_their_own(retrieval):
     assert line_of(table, "umbrella") == ["umbrella", "text_R@1", "50.0", DASH, DASH]
 
 
+def test_scores_of_each_concept_have_a_mean(segmentation, tmp_path):
+    text = summarised(segmentation, tmp_path)
+    assert line_of(text, "Concept")[:2] == ["Concept", "Metric"]
+    assert line_of(text, "moongate") == ["moongate", "DSC", "13.2", "18.7", "+5.5"]
+    assert line_of(text, "umbrella") == ["umbrella", "DSC", "42.0", "40.0", f"{MINUS}2.0"]
+    means = [line.split() for line in text.splitlines() if line.startswith("mean")]
+    assert means == [["mean", "DSC", "27.6", "29.4", "+1.8"], ["mean", "NSD", "6.5", "7.5", "+1.0"]]
+    assert "Target" not in text
+
+
+def test_a_mean_with_a_gap_is_left_open(segmentation):
+    segmentation.metrics = [row for row in segmentation.metrics
+                            if (row["phase"], row["concept"]) != ("transferred", "umbrella")]
+    assert line_of(shown(score_table(segmentation)), "mean") == ["mean", "DSC", "27.6", DASH, DASH]
+
+
 def test_a_classification_may_have_both_tables(record, tmp_path):
     record.metrics.append({"phase": "baseline", "concept": "all concepts", "split": "all",
                            "metric": "accuracy", "value": 0.621, "count": 621, "total": 1000})

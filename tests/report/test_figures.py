@@ -44,6 +44,14 @@ def test_a_higher_accuracy_has_a_longer_bar(record, pictures, tmp_path):
     assert lengths[0] < lengths[1] < lengths[2]
 
 
+def test_segmentation_has_bars_of_its_first_score(segmentation, tmp_path):
+    """DSC 0.187 and 0.4 after transfer: the bars add up to as much as one of 0.587."""
+    both = count(overview(segmentation, {}, {}, tmp_path / "o.png"), ACCENT)
+    segmentation.metric("transferred", "umbrella", "target", "DSC")["value"] = 0
+    one = count(overview(segmentation, {}, {}, tmp_path / "o.png"), ACCENT)
+    assert 1.8 < (both - one) / one < 2.3
+
+
 def test_a_long_description_makes_room_for_itself(record, pictures, tmp_path):
     def height() -> int:
         return Image.open(overview(record, pictures, pictures, tmp_path / "o.png")).height

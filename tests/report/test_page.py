@@ -129,7 +129,7 @@ def test_everything_from_the_user_is_escaped(record, pictures, tmp_path):
 
 
 def test_a_task_without_targets_has_its_own_table_notes_and_pictures(retrieval, tmp_path):
-    Image.effect_noise((3200, 400), 80).save(tmp_path / "best.png")
+    Image.effect_noise((2400, 5000), 80).save(tmp_path / "best.png")
     page = Page(write_page(retrieval, tmp_path, {}, {}, {"Best by METEOR": "best.png"}))
     assert "text_R@1 73.2 74.5 +1.3 image_R@1 55.0 54.9" in page.words
     assert "of 5 captions per image the first were used" in page.words
@@ -139,8 +139,18 @@ def test_a_task_without_targets_has_its_own_table_notes_and_pictures(retrieval, 
     (panel,) = page.all("img")
     assert panel["alt"] == "Best by METEOR"
     content = base64.b64decode(panel["src"].split(",")[1])
-    assert Image.open(io.BytesIO(content)).size == (1600, 200)
+    assert Image.open(io.BytesIO(content)).size == (1920, 4000)
+    assert panel["width"] == "1200"
     assert all(header.get("scope") for header in page.all("th"))
+
+
+def test_scores_of_each_concept_stand_in_the_table_and_with_the_concept(segmentation, tmp_path):
+    page = Page(write_page(segmentation, tmp_path, {}, {}, {}))
+    assert "moongate DSC 13.2 18.7 +5.5" in page.words
+    assert "mean DSC 27.6 29.4 +1.8" in page.words
+    assert "DSC 13.2 → 18.7, NSD 3.0 → 5.0" in page.words
+    assert "Accuracy" not in page.words
+    assert "Recognised" not in page.words
 
 
 def test_the_curve_of_a_pair_matcher_says_what_its_score_is(record, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from kt_exp.benchmarks.outcome import ImageScore, Phase
@@ -16,11 +16,21 @@ from kt_exp.benchmarks.segmentation.maps import mask_at
 from kt_exp.benchmarks.segmentation.masks import MaskedImages
 from kt_exp.benchmarks.segmentation.postprocess import Mask
 from kt_exp.concepts import Concept
-from kt_exp.report.figures import INK, PAPER, SOFT, enlarge
+from kt_exp.report.figures import (
+    GAP,
+    INK,
+    MARGIN,
+    PAPER,
+    SCALE,
+    SOFT,
+    TextLine,
+    enlarge,
+    write_lines,
+)
 from kt_exp.store import Store
 
-MOST = 10
-CELL, GAP, MARGIN, LABEL, LINE = 224, 12, 32, 130, 34
+MOST, ABREAST = 10, 5
+CELL, LABEL, LINE = 150 * SCALE, 60 * SCALE, 22 * SCALE
 TRUTH, FOUND = (40, 210, 90), (255, 140, 0)
 ROWS = ("Truth", "Before", "After")
 BEFORE, AFTER = Phase.baseline.value, Phase.transferred.value
@@ -101,16 +111,26 @@ def _at_size(mask: Mask, size: tuple[int, int]) -> Mask:
 
 
 def _sheet(columns: Sequence[Sequence[Image.Image]], changes: Sequence[Change]) -> Image.Image:
-    width = MARGIN + LABEL + len(columns) * (CELL + GAP) + MARGIN - GAP
-    height = MARGIN + len(ROWS) * (CELL + LINE) + MARGIN
-    sheet = Image.new("RGB", (width, height), PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(22)
+    blocks = [columns[at : at + ABREAST] for at in range(0, len(columns), ABREAST)]
+    block_height = len(ROWS) * (CELL + GAP) + 2 * LINE + MARGIN
+    sheet = Image.new("RGB", (2 * MARGIN + LABEL + len(blocks[0]) * (CELL + GAP) - GAP,
+                              MARGIN + len(blocks) * block_height), PAPER)
+    for number, block in enumerate(blocks):
+        some = changes[number * ABREAST :][: len(block)]
+        _block(sheet, block, some, MARGIN + number * block_height)
+    return sheet
+
+
+def _block(sheet: Image.Image, columns: Sequence[Sequence[Image.Image]],
+           changes: Sequence[Change], top: int) -> None:
+    """Draw truth, before and after, one below the other, of images side by side."""
+    draw = ImageDraw.Draw(sheet)
     for row, title in enumerate(ROWS):
-        top = MARGIN + row * (CELL + LINE)
-        draw.text((MARGIN, top + CELL // 2), title, INK, font, anchor="lm")
+        write_lines(draw, [TextLine(title, 13, INK)], MARGIN, top)
         for number, (column, change) in enumerate(zip(columns, changes, strict=True)):
             cell, left = column[row], MARGIN + LABEL + number * (CELL + GAP)
-            sheet.paste(cell, (left + (CELL - cell.width) // 2, top + (CELL - cell.height) // 2))
-            caption = "" if row == 0 else f"DSC {(change.before, change.after)[row - 1]:.2f}"
-            draw.text((left + CELL // 2, top + CELL + LINE // 2), caption, SOFT, font, anchor="mm")
-    return sheet
+            sheet.paste(cell, (left, top))
+            if row:
+                dice = f"DSC {(change.before, change.after)[row - 1]:.2f}"
+                write_lines(draw, [TextLine(dice, 12, SOFT)], left, top + cell.height + GAP // 2)
+        top += max(column[row].height for column in columns) + GAP + (LINE if row else 0)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from kt_exp.benchmarks.segmentation import maps
 from kt_exp.benchmarks.segmentation.maps import MASKS, SALIENCY
+from kt_exp.benchmarks.segmentation.panels import CELL
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
 from kt_exp.store import Store
@@ -136,7 +137,7 @@ def test_panels_show_the_best_and_the_worst_change(evaluator, changes, tmp_path)
         "lungs: worst changes in DSC": "segmentation-lungs-worst.png"}
     for name in drawn.values():
         with Image.open(tmp_path / name) as picture:
-            assert picture.height > 3 * 224
+            assert picture.height > 3 * CELL
     again = evaluator()
     reused = again.untrained([LUNGS]) + again.transferred([LUNGS], "key", changes)
     assert again.panels(reused, tmp_path) == drawn
