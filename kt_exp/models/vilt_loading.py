@@ -87,8 +87,8 @@ def _network(folder: Path, name: str) -> ViltNetwork:
     heads = {key.split(".")[0] for key in state} & set(HEADS)
     network = ViltNetwork(config, heads)
     if MLM_HEAD in heads and f"{_DECODER}.weight" not in state:
-        words = network.vilt.embeddings.text_embeddings.word_embeddings
-        network.mlm_score.decoder.weight = words.weight
+        words = network.get_parameter(_WORDS)
+        network.get_submodule(_DECODER).register_parameter("weight", words)
         state[f"{_DECODER}.weight"] = state.get(_WORDS, torch.empty(0))
     _check(network.state_dict(), state, name)
     network.load_state_dict(state)

@@ -71,7 +71,7 @@ class ViltNetwork(nn.Module):
 
         The single logit of `rank` is the log-odds of a match: the other one is then 0.
         """
-        pooled = self.vilt.pooler(self.encode(text, mask, images))
+        pooled = self.vilt.get_submodule("pooler")(self.encode(text, mask, images))
         if head == "itm":
             return self.itm_score["fc"](pooled)
         match = self.rank_output(pooled)
