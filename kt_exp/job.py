@@ -18,6 +18,7 @@ from kt_exp.artifacts import Artifacts, device_name
 from kt_exp.captions import training_captions
 from kt_exp.config import Config, parse, to_plain
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
+from kt_exp.models.factory import ModelCache
 from kt_exp.pipeline import Experiment, Findings, prepare, run
 from kt_exp.report.checkout import git_state
 from kt_exp.report.console import print_diagnosis, print_summary, progress
@@ -29,9 +30,12 @@ from kt_exp.report.record import (
     collect_versions,
     write_record,
 )
+from kt_exp.report.status import ProgressFile
 from kt_exp.report.trackers import Tracker
 
 log = logging.getLogger(__name__)
+
+_MODELS = ModelCache()  # of all jobs in this process: those of a sweep
 
 TRACEBACK = "traceback.txt"
 
@@ -80,7 +84,8 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, ending: ExitStack) ->
     start = time.perf_counter()
     record.config = to_plain(cfg)
     config = parse(cfg)
-    experiment = prepare(config, progress)
+    shown = ProgressFile(folder, progress)
+    experiment = prepare(config, shown, _MODELS.load)
     record.seconds["setup"] = round(time.perf_counter() - start, 3)
     _describe(record, config, experiment)
     print_diagnosis(record.concepts)
@@ -92,7 +97,7 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, ending: ExitStack) ->
     ending.callback(_attempt, "the results of single images",
                     lambda: artifacts.save_outcomes(findings))
     ending.callback(_gather, record, findings)
-    for _ in run(experiment, findings, progress):
+    for _ in run(experiment, findings, shown):
         _gather(record, findings)
         write_record(record, folder)
         artifacts.save_inverted(findings)

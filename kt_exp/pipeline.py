@@ -6,12 +6,13 @@ Only this module knows the order of the stages and which stage needs what; how i
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kt_exp.benchmarks.outcome import Outcome
@@ -33,6 +34,8 @@ from kt_exp.report.progress import Progress
 from kt_exp.report.record import JOINT
 from kt_exp.store import Entry, Store
 from kt_exp.training_images import TrainingImages, folder_images, image_count
+
+ModelLoader = Callable[[object, torch.device, str], Model]
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ class Findings:
             self.seconds[stage] = round(self.seconds.get(stage, 0) + elapsed, 3)
 
 
-def prepare(config: Config, progress: Progress) -> Experiment:
-    """Load and check everything that a run needs.
+def prepare(config: Config, progress: Progress, load: ModelLoader = load_model) -> Experiment:
+    """Load and check everything that a run needs; `load` makes the model of its config.
 
     Raises:
         UserError: whatever is wrong with config, files, model or concepts.
@@ -114,7 +117,7 @@ def prepare(config: Config, progress: Progress) -> Experiment:
     if config.finetune.images == "folder":
         for concept in concepts:
             folder_images(config, concept)
-    model = load_model(config.model, device, config.precision)
+    model = load(config.model, device, config.precision)
     _check_model(config, model)
     groups = _groups(config, concepts)
     _check_captions(config, concepts, groups, model)

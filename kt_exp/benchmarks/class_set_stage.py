@@ -69,7 +69,7 @@ class ClassSetEvaluator(EmbeddingEvaluator):
                  weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
         with restored(self.model, weights.changes) if weights.changes else nullcontext():
             images = self._known(weights)
-            targets = {concept: self._targets(concept, images)
+            targets = {concept: self._targets(concept, images, weights)
                        for concept in dict.fromkeys(concept for concept, _ in missing)}
             for phase in dict.fromkeys(phase for _, phase in missing):
                 candidates = self._candidates(group, phase, weights)
@@ -81,11 +81,12 @@ class ClassSetEvaluator(EmbeddingEvaluator):
                     outcome.skipped += images.skipped
                     yield (concept, phase), outcome
 
-    def _targets(self, concept: Concept, images: Embedded) -> Embedded:
+    def _targets(self, concept: Concept, images: Embedded, weights: Weights) -> Embedded:
         """Return the images of a concept: of its class, or those in a folder beside the set."""
         label = self.benchmark.class_of(concept)
         if label is None:
-            return self._embed(self.benchmark.target_images(concept), f"Embedding {concept.name}")
+            return self._embed(self.benchmark.target_images(concept),
+                               f"Embedding {concept.name}", weights)
         own = images.labels == label
         if not own.any():
             raise UserError(concept.name, "not one readable image", "check the benchmark's folders")

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from kt_exp.benchmarks.evaluate import Predicted, count
 from kt_exp.benchmarks.outcome import Outcome
+from kt_exp.benchmarks.pixels import ImageBatch
 from kt_exp.benchmarks.prompts import target_prompts
 from kt_exp.benchmarks.protocol import ImageSet
-from kt_exp.benchmarks.scoring import ImageBatch, LoaderSettings, image_batches
+from kt_exp.benchmarks.scoring import LoaderSettings, image_batches
 from kt_exp.benchmarks.stage import FROZEN, PhaseEvaluator, Wanted, Weights
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -12,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from kt_exp.benchmarks.pixels import ImageBatch, Key, PixelCache, Problem
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.errors import UserError
-from kt_exp.models.protocol import DualEncoder, Model
+from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder
 from kt_exp.report.progress import Progress
 
-Problem = tuple[str, str, str]
+_PIXELS = PixelCache()
 
 
 class LoaderSettings(Protocol):
@@ -33,7 +35,7 @@ class Embedded:
     """Embedded images, on the CPU.
 
     Attributes:
-        embeddings: unit norm, fp32, `(N, D)`.
+        embeddings: unit norm (unless another `encode` gives others), fp32, `(N, D)`.
         labels: class index of each image, int64, `(N,)`.
         skipped: paths of the images left out because they could not be read.
     """
@@ -45,39 +47,38 @@ class Embedded:
 
 def embed_images(
     model: DualEncoder, images: ImageSet, settings: LoaderSettings, progress: Progress,
-    description: str,
+    description: str, encode: Callable[[Tensor], Tensor] | None = None,
 ) -> Embedded:
     """Return the embeddings of all readable images, in order. Leaves the model in eval mode.
+
+    `encode` replaces `model.encode_image`: images `(B, 3, H, W)` → any `(B, F)`.
 
     Raises:
         UserError: an unreadable image under `on_bad_image: error`, not one readable image, or
             embeddings that are not finite.
     """
     model.module.eval()
+    encode = encode or model.encode_image
     embeddings, labels, problems = [], [], []
     with torch.no_grad(), progress(description, len(images)) as bar:
         for batch in image_batches(model, images, settings, settings.batch_size):
             problems += batch.problems
             if len(batch.labels):
                 # Results stay on the device: fetching each batch would stall the next one.
-                embeddings.append(model.encode_image(batch.pixels))
+                embeddings.append(encode(batch.pixels))
                 labels.append(batch.labels)
             bar.advance(len(batch.labels) + len(batch.problems))
     if not embeddings:
         raise UserError(description, "not one readable image", "check the benchmark's folders")
-    joined = torch.cat(embeddings).float().cpu()
-    if not joined.isfinite().all():
-        raise UserError("model", f"{description}: embeddings are not finite",
-                        "lower finetune.lr, or set precision=fp32")
-    return Embedded(joined, torch.cat(labels), [path for path, _, _ in problems])
+    return Embedded(_checked(torch.cat(embeddings), description), torch.cat(labels),
+                    [path for path, _, _ in problems])
 
 
-class ImageBatch(NamedTuple):
-    """Images `(B, 3, H, W)` with their labels `(B,)`, and what is wrong with those left out."""
-
-    pixels: Tensor
-    labels: Tensor
-    problems: list[Problem]
+def project(model: ProjectedEncoder, features: Embedded, chunk: int) -> Embedded:
+    """Return the embeddings of images whose trunk's features are given, `chunk` at once."""
+    with torch.no_grad():
+        embeddings = torch.cat([model.project(some) for some in features.embeddings.split(chunk)])
+    return Embedded(_checked(embeddings, "Projecting"), features.labels, features.skipped)
 
 
 def image_batches(model: Model, images: ImageSet, settings: LoaderSettings, batch_size: int,
@@ -88,11 +89,14 @@ def image_batches(model: Model, images: ImageSet, settings: LoaderSettings, batc
         UserError: an unreadable image under `on_bad_image: error`.
     """
     cuda = model.device.type == "cuda"
-    loader = DataLoader(
+    batches: Iterable[ImageBatch] = DataLoader(
         Subset(_Tensors(images, model.to_tensor), range(start, len(images))),
         batch_size=batch_size, num_workers=settings.workers, collate_fn=_collate, pin_memory=cuda,
     )
-    for batch in loader:
+    if start == 0 and 3 * len(images) * model.image_size**2 <= _PIXELS.limit:
+        key = Key(weakref.ref(model.module), images.fingerprint(), batch_size)
+        batches = _PIXELS.batches(key, batches)
+    for batch in batches:
         if batch.problems and settings.on_bad_image == "error":
             raise UserError(*batch.problems[0])
         yield batch._replace(pixels=batch.pixels.to(model.device, non_blocking=cuda))
@@ -121,6 +125,14 @@ def text_classifier(
             bar.advance(len(some))
     per_class = torch.cat(encoded).float().cpu().split([len(p) for p in prompts_per_class])
     return F.normalize(torch.stack([of_one.mean(dim=0) for of_one in per_class]), dim=-1)
+
+
+def _checked(embeddings: Tensor, description: str) -> Tensor:
+    joined = embeddings.float().cpu()
+    if not joined.isfinite().all():
+        raise UserError("model", f"{description}: embeddings are not finite",
+                        "lower finetune.lr, or set precision=fp32")
+    return joined
 
 
 class _Item(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from kt_exp.benchmarks.evaluate import evaluate
 from kt_exp.benchmarks.outcome import Outcome, Phase
 from kt_exp.benchmarks.prompts import known_prompts, target_prompts
 from kt_exp.benchmarks.protocol import ClassificationBenchmark, ImageSet
-from kt_exp.benchmarks.scoring import Embedded, embed_images, text_classifier
+from kt_exp.benchmarks.scoring import Embedded, embed_images, project, text_classifier
 from kt_exp.concepts import Concept
 from kt_exp.finetune.train import restored
-from kt_exp.models.protocol import DualEncoder, Model
+from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder
 from kt_exp.report.progress import Progress
 from kt_exp.store import Entry, Store, signature
 
@@ -91,8 +91,12 @@ class PhaseEvaluator(ABC):
         """Yield the outcomes of `missing`; each is stored before the next one is asked for."""
 
     @cached_property
+    def _known_images(self) -> ImageSet:
+        return self.benchmark.known_images()
+
+    @cached_property
     def _known_fingerprint(self) -> str:
-        return self.benchmark.known_images().fingerprint()
+        return self._known_images.fingerprint()
 
     @cached_property
     def _known_prompts(self) -> list[list[str]]:
@@ -110,9 +114,10 @@ class PhaseEvaluator(ABC):
 
 @dataclass
 class EmbeddingEvaluator(PhaseEvaluator):
-    """Classifies by embeddings; what several phases need is computed once."""
+    """Classifies by embeddings; what several phases need is computed once, and stays in `held`."""
 
     model: DualEncoder
+    held: dict[str, Entry] = field(default_factory=dict, repr=False)
 
     @cached_property
     def frozen_classifier(self) -> Tensor:
@@ -127,7 +132,7 @@ class EmbeddingEvaluator(PhaseEvaluator):
             known, classifier = self._known(weights), self._classifier(weights)
             for concept in dict.fromkeys(concept for concept, _ in missing):
                 images = self._embed(self.benchmark.target_images(concept),
-                                     f"Embedding {concept.name}")
+                                     f"Embedding {concept.name}", weights)
                 for phase in (phase for other, phase in missing if other == concept):
                     candidates = self._classify(
                         [target_prompts(self.benchmark, other, phase) for other in group])
@@ -136,43 +141,54 @@ class EmbeddingEvaluator(PhaseEvaluator):
                         concept.name)
 
     def _known(self, weights: Weights) -> Embedded:
-        if weights.changes.keys() <= self._text_parameters:
-            return self._frozen_known
-        return self._embed_known()
+        return self._embed(self._known_images, "Embedding known images", weights)
+
+    def _embed(self, images: ImageSet, description: str, weights: Weights) -> Embedded:
+        """Return the embeddings of images; what the weights do not change of them is kept."""
+        changed = weights.changes.keys() - self._text_parameters
+        if isinstance(self.model, ProjectedEncoder) and changed <= self._projection:
+            features = self._encoded(images, description, "trunk", self.model.encode_trunk)
+            return project(self.model, features, self.benchmark.batch_size)
+        if not changed:
+            return self._encoded(images, description, "image", self.model.encode_image)
+        return embed_images(self.model, images, self.benchmark, self.progress, description)
 
     def _classifier(self, weights: Weights) -> Tensor:
         if weights.changes.keys() & self._text_parameters:
             return self._classify(self._known_prompts)
         return self.frozen_classifier
 
-    @cached_property
-    def _frozen_known(self) -> Embedded:
+    def _encoded(self, images: ImageSet, description: str, part: str,
+                 encode: Callable[[Tensor], Tensor]) -> Embedded:
+        """Return what `part` of the model, which is as it came, makes of images."""
         def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
-            known = self._embed_known()
-            return ({"skipped": known.skipped},
-                    {"embeddings": known.embeddings, "labels": known.labels})
+            found = embed_images(self.model, images, self.benchmark, self.progress, description,
+                                 encode)
+            return ({"skipped": found.skipped},
+                    {"embeddings": found.embeddings, "labels": found.labels})
 
-        entry = self._kept([self._known_fingerprint, self.benchmark.on_bad_image], compute)
-        return Embedded(entry.tensors["embeddings"], entry.tensors["labels"],
-                        entry.record["skipped"])
+        fingerprint = self._known_fingerprint if images is self._known_images \
+            else images.fingerprint()
+        kept = self._kept([part, fingerprint, self.benchmark.on_bad_image], compute)
+        return Embedded(kept.tensors["embeddings"], kept.tensors["labels"], kept.record["skipped"])
 
     @cached_property
     def _text_parameters(self) -> set[str]:
         return set(self.model.towers()["text"])
 
+    @cached_property
+    def _projection(self) -> set[str]:
+        return set(self.model.towers()["visual_projection"])
+
     def _kept(self, inputs: list[Any],
               compute: Callable[[], tuple[dict[str, Any], dict[str, Tensor]]]) -> Entry:
         """Return what the frozen model makes of `inputs`, from the store or computed now."""
         key = signature([VERSION, self.fingerprint, self.model.device.type, *inputs])
-        with self.store.lock(EMBEDDINGS, [key]):
-            return self.store.fetch(EMBEDDINGS, key) \
-                or self.store.commit(EMBEDDINGS, key, *compute())
-
-    def _embed_known(self) -> Embedded:
-        return self._embed(self.benchmark.known_images(), "Embedding known images")
-
-    def _embed(self, images: ImageSet, description: str) -> Embedded:
-        return embed_images(self.model, images, self.benchmark, self.progress, description)
+        if key not in self.held:
+            with self.store.lock(EMBEDDINGS, [key]):
+                self.held[key] = self.store.fetch(EMBEDDINGS, key) \
+                    or self.store.commit(EMBEDDINGS, key, *compute())
+        return self.held[key]
 
     def _classify(self, prompts: list[list[str]]) -> Tensor:
         return text_classifier(self.model, prompts, self.benchmark.batch_size, self.progress,

@@ -20,11 +20,12 @@ from kt_exp.models.protocol import (
     MaskedCaptions,
     Model,
     PairMatcher,
+    ProjectedEncoder,
 )
 
 Objective = Callable[[Batch], Tensor]
 
-_EMBED_CHUNK = 64
+_CHUNK = 64
 _PAIR_LOSSES = ("itm", "mlm")
 
 
@@ -69,19 +70,26 @@ class _Contrastive:
                  settings: FinetuneSettings) -> None:
         self._model, self._images, self._rehearsal = model, images, rehearsal
         self._lesson, self._settings = lesson, settings
+        self._encode: Callable[[Tensor], Tensor] = model.encode_image
+        if isinstance(model, ProjectedEncoder) and _trunk_is_constant(settings):
+            features = _in_chunks(model.encode_trunk, torch.cat([images, rehearsal]))
+            self._images, self._rehearsal = features.split([len(images), len(rehearsal)])
+            self._encode = model.project
         self._temperature = float(settings.temperature) if settings.temperature != "model" \
             else 1 / model.logit_scale.detach()
         with torch.no_grad():
             self._texts = model.encode_text(lesson.captions)
             self._negatives = _class_embeddings(model, lesson.negatives)
-            self._teacher = _embed(model, images) if settings.distillation else images
-            self._rehearsal_teacher = _embed(model, rehearsal) if settings.rehearsal else rehearsal
+        if settings.distillation:
+            self._teacher = _in_chunks(self._encode, self._images)
+        if settings.rehearsal:
+            self._rehearsal_teacher = _in_chunks(self._encode, self._rehearsal)
 
     def __call__(self, batch: Batch) -> Tensor:
         device, settings = self._model.device, self._settings
         chosen, rehearsed = batch.images.to(device), batch.rehearsal.to(device)
         together = torch.cat([self._images[chosen], self._rehearsal[rehearsed]])
-        images, memory = self._model.encode_image(together).split([len(chosen), len(rehearsed)])
+        images, memory = self._encode(together).split([len(chosen), len(rehearsed)])
         loss = settings.contrastive_weight * self._alignment(images, self._batch_texts(batch))
         if settings.distillation:
             loss = loss + settings.distillation * _distance(images, self._teacher[chosen])
@@ -164,5 +172,13 @@ def _distance(student: Tensor, teacher: Tensor) -> Tensor:
     return (student - teacher).square().sum(dim=-1).mean()
 
 
-def _embed(model: DualEncoder, images: Tensor) -> Tensor:
-    return torch.cat([model.encode_image(chunk) for chunk in images.split(_EMBED_CHUNK)])
+def _trunk_is_constant(settings: FinetuneSettings) -> bool:
+    """Whether the image tower does the same at each step, but for its projection: nothing else of
+    it is trained, dropout is off, and no decoder looks into it."""
+    return settings.strategy == "projection" and settings.mode == "eval" \
+        and not settings.caption_weight
+
+
+@torch.no_grad()
+def _in_chunks(encode: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    return torch.cat([encode(chunk) for chunk in images.split(_CHUNK)])

@@ -53,7 +53,7 @@ class OpenClip:
             UserError: unknown model or tag, or weights that are neither here nor to be fetched.
         """
         network, tokenizer, architecture = load_network(self.name, self.pretrained)
-        kind = OpenClipTransformer if _is_transformer(network.visual) else OpenClipModel
+        kind = _kind_of(network.visual)
         return kind(network, tokenizer, architecture, device, precision)
 
 
@@ -166,11 +166,30 @@ class OpenClipTransformer(OpenClipModel):
         return visual.trunk.num_prefix_tokens if hasattr(visual, "trunk") else 1
 
 
-def _is_transformer(visual: torch.nn.Module) -> bool:
+class OpenClipViT(OpenClipTransformer):
+    """An open_clip network with its own ViT and projection: `models.protocol.ProjectedEncoder`."""
+
+    def encode_trunk(self, images: Tensor) -> Tensor:
+        visual = self._network.visual
+        projection, visual.proj = visual.proj, None  # The tower then ends before it.
+        try:
+            return self.encode_image(images, normalize=False)
+        finally:
+            visual.proj = projection
+
+    def project(self, features: Tensor, normalize: bool = True) -> Tensor:
+        with self._autocast():
+            embedded = (features.to(self.device) @ self._network.visual.proj).float()
+        return F.normalize(embedded, dim=-1) if normalize else embedded
+
+
+def _kind_of(visual: torch.nn.Module) -> type[OpenClipModel]:
+    if isinstance(visual, VisionTransformer):
+        return OpenClipTransformer if visual.proj is None else OpenClipViT
     trunk = getattr(visual, "trunk", None)
     # Of timm's networks only the ViTs have prefix tokens; others have blocks too, of pictures.
-    return isinstance(visual, VisionTransformer) or (
-        hasattr(trunk, "num_prefix_tokens") and hasattr(trunk, "blocks"))
+    has_tokens = hasattr(trunk, "num_prefix_tokens") and hasattr(trunk, "blocks")
+    return OpenClipTransformer if has_tokens else OpenClipModel
 
 
 def _text_configs(network: Any) -> list[dict[str, Any]]:

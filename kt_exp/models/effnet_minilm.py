@@ -111,8 +111,15 @@ class ImageTower(nn.Module):
         self.register_buffer("mean", torch.zeros(FEATURES))
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.project(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the features that are projected, `(B, 1280)`."""
         normalized = ((images - _MEAN) / _STD).contiguous(memory_format=torch.channels_last)
-        return self.projection(self.trunk(normalized) - self.mean)
+        return self.trunk(normalized)
+
+    def project(self, features: Tensor) -> Tensor:
+        return self.projection(features - self.mean)
 
 
 class Towers(nn.Module):
@@ -143,7 +150,7 @@ class Towers(nn.Module):
 
 
 class EffNetMiniLMModel:
-    """The joined towers behind `models.protocol.DualEncoder`."""
+    """The joined towers behind `models.protocol.ProjectedEncoder`."""
 
     image_size, max_text_tokens = IMAGE_SIZE, MAX_TOKENS
 
@@ -172,6 +179,15 @@ class EffNetMiniLMModel:
         with self._autocast():
             features = self._network.visual(images.to(self.device)).float()
         return F.normalize(features, dim=-1) if normalize else features
+
+    def encode_trunk(self, images: Tensor) -> Tensor:
+        with self._autocast():
+            return self._network.visual.features(images.to(self.device)).float()
+
+    def project(self, features: Tensor, normalize: bool = True) -> Tensor:
+        with self._autocast():
+            embedded = self._network.visual.project(features.to(self.device)).float()
+        return F.normalize(embedded, dim=-1) if normalize else embedded
 
     def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
         with self._autocast():

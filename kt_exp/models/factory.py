@@ -30,6 +30,24 @@ def pick_device(wanted: str) -> torch.device:
     return device
 
 
+class ModelCache:
+    """Loads models; the one that was loaded last is handed out again where the config is equal.
+
+    Users of a model leave it as it was (`finetune.train.restored`).
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[object, Model] | None = None
+
+    def load(self, spec: object, device: torch.device, precision: str) -> Model:
+        """As `load_model`."""
+        wanted = (spec, device, precision)
+        if self._last is None or self._last[0] != wanted:
+            self._last = None  # One at a time in the device's memory.
+            self._last = (wanted, load_model(spec, device, precision))
+        return self._last[1]
+
+
 def load_model(spec: object, device: torch.device, precision: str) -> Model:
     """Return the model of a `model` plug-in: any dataclass with `load(device, precision)`.
 

@@ -95,6 +95,23 @@ class DualEncoder(Model, Protocol):
 
 
 @runtime_checkable
+class ProjectedEncoder(DualEncoder, Protocol):
+    """A dual encoder whose image tower ends in a linear map: `visual_projection`, no more, no less.
+
+    `encode_image(images)` is `project(encode_trunk(images))`. Where only the map is trained, what
+    the trunk makes of an image is computed once.
+    """
+
+    def encode_trunk(self, images: Tensor) -> Tensor:
+        """Return what the map is applied to, `(B, F)`, fp32."""
+        ...
+
+    def project(self, features: Tensor, normalize: bool = True) -> Tensor:
+        """Return the embeddings of `features` `(B, F)`, as `encode_image` does."""
+        ...
+
+
+@runtime_checkable
 class Captioner(DualEncoder, Protocol):
     """A dual encoder with a text decoder on top (CoCa)."""
 
