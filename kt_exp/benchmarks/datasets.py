@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from kt_exp.concepts import name_key
@@ -23,6 +24,7 @@ from kt_exp.errors import UserError
 IMAGE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"]
 )
+WHITE_16 = 2**16 - 1
 CLASS_NAMES_FILE = "classnames.json"
 CLASS_NAMES_REMEDY = 'write {"folder": "name"}'
 
@@ -44,16 +46,7 @@ class ImageFiles:
         Raises:
             UserError: the file cannot be read as an image, or not to its end; names its path.
         """
-        path = self.files[index]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        # PIL's decoders meet damage with almost any exception, struct.error and zlib's included.
-        except Exception as error:
-            raise UserError(
-                str(path), f"not a readable image ({_reason(error)})",
-                "replace or remove it, or set benchmark.on_bad_image=skip",
-            ) from error
+        return decoded(self.files[index], to_rgb)
 
     def fingerprint(self) -> str:
         """Return a hash of relative paths, labels, sizes and modification times, in order."""
@@ -63,6 +56,37 @@ class ImageFiles:
             relative = os.path.relpath(path, self.root)
             digest.update(f"{relative}\0{label}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
         return digest.hexdigest()
+
+
+def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Return the image in a file, decoded whole and converted.
+
+    Raises:
+        UserError: the file cannot be read as an image, or not to its end; names its path.
+    """
+    try:
+        with Image.open(path) as image:
+            return convert(image)
+    # PIL's decoders meet damage with almost any exception, struct.error and zlib's included.
+    except Exception as error:
+        raise UserError(
+            str(path), f"not a readable image ({_reason(error)})",
+            "replace or remove it, or set benchmark.on_bad_image=skip",
+        ) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image in RGB; grey of 16 bits is scaled, where PIL makes white of all above 255.
+
+    Raises:
+        ValueError: grey of 32 bits, beyond the range of 16.
+    """
+    if image.mode[0] not in "IF":  # I;16, I;16B, I and F are grey of more than 8 bits
+        return image.convert("RGB")
+    grey = np.asarray(image)
+    if image.mode == "F" or grey.min() < 0 or grey.max() > WHITE_16:
+        raise ValueError("32-bit grey, in which no value is known to be white: save it in 8 or 16")
+    return Image.fromarray(np.rint(grey * (255 / WHITE_16)).astype(np.uint8)).convert("RGB")
 
 
 @dataclass(frozen=True)

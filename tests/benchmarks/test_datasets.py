@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -83,6 +84,28 @@ def test_every_mode_opens_as_rgb(tmp_path):
         Image.new(mode, (5, 3)).save(path)
         image = ImageFiles(tmp_path, [path], [0]).open(0)
         assert (image.mode, image.size) == ("RGB", (5, 3))
+
+
+def test_the_smallest_image_opens(tmp_path):
+    path = tmp_path / "dot.png"
+    Image.new("L", (1, 1)).save(path)
+    assert ImageFiles(tmp_path, [path], [0]).open(0).size == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["dot.png", "dot.tiff", "dot.pgm"])
+def test_grey_of_16_bits_is_scaled(tmp_path, kind):
+    grey = np.array([[0, 128 * 257, 65535]], np.uint16)
+    Image.fromarray(grey).save(tmp_path / kind)
+    image = ImageFiles(tmp_path, [tmp_path / kind], [0]).open(0)
+    assert np.asarray(image).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
+
+
+@pytest.mark.parametrize("grey", [np.array([[0.0, 0.5]], np.float32),
+                                  np.array([[0, 70000]], np.int32)])
+def test_grey_without_a_known_white_is_refused(tmp_path, grey):
+    Image.fromarray(grey).save(tmp_path / "grey.tiff")
+    with pytest.raises(UserError, match="32-bit grey"):
+        ImageFiles(tmp_path, [tmp_path / "grey.tiff"], [0]).open(0)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kt_exp.benchmarks.datasets import ClassFolder, ImageFiles, labelled, listing
+from kt_exp.benchmarks.datasets import ClassFolder, ImageFiles, decoded, labelled, listing
 from kt_exp.benchmarks.segmentation.postprocess import Mask
 from kt_exp.concepts import Concept, name_key
 from kt_exp.errors import UserError
@@ -59,7 +59,9 @@ class MaskedImages:
         Raises:
             UserError: the file cannot be read as an image; names its path.
         """
-        return np.asarray(self._mask_files.open(index).convert("L")) > self.threshold
+        # Clipped, not scaled: a mask of 16 bits may have 255 or 65535 where the finding is.
+        grey = decoded(self.masks[index], lambda image: image.convert("L"))
+        return np.asarray(grey) > self.threshold
 
     @cached_property
     def image_files(self) -> ImageFiles:
