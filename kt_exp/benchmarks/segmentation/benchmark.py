@@ -46,6 +46,9 @@ class SegmentationBenchmark:
     batch_size: int = number(minimum=1)
     on_bad_image: str = choice("error", "skip")
 
+    def __post_init__(self) -> None:
+        self.checked: list[Concept] = []
+
     def problems(self) -> Iterator[tuple[str, str, str]]:
         if self.prompt is not None and not self.prompt.strip():
             yield "prompt", "empty", "say what is looked for, or null for the description"
@@ -69,6 +72,7 @@ class SegmentationBenchmark:
                                 f"{self._root} are of one", "name it: concepts.only=[NAME]; or put "
                                 "each concept's images/ and masks/ into a folder named like it")
             self.split(pairs)
+        self.checked = list(concepts)
 
     def known_prompts(self) -> list[list[str]]:
         """Return nothing: segmentation knows no classes beside the concept."""

@@ -44,7 +44,13 @@ class SegmentationEvaluator:
     _segmented: dict[Concept, Segmented] = field(default_factory=dict)
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
-        """Return the baseline of each concept: the model as it came."""
+        """Return the baseline of each concept: the model as it came.
+
+        Raises:
+            UserError: files of any concept of the run that cannot be read or do not fit together.
+        """
+        for concept in self.benchmark.checked:  # before the first map is made, of whichever
+            self._readable(self.benchmark.pairs(concept))
         return [self._outcome(concept, Phase.baseline, FROZEN) for concept in group]
 
     def transferred(self, group: Sequence[Concept], key: str,

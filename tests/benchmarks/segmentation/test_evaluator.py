@@ -126,6 +126,17 @@ def test_unreadable_pairs_are_left_out_and_listed(evaluator, pairs, truncated):
     assert outcome.metrics[0].total == 1
 
 
+def test_the_masks_of_all_concepts_are_looked_at_before_the_first_map(evaluator, pairs, tmp_path):
+    mask = next((pairs / "brain_tumor" / "masks").iterdir())
+    with Image.open(mask) as image:
+        image.resize((9, 9)).save(mask)
+    segmenter = evaluator()
+    segmenter.benchmark.check_concepts([LUNGS, TUMOR])
+    with pytest.raises(UserError, match=f"another size than its image: masks/{mask.name}"):
+        segmenter.untrained([LUNGS])
+    assert not list(tmp_path.glob(f"store/{SALIENCY}/*"))
+
+
 def test_panels_show_the_best_and_the_worst_change(evaluator, changes, tmp_path):
     segmenter = evaluator()
     outcomes = segmenter.untrained([LUNGS])
