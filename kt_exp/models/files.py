@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -18,12 +20,14 @@ from kt_exp.errors import UserError
 from kt_exp.models.loading import fails_fast_offline
 
 
-def hub_folder(name: str, where: str, patterns: list[str]) -> Path:
+def hub_folder(name: str, where: str, patterns: list[str],
+               weights: Sequence[str] = ()) -> Path:
     """Return the folder `name`, or the hub repository of that name in the local cache.
 
     Args:
         where: config key that `name` came from.
         patterns: files of the repository that are wanted (`tokenizer*`).
+        weights: files of which the first one that the repository has is wanted too.
 
     Raises:
         UserError: no such folder, and no repository that is cached or can be fetched.
@@ -35,12 +39,24 @@ def hub_folder(name: str, where: str, patterns: list[str]) -> Path:
         raise UserError(where, f"no such folder: {name}", "give a folder, or a hub id (ORG/REPO)")
     try:
         with fails_fast_offline(True):
-            return Path(snapshot_download(name, allow_patterns=patterns))
+            folder = Path(snapshot_download(name, allow_patterns=patterns))
+            if weights:
+                _fetch_first(name, weights)
+            return folder
     except Exception as error:
-        files = ", ".join(patterns)
+        files = ", ".join([*patterns, *weights[:1]])
         raise UserError(where, f"'{name}' is no folder here, is not in the hub's cache, and cannot "
                         "be fetched", f"copy its files ({files}) into a folder and give that: "
                         f"{where}=/path/to/folder") from error
+
+
+def _fetch_first(name: str, files: Sequence[str]) -> None:
+    *others, last = files
+    for file in others:
+        with suppress(EntryNotFoundError):
+            hf_hub_download(name, file)
+            return
+    hf_hub_download(name, last)
 
 
 def read_state(path: Path, where: str, content: BytesIO | None = None) -> dict[str, Tensor]:
