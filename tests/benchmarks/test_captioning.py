@@ -42,7 +42,7 @@ def coco_images(root: Path = COCO):
 class Parrot:
     """Knows the test images by heart: says the first caption of each, or that of its `choice`."""
 
-    device, max_text_tokens = torch.device("cpu"), 20
+    device, image_size, max_text_tokens = torch.device("cpu"), 2, 20
 
     def __init__(self) -> None:
         self.module = torch.nn.Module()

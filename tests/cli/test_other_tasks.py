@@ -42,7 +42,7 @@ def test_three_stages_and_what_they_leave(own):
     assert len(record.curves["finetune"]["all concepts"]["loss"]) == 2
     assert record.concepts[0]["diagnosis"]["cosine"] is None
     assert set(record.files) == {"result", "images", "pictures", "models", "per_image", "report",
-                                 "All shades of red"}
+                                 "panels"}
     assert all((ended.folder / path).exists() for path in record.files.values())
     rows = list(csv.DictReader((ended.folder / "per_image.csv").open()))
     assert [(row["phase"], row["text"]) for row in rows] == [
