@@ -148,7 +148,7 @@ class ClassSetBenchmark(ClassificationTask):
         if not isinstance(model, DualEncoder):
             raise UserError("model", f"{type(model).__name__} has no embeddings to compare with "
                             "several prompts per class", "choose a dual encoder such as CLIP or "
-                            "MedCLIP")
+                            "MedCLIP, or benchmark=folders with the concepts beside the classes")
         return ClassSetEvaluator(model, fingerprint, self, store, progress)
 
     def _check_concept(self, concept: Concept) -> None:
