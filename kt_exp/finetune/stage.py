@@ -15,7 +15,7 @@ from kt_exp.models.protocol import Model
 from kt_exp.report.progress import Progress
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 4
+VERSION = 5
 KIND = "finetune"
 # What these decide is in the lesson and in the signatures of the images.
 _NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "caption_targets",

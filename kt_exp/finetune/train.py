@@ -26,8 +26,9 @@ def train(
     `rehearsal` `(M, 3, H, W)` are images of what is known; their embeddings are held to those of
     the frozen model. Returns the changed state `{name: tensor}` and the loss of each step.
 
-    Only what the strategy names is trained; everything else stays bit-equal. The caller puts the
-    model back with `restored`.
+    Only what the strategy names is trained; everything else stays bit-equal. Dropout is drawn from
+    the lesson's seed, whatever the process drew before. The caller puts the model back with
+    `restored`.
 
     Raises:
         UserError: the loss became NaN or infinite.
@@ -41,13 +42,14 @@ def train(
         parameter.requires_grad_(True)
     _set_mode(model.module, settings.mode)
     history = []
-    for batch in lesson.batches:
-        loss = loss_of(batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        history.append(loss.detach())
-        advance(history[-1].item)
+    with _seeded(model.device, lesson.seed):
+        for batch in lesson.batches:
+            loss = loss_of(batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            history.append(loss.detach())
+            advance(history[-1].item)
     model.module.eval().requires_grad_(False)
     values = torch.stack(history).tolist()
     _refuse_nan(values)
@@ -64,7 +66,14 @@ def restored(model: Model, changes: dict[str, Tensor] | None = None) -> Iterator
         yield
     finally:
         model.module.load_state_dict(before)
-        model.module.eval().requires_grad_(False)
+        model.module.eval().requires_grad_(False).zero_grad()
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _optimizer(parameters: dict[str, torch.nn.Parameter],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import torch
 
 from kt_exp.errors import UserError
@@ -31,21 +34,35 @@ def pick_device(wanted: str) -> torch.device:
 
 
 class ModelCache:
-    """Loads models; the one that was loaded last is handed out again where the config is equal.
+    """Loads models; the one that was loaded last is handed out again where its config is equal.
 
-    Users of a model leave it as it was (`finetune.train.restored`).
+    Users of a model leave it as it was (`finetune.train.restored`), or `clear` the cache.
     """
 
     def __init__(self) -> None:
         self._last: tuple[object, Model] | None = None
 
     def load(self, spec: object, device: torch.device, precision: str) -> Model:
-        """As `load_model`."""
-        wanted = (spec, device, precision)
+        """As `load_model`; loads again where files that the config names have changed."""
+        wanted = (spec, device, precision, list(_stamps(spec)))
         if self._last is None or self._last[0] != wanted:
-            self._last = None  # One at a time in the device's memory.
+            self.clear()  # One at a time in the device's memory.
             self._last = (wanted, load_model(spec, device, precision))
         return self._last[1]
+
+    def clear(self) -> None:
+        """Forget the model: nobody knows in which state a job that failed has left it."""
+        self._last = None
+
+
+def _stamps(spec: object) -> Iterator[tuple[str, int, int]]:
+    """Yield path, size and time of the files that a config names, also in folders."""
+    for value in vars(spec).values() if hasattr(spec, "__dict__") else ():
+        path = Path(value.removeprefix("local-dir:")) if isinstance(value, str) else None
+        if value and path and path.exists():
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                stat = file.stat()
+                yield str(file), stat.st_size, stat.st_mtime_ns
 
 
 def load_model(spec: object, device: torch.device, precision: str) -> Model:

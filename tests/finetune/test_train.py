@@ -1,7 +1,10 @@
 """Fine-tuning: what it changes, what it leaves bit-equal, and the way back."""
 
+from copy import deepcopy
+
 import pytest
 import torch
+from open_clip.transformer import PatchDropout
 
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
@@ -171,3 +174,44 @@ def test_a_strategy_of_which_the_model_has_nothing():
     for strategy in ("projection", "visual_decoder"):
         with pytest.raises(UserError, match=f"no parameters for '{strategy}'; choose visual or"):
             trained_parameters(model, strategy)
+
+
+def test_what_a_process_drew_before_does_not_change_dropout(vit, settings):
+    model = deepcopy(vit)
+    model.module.visual.patch_dropout = PatchDropout(0.5)
+    found = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        found.append(learn(model, settings(mode="train"))[1])
+        drawn = torch.rand(1)
+        torch.manual_seed(before)
+        assert torch.equal(drawn, torch.rand(1))  # and what it draws next is as without
+    assert found[0] == found[1]
+    assert found[0] != learn(model, settings(mode="train"), seed=1)[1]
+
+
+@pytest.mark.parametrize("strategy", ["visual", "projection"])
+def test_a_model_given_back_is_as_it_was_even_after_a_failure(vit, settings, strategy):
+    before = {name: t.clone() for name, t in vit.module.state_dict().items()}
+    fingerprint = vit.fingerprint()
+
+    def stop(loss):
+        raise KeyboardInterrupt
+
+    lesson = plan_lesson([CONCEPT], [8], settings(), KNOWN, 0)
+    with pytest.raises(KeyboardInterrupt), restored(vit):
+        train(vit, pictures(vit), pictures(vit, 0), lesson, settings(strategy=strategy), stop)
+    assert all(torch.equal(before[name], t) for name, t in vit.module.state_dict().items())
+    assert vit.fingerprint() == fingerprint
+    assert not any(module.training for module in vit.module.modules())
+    assert all(not p.requires_grad and p.grad is None for p in vit.module.parameters())
+
+
+def test_features_computed_once_teach_the_projection_the_same(vit, settings, monkeypatch):
+    chosen = settings(strategy="projection", loss="bank", distillation=1.0, rehearsal=1.0)
+    quick, losses = learn(vit, chosen)
+    monkeypatch.setattr("kt_exp.finetune.objectives._trunk_is_constant", lambda settings: False)
+    slow, same = learn(vit, chosen)
+    assert quick.keys() == slow.keys() == {"visual.proj"}
+    torch.testing.assert_close(quick["visual.proj"], slow["visual.proj"], rtol=1e-4, atol=1e-5)
+    assert losses == pytest.approx(same, rel=1e-4)

@@ -12,7 +12,7 @@ from kt_exp.models.coca import Coca
 from kt_exp.models.effnet_minilm import EffNetMiniLM
 from kt_exp.models.factory import load_model
 from kt_exp.models.medclip import MedClip
-from kt_exp.models.protocol import DualEncoder
+from kt_exp.models.protocol import DualEncoder, ProjectedEncoder
 from kt_exp.pictograms.weights import PictoClip
 
 CPU = torch.device("cpu")
@@ -138,6 +138,29 @@ def test_the_projection_is_what_makes_embeddings(model, images):
         assert model.encode_text(CAPTIONS[:1], normalize=False).abs().max() > 0
     finally:
         model.module.load_state_dict(before, strict=False)
+
+
+def test_a_projected_encoder_splits_the_image_tower_before_its_projection(spec, images):
+    model = spec.load(CPU, "fp32")
+    if not isinstance(model, ProjectedEncoder):
+        pytest.skip("its image tower does not end in one linear map")
+    with torch.no_grad():
+        features = model.encode_trunk(images)
+        for normalize in (True, False):
+            assert torch.equal(model.project(features, normalize),
+                               model.encode_image(images, normalize))
+        for parameter in model.towers()["visual_projection"].values():
+            parameter.mul_(torch.linspace(0.5, 2, parameter.numel()).reshape(parameter.shape))
+        assert torch.equal(model.encode_trunk(images), features)
+        assert torch.equal(model.project(features), model.encode_image(images))
+    assert features.dtype == torch.float32
+    assert features.shape[0] == 10
+
+
+def test_those_with_a_linear_projection_are_projected_encoders(request, model):
+    wanted = ("pictoclip", "built_in", "vit", "custom_text", "effnet_minilm")
+    kind = request.node.callspec.params["spec"]
+    assert isinstance(model, ProjectedEncoder) == (kind in wanted)
 
 
 def test_tokens_are_counted_with_both_ends_and_beyond_the_limit(model):

@@ -1,10 +1,34 @@
 """The device that is asked for, and models of one's own."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 import torch
 
 from kt_exp.errors import UserError
-from kt_exp.models.factory import load_model, pick_device
+from kt_exp.models.factory import ModelCache, load_model, pick_device
+
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Plugin:
+    """Loads nothing; `name` and `weights` are its config keys."""
+
+    name: str
+    weights: str
+
+    def load(self, device, precision):
+        return object()
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights.safetensors").write_text("weights")
+    return folder
 
 
 def test_auto_is_the_gpu_where_there_is_one(monkeypatch):
@@ -37,3 +61,33 @@ def test_a_device_that_is_not_there(monkeypatch, wanted, problem):
 def test_a_plug_in_that_is_no_model():
     with pytest.raises(UserError, match=r"model\._target_: object has no load"):
         load_model(object(), torch.device("cpu"), "fp32")
+
+
+def test_the_model_loaded_last_is_handed_out_again(weights):
+    cache = ModelCache()
+    first = cache.load(Plugin("a", str(weights)), CPU, "fp32")
+    assert cache.load(Plugin("a", str(weights)), CPU, "fp32") is first
+
+
+@pytest.mark.parametrize(("spec", "precision"), [
+    (Plugin("b", ""), "fp32"), (Plugin("a", "elsewhere"), "fp32"), (Plugin("a", ""), "bf16")])
+def test_another_config_is_another_model_and_one_is_kept_at_a_time(spec, precision):
+    cache = ModelCache()
+    first = cache.load(Plugin("a", ""), CPU, "fp32")
+    assert cache.load(spec, CPU, precision) is not first
+    assert cache.load(Plugin("a", ""), CPU, "fp32") is not first
+
+
+@pytest.mark.parametrize("prefix", ["", "local-dir:"])
+def test_weights_that_changed_on_disk_are_loaded_again(weights, prefix):
+    cache, spec = ModelCache(), Plugin("a", f"{prefix}{weights}")
+    first = cache.load(spec, CPU, "fp32")
+    (weights / "weights.safetensors").write_text("other weights")
+    assert cache.load(spec, CPU, "fp32") is not first
+
+
+def test_a_cleared_cache_loads_again():
+    cache = ModelCache()
+    first = cache.load(Plugin("a", ""), CPU, "fp32")
+    cache.clear()
+    assert cache.load(Plugin("a", ""), CPU, "fp32") is not first
