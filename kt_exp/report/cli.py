@@ -1,6 +1,7 @@
 """`kt-report`: tables, plots, one page and the state of runs, from their files alone.
 
-Exit codes: 0 done, 1 a number differs from the published one (`--check`), 2 bad input.
+Exit codes: 0 done, 1 a number differs from the published one, or there is none to compare
+(`--check`), 2 bad input.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,8 +18,9 @@ import yaml
 from rich.console import Console
 
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
+from kt_exp.report.across import across
 from kt_exp.report.grid import FORMATS, print_grid
-from kt_exp.report.paper import disagreements, fill, paper_grid
+from kt_exp.report.paper import comparable, disagreements, fill, paper_grid
 from kt_exp.report.plots import KINDS, draw
 from kt_exp.report.published import find_table, published
 from kt_exp.report.runs import Job, find_jobs
@@ -52,19 +55,28 @@ def _main(arguments: Sequence[str]) -> int:
 def _table(options: argparse.Namespace) -> int:
     if options.check is not None and options.table is None:
         raise UserError("--check", "nothing to compare with", "name a table: --table tab1")
-    table = None if options.table is None else find_table(options.table)
+    if options.table is not None:
+        return _paper_table(options)
     jobs = _jobs(options)
-    if table is None:
-        print_grid(overview(jobs), options.format, _console())
+    grid = across(jobs, options.across, options.prompts) if options.across else \
+        overview(jobs, options.prompts)
+    print_grid(grid, options.format, _console())
+    return 0
+
+
+def _paper_table(options: argparse.Namespace) -> int:
+    if options.across or options.prompts:
+        raise UserError("--table", "the paper's tables have a layout of their own",
+                        "leave --across and --prompts out")
+    table, tolerance = find_table(options.table), options.check
+    rows = fill(table, _jobs(options))
+    print_grid(paper_grid(table, rows, tolerance), options.format, _console())
+    if tolerance is None:
         return 0
-    rows = fill(table, jobs)
-    print_grid(paper_grid(table, rows, options.check), options.format, _console())
-    if options.check is None:
-        return 0
-    differing = disagreements(rows, options.check)
-    print(f"{len(differing)} cells differ by more than {options.check:g} points, failed or are "
-          "ambiguous", file=sys.stderr)
-    return EXIT_DIFFERS if differing else 0
+    differing, compared = disagreements(rows, tolerance), comparable(rows)
+    print(f"{compared} {'cell' if compared == 1 else 'cells'} compared; {len(differing)} differ by "
+          f"more than {tolerance:g} points, failed or are ambiguous", file=sys.stderr)
+    return EXIT_DIFFERS if differing or not compared else 0
 
 
 def _plot(options: argparse.Namespace) -> int:
@@ -94,6 +106,16 @@ def _condition(text: str) -> tuple[str, Any]:
     return key, value.split(",") if "," in value else yaml.safe_load(value or "''")
 
 
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = nan
+    if not value >= 0:  # nan neither
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of points; it is 0 or more")
+    return value
+
+
 def _console() -> Console:
     if hasattr(sys.stdout, "reconfigure"):
         # A pipe that is not UTF-8 shows "?" for an arrow, rather than ending in an error.
@@ -114,7 +136,11 @@ def _parser() -> _Parser:
     table.add_argument("--table", metavar="NAME",
                        help=f"a table of the paper: {', '.join(published())}")
     table.add_argument("--format", choices=FORMATS, default="rich")
-    table.add_argument("--check", type=float, metavar="TOL",
+    table.add_argument("--across", metavar="KEY",
+                       help="a column for each value of a setting: finetune.lr")
+    table.add_argument("--prompts", action="store_true",
+                       help="what the untrained model finds by the name and by the description")
+    table.add_argument("--check", type=_tolerance, metavar="TOL",
                        help="exit 1 where a number differs by more than TOL points")
 
     plot = _command(commands, "plot", _plot, "accuracy against learning rate and the like")

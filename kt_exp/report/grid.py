@@ -100,6 +100,8 @@ def as_latex(grid: Grid) -> str:
 _LATEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": "$<$", ">": "$>$", "|": r"\textbar{}",
+    "[": "{[}",  # an argument of the line break before it
     "±": r"$\pm$", "\N{MINUS SIGN}": "$-$", "→": r"$\to$",
     "×": r"$\times$", "†": r"$\dagger$", "α": r"$\alpha$", "\N{EN DASH}": "--",
 }

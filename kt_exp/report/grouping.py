@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from kt_exp.concepts import name_key
 from kt_exp.report.record import JOINT
 from kt_exp.report.runs import Job
 
@@ -65,6 +66,13 @@ def concepts_of(jobs: Iterable[Job]) -> list[str]:
         measured = [row["concept"] for row in job.record.metrics] if job.record else []
         names |= dict.fromkeys(measured or joint)
     return list(names)
+
+
+def teaching(jobs: Iterable[Job], concept: str) -> list[Job]:
+    """Return the jobs that measure `concept`, or will; those that may, where none is known."""
+    named = [(job, {*concepts_of([job]), *job.concepts}) for job in jobs]
+    return [job for job, names in named
+            if not names or name_key(concept) in map(name_key, names)]
 
 
 def shown(value: Any) -> str:

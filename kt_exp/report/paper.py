@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from math import isclose
 from statistics import fmean
 
-from kt_exp.concepts import name_key
 from kt_exp.errors import UserError
 from kt_exp.report.grid import Grid, Words
-from kt_exp.report.grouping import Estimate, concepts_of, varied
+from kt_exp.report.grouping import Estimate, teaching, varied
 from kt_exp.report.published import Cell, Table
 from kt_exp.report.runs import Job, newest
 from kt_exp.report.summary import MISSING
@@ -85,6 +84,11 @@ def paper_grid(table: Table, rows: Sequence[Sequence[Filled]], tolerance: float 
     return grid
 
 
+def comparable(rows: Sequence[Sequence[Filled]]) -> int:
+    """Return how many cells have a measured number and a published one."""
+    return sum(filled.difference is not None for row in rows for filled in row)
+
+
 def disagreements(rows: Sequence[Sequence[Filled]], tolerance: float) -> list[Filled]:
     """Return the cells that differ by more than `tolerance` points, failed or are ambiguous."""
     return [filled for row in rows for filled in row
@@ -95,7 +99,8 @@ def disagreements(rows: Sequence[Sequence[Filled]], tolerance: float) -> list[Fi
 def _fill(cell: Cell, jobs: Sequence[Job]) -> Filled:
     if cell.conditions is None:
         return Filled(cell, [], None, "not run")
-    fitting = [job for job in jobs if job.fits(cell.conditions) and _teaches(job, cell.concept)]
+    fitting = [job for job in jobs if job.fits(cell.conditions)]
+    fitting = fitting if cell.concept is None else teaching(fitting, cell.concept)
     with_value = [job for job in fitting if _value(job, cell) is not None]
     if not with_value:
         without = [job for job in fitting if job.state != "completed"] or fitting
@@ -122,11 +127,6 @@ def _identity(job: Job, cell: Cell) -> str:
     """The settings that decide the number: without training the baseline needs none of its own."""
     return repr({key: value for key, value in job.identity.items()
                  if cell.phase == AFTER or not key.startswith(TRAINING)})
-
-
-def _teaches(job: Job, concept: str | None) -> bool:
-    names = {name_key(name) for name in [*concepts_of([job]), *job.concepts]}
-    return concept is None or name_key(concept) in names
 
 
 def _mean(row: Sequence[Filled], index: int) -> Filled:

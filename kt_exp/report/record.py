@@ -165,11 +165,16 @@ def write_record(record: RunRecord, folder: Path) -> Path:
     return path
 
 
+class DamagedRecord(UserError):
+    """A result.json that is no JSON: half of a copy, or not written by kt_exp."""
+
+
 def read_record(path: Path | str) -> RunRecord:
     """Return the record in `path`, a result.json or the folder that holds one.
 
     Raises:
-        UserError: no such file, not JSON, not a record, or of another schema version.
+        UserError: no such file, not a record, or of another schema version.
+        DamagedRecord: not JSON.
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
@@ -179,7 +184,7 @@ def read_record(path: Path | str) -> RunRecord:
         raise UserError(str(path), f"cannot be read: {error.strerror}",
                         f"give a {FILE_NAME} or the folder of a run") from error
     except ValueError as error:
-        raise UserError(str(path), f"is not valid JSON: {error}") from error
+        raise DamagedRecord(str(path), f"is not valid JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version == 1:  # It had all fields but this one, with the same meaning.
         content |= {"notes": [], "schema_version": SCHEMA_VERSION}

@@ -18,16 +18,16 @@ from typing import Any
 
 from kt_exp.concepts import name_key
 from kt_exp.errors import UserError
-from kt_exp.report.record import FILE_NAME, RunRecord, read_record
+from kt_exp.report.record import FILE_NAME, DamagedRecord, RunRecord, read_record
 from kt_exp.report.sweeps import MULTIRUN, planned, read_yaml, with_overrides
 
 NOT_ENTERED = {"images", "models", ".submitit", "wandb"}
 # What does not decide a result, or is told apart in another way: seeds are aggregated, concepts
 # are rows.
 IGNORED = {
-    "seed", "device", "traceback", "concepts.only", "concepts.items", "concepts.source",
-    "concepts.on_long_caption", "finetune.save_models", "inversion.png", "inversion.chunk_size",
-    "inversion.checkpoint_seconds", "benchmark.batch_size",
+    "seed", "device", "traceback", "on_existing", "concepts.only", "concepts.items",
+    "concepts.source", "concepts.on_long_caption", "finetune.save_models", "inversion.png",
+    "inversion.chunk_size", "inversion.checkpoint_seconds", "benchmark.batch_size",
     "benchmark.workers", "model.cache",
 }
 IGNORED_GROUPS = {"store", "tracker", "hydra"}
@@ -116,6 +116,8 @@ def find_jobs(paths: Iterable[Path | str], where: Conditions | None = None) -> l
     for path in places:
         if not path.exists():
             raise UserError(str(path), "no such folder", "give the folder of a run or of a sweep")
+        if path.is_file():
+            read_record(path)  # a damaged one, which is a failed job in a folder, is refused
         found = _search(path) if path.is_dir() else [_read(path.parent, None)]
         for job in found:
             jobs.setdefault((job.folder.resolve(), tuple(job.overrides)), job)
@@ -169,14 +171,23 @@ def _search(path: Path) -> Iterator[Job]:
 def _read(folder: Path, sweep: Path | None) -> Job:
     hydra = read_yaml(folder / ".hydra" / "hydra.yaml") or {}
     choices = hydra.get("hydra", {}).get("runtime", {}).get("choices") or {}
-    record = read_record(folder) if (folder / FILE_NAME).exists() else None
-    if record is None:
-        config = read_yaml(folder / ".hydra" / "config.yaml") or {}
-        overrides = list(map(str, read_yaml(folder / ".hydra" / "overrides.yaml") or []))
-    else:
-        config, overrides = record.config, record.overrides
+    record = _record(folder) if (folder / FILE_NAME).exists() else None
+    config = (record and record.config) or read_yaml(folder / ".hydra" / "config.yaml") or {}
+    # Hydra's, where there are: a sweep that came again and skipped the job may have named it
+    # otherwise than the run did that left the record.
+    given = read_yaml(folder / ".hydra" / "overrides.yaml")
+    overrides = list(map(str, given or (record.overrides if record else [])))
     chosen = {key: value for key, value in choices.items() if isinstance(value, str)}
     return Job(folder, record, config, overrides, sweep, chosen | _options(overrides))
+
+
+def _record(folder: Path) -> RunRecord:
+    try:
+        return read_record(folder)
+    except DamagedRecord as error:
+        record = RunRecord(command=[], config={})
+        record.close("failed", error)
+        return record
 
 
 def _promised(sweep: Path, begun: Sequence[Job]) -> Iterator[Job]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kt_exp.report.grid import Grid, Words
-from kt_exp.report.grouping import Estimate, concepts_of, grouped, shown, varied
+from kt_exp.report.grouping import Estimate, concepts_of, grouped, shown, teaching, varied
 from kt_exp.report.record import Metric
 from kt_exp.report.runs import Job, newest
 from kt_exp.report.summary import MISSING
@@ -14,6 +14,8 @@ from kt_exp.report.summary import MISSING
 BEFORE, AFTER = "baseline", "transferred"
 TONES = {"failed": "bad", "interrupted": "warn", "pending": "soft", "no result": "soft"}
 HIDDEN = "mean_per_class_accuracy"
+# What the untrained model finds by the bare name, and by the description.
+PROMPTS = {"name_prompt": "Name as prompt", "description_prompt": "Description as prompt"}
 
 Kind = tuple[str, str]  # the split and the metric of a measurement
 
@@ -43,29 +45,36 @@ class Footnotes:
         return self._numbers[line]
 
 
-def overview(jobs: Sequence[Job]) -> Grid:
-    """Return the table of all that `jobs` measured, a row for each setting and concept."""
+def overview(jobs: Sequence[Job], prompts: bool = False) -> Grid:
+    """Return the table of all that `jobs` measured, a row for each setting and concept.
+
+    With `prompts` the target accuracy of the untrained model by other prompts is there too.
+    """
     jobs = newest(jobs)
     keys = varied(jobs)
     placed = [job for job in jobs if job.config]
     kinds = kinds_of(placed)
-    counted = any(len(some) > 1 for some in grouped(placed, keys).values())
+    counted = any(len({job.value("seed") for job in some}) > 1
+                  for some in grouped(placed, keys).values())
     header = [*keys, "concept"]
     for kind in kinds:
         header += [f"{kind_title(kind)} before", "→ after"]
+    if prompts:
+        header += PROMPTS.values()
     grid = Grid("", [*header, "n"] if counted else header, [], labels=len(keys) + 1)
     notes = Footnotes()
     for values, some in grouped(placed, keys).items():
-        for concept in concepts_of(some):
-            row, numbers = _row(some, concept, kinds, notes)
-            if row:
-                labels = [Words(shown(value)) for value in values] + [Words(concept)]
-                grid.rows.append([*labels, *row] + ([Words(str(numbers))] if counted else []))
-                grid.data += _data(dict(zip(keys, values, strict=True)), concept, kinds, some)
+        for concept in concepts_of(some) or [MISSING]:
+            about = teaching(some, concept)
+            row, numbers = _row(about, concept, kinds, notes)
+            row += [by_prompt(about, phase, concept) for phase in PROMPTS if prompts]
+            labels = [Words(shown(value)) for value in values] + [Words(concept)]
+            grid.rows.append([*labels, *row] + ([Words(str(numbers))] if counted else []))
+            grid.data += data(dict(zip(keys, values, strict=True)), concept, kinds, about)
     for job in jobs:
         if not job.config:
             notes.mark(job.state, [job])
-    grid.title = _summary(jobs)
+    grid.title = summary_line(jobs)
     grid.notes = notes.lines
     return grid
 
@@ -83,9 +92,9 @@ def reason(job: Job) -> str:
 def estimate(jobs: Sequence[Job], phase: str, concept: str | None, split: str | None,
              metric: str) -> Estimate | None:
     """Return a measurement over the seeds of `jobs`, in percent; None where no job has it."""
-    values = {job.value("seed"): job.measured(phase, concept, split, metric) for job in jobs}
-    measured = [100 * value for value in values.values() if value is not None]
-    return Estimate.of(measured) if measured else None
+    values = {job.value("seed"): 100 * value for job in jobs
+              if (value := job.measured(phase, concept, split, metric)) is not None}
+    return Estimate.of([*values.values()]) if values else None
 
 
 def number(found: Estimate, digits: int = 1) -> str:
@@ -103,25 +112,40 @@ def worst(jobs: Sequence[Job]) -> str:
 
 def _row(jobs: Sequence[Job], concept: str, kinds: Sequence[Kind],
          notes: Footnotes) -> tuple[list[Words], int]:
-    """The cells of a concept, and over how many seeds; no cells where it is none of the jobs'."""
+    """The cells of a concept, and over how many seeds."""
     cells, most = [], 0
     for split, metric in kinds:
         before = estimate(jobs, BEFORE, concept, split, metric)
         after = estimate(jobs, AFTER, concept, split, metric)
         cells.append(Words(f"{before.mean:.1f}" if before else MISSING))
         if after:
-            change = after.mean - before.mean if before else 0.0
-            tone = "good" if change >= 0.05 else "bad" if change <= -0.05 else ""
-            cells.append(Words(number(after), tone))
+            cells.append(Words(number(after), tone_of(after, before)))
             most = max(most, after.n)
         else:
             cells.append(Words(MISSING))
-    unfinished = [job for job in jobs if job.state != "completed"]
-    if unfinished:
-        mark = notes.mark(worst(unfinished), unfinished)
-        last = cells[-1]
-        cells[-1] = mark if last.text == MISSING else Words(f"{last.text} ({mark.text})", mark.tone)
+    cells[-1] = marked(cells[-1], jobs, notes)
     return cells, most
+
+
+def marked(cell: Words, jobs: Sequence[Job], notes: Footnotes) -> Words:
+    """Return `cell` with a note where not all of its jobs were completed."""
+    unfinished = [job for job in jobs if job.state != "completed"]
+    if not unfinished:
+        return cell
+    mark = notes.mark(worst(unfinished), unfinished)
+    return mark if cell.text == MISSING else Words(f"{cell.text} ({mark.text})", mark.tone)
+
+
+def tone_of(after: Estimate, before: Estimate | None) -> str:
+    """Return "good" for a rise, "bad" for a fall, by what one decimal shows."""
+    change = after.mean - before.mean if before else 0.0
+    return "good" if change >= 0.05 else "bad" if change <= -0.05 else ""
+
+
+def by_prompt(jobs: Sequence[Job], phase: str, concept: str) -> Words:
+    """Return the target accuracy of the untrained model by the prompt of `phase`."""
+    found = estimate(jobs, phase, concept, "target", "accuracy")
+    return Words(f"{found.mean:.1f}" if found else MISSING)
 
 
 def kinds_of(jobs: Sequence[Job]) -> list[Kind]:
@@ -143,8 +167,9 @@ def kind_title(kind: Kind) -> str:
     return metric if split == "all" else f"{split.capitalize()} {metric}"
 
 
-def _data(settings: dict[str, Any], concept: str, kinds: Sequence[Kind],
-          jobs: Sequence[Job]) -> list[dict[str, Any]]:
+def data(settings: dict[str, Any], concept: str, kinds: Sequence[Kind],
+         jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Return a row of the CSV for each measurement of a concept."""
     rows = []
     for split, metric in kinds:
         before = estimate(jobs, BEFORE, concept, split, metric)
@@ -161,7 +186,8 @@ def _data(settings: dict[str, Any], concept: str, kinds: Sequence[Kind],
     return rows
 
 
-def _summary(jobs: Sequence[Job]) -> str:
+def summary_line(jobs: Sequence[Job]) -> str:
+    """Return how many runs there are in which state."""
     counts = {state: sum(job.state == state for job in jobs)
               for state in ("completed", "failed", "interrupted", "pending")}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from kt_exp.report.cli import main
+from kt_exp.report.record import RunRecord
 
 
 @pytest.fixture
@@ -33,7 +34,21 @@ def test_check_tells_by_the_exit_code(sweeps, report) -> None:
     code, out, err = report("table", folder, "--table", "tab1", "--check", 4)
     assert code == 1
     assert "−5.00" in out
-    assert err.startswith("1 cells differ by more than 4 points")
+    assert err == "6 cells compared; 1 differ by more than 4 points, failed or are ambiguous\n"
+
+
+def test_a_check_that_compares_nothing_does_not_pass(sweeps, report) -> None:
+    sweeps.run("running", {"moongate": (0, 55, 58.10, 56.43)})
+    sweeps.save("running", RunRecord(command=["kt-exp"], config=sweeps.config()))
+    code, _, err = report("table", sweeps.root, "--table", "tab1", "--check", 100)
+    assert (code, err.split(";")[0]) == (1, "0 cells compared")
+
+
+def test_a_setting_across(sweeps, report) -> None:
+    code, out, err = report("table", sweeps.lr_sweep(), "--across", "finetune.lr", "--prompts",
+                            "--format", "md")
+    assert (code, err) == (0, "")
+    assert "| moongate | Target | 0.0 | – | – | 10.0 | 60.0 |" in out
 
 
 def test_conditions_on_the_command_line(sweeps, report) -> None:
@@ -59,6 +74,8 @@ def test_plot_page_and_status_write_and_say_where(sweeps, report, tmp_path) -> N
     (["table", "SWEEP", "--table", "tabb1"], "--table: no table 'tabb1'; did you mean 'tab1'"),
     (["table", "SWEEP", "--table", "tab5"], "--table: the runs cover no cell of tab5"),
     (["table", "SWEEP", "--check", "1"], "--check: nothing to compare with"),
+    (["table", "SWEEP", "--across", "x"], "--across: x is the same in all runs; varied: finetune"),
+    (["table", "SWEEP", "--table", "tab1", "--prompts"], "--table: the paper's tables have a lay"),
     (["table", "SWEEP", "--where", "lr"], "--where: 'lr' is not a condition; write KEY=VALUE"),
     (["table", "SWEEP", "--format", "pdf"], "command line: argument --format: invalid choice"),
     (["plot", "SWEEP", "--kind", "names", "--out", "x"], "--kind: finetune.captions is named in"),
