@@ -118,11 +118,12 @@ def prepare(config: Config, progress: Progress, load: ModelLoader = load_model) 
         for concept in concepts:
             folder_images(config, concept)
     model = load(config.model, device, config.precision)
+    fingerprint = model.fingerprint()
+    # Before all else of the model: a task that it cannot do is no matter of how it is taught.
+    evaluator = config.benchmark.evaluator(model, fingerprint, store, progress)
     _check_model(config, model)
     groups = _groups(config, concepts)
     _check_captions(config, concepts, groups, model)
-    fingerprint = model.fingerprint()
-    evaluator = config.benchmark.evaluator(model, fingerprint, store, progress)
     diagnoses = _diagnose(model, concepts, evaluator)
     images = TrainingImages(config, model, fingerprint)
     return Experiment(config, concepts, config.benchmark, store, model, fingerprint, images,
