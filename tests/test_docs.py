@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import smoke
 from hydra import compose, initialize_config_dir
 
-from kt_exp.config import conf_folder, register_schema
+from kt_exp.config import conf_folder, parse, register_schema
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -37,8 +39,37 @@ def test_a_printed_command_composes(page: str, command: str) -> None:
         assert compose("config", overrides=[w for w in single if not w.startswith("hydra.")])
 
 
+def arguments(*header: str) -> dict[str, list[str]]:
+    """The rows of a table of verified.md: its first cell, and the words of its second one."""
+    page = (ROOT / "docs" / "verified.md").read_text(encoding="utf-8")
+    table = page.split(f"| {' | '.join(header)} |\n", 1)[1].split("\n\n", 1)[0]
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")]
+            for line in table.splitlines()[1:]]
+    return {name: shlex.split(words) for name, words in rows}
+
+
+def pairs() -> Iterator[tuple[str, str]]:
+    models, tasks = arguments("model", "arguments"), arguments("task", "arguments")
+    unable = {task: models for task, (_, models) in smoke.CAN_NOT.items()}
+    yield from ((model, task) for model in models for task in tasks
+                if model not in unable.get(task, ()))
+
+
+@pytest.mark.parametrize(("model", "task"), pairs())
+def test_the_real_run_of_each_pair_fits_the_schema(model: str, task: str) -> None:
+    words = arguments("model", "arguments")[model] + arguments("task", "arguments")[task]
+    register_schema()
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        parse(compose("config", overrides=words))
+
+
 def test_the_docs_show_commands() -> None:
     assert len(commands()) >= 5
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_the_readme_leads_to_every_page(page: Path) -> None:
+    assert f"](docs/{page.name})" in PAGES[0].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

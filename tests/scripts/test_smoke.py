@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import smoke
@@ -51,6 +52,18 @@ def test_captions(capsys, monkeypatch):
     said = verdicts(capsys)
     assert said["coca × captioning"] == "ok"
     assert said["biomedclip × captioning"].startswith("refused (model: OpenClipTransformer writes")
+
+
+def test_the_page_on_what_was_verified_has_the_same_pairs():
+    page = Path(__file__).parents[2] / "docs" / "verified.md"
+    [header, *rows] = [[cell.strip(" `") for cell in line.strip("|").split("|")]
+                       for line in page.read_text(encoding="utf-8").split("## Runs")[1].splitlines()
+                       if line.startswith("| ")][:1 + len(smoke.MODELS)]
+    assert header[1:] == list(smoke.TASKS)
+    assert [row[0] for row in rows] == list(smoke.MODELS)
+    for model, *cells in rows:
+        for task, cell in zip(smoke.TASKS, cells, strict=True):
+            assert (cell == "refused") == (model in smoke.CAN_NOT.get(task, ("", set()))[1])
 
 
 def test_what_this_machine_lacks_is_left_out(capsys, monkeypatch):
