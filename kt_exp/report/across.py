@@ -7,7 +7,7 @@ from typing import Any
 
 from kt_exp.errors import UserError
 from kt_exp.report.grid import Grid, Words
-from kt_exp.report.grouping import concepts_of, grouped, shown, teaching, varied
+from kt_exp.report.grouping import concepts_of, grouped, labels, shown_alike, teaching, varied
 from kt_exp.report.runs import Job, newest
 from kt_exp.report.summary import MISSING
 from kt_exp.report.table import (
@@ -50,19 +50,21 @@ def across(jobs: Sequence[Job], key: str, prompts: bool = False) -> Grid:
     asked = list(PROMPTS) if prompts else []
     grid = Grid(f"{summary_line(jobs)} Across: {key}.",
                 [*others, "concept", "", "before", *(PROMPTS[phase] for phase in asked),
-                 *map(shown, values)], [], labels=len(others) + 2)
+                 *shown_alike(values).values()], [], labels=len(others) + 2)
     notes = Footnotes()
-    for settings, some in grouped(placed, others).items():
+    groups = grouped(placed, others)
+    names = labels(groups)
+    for settings, some in groups.items():
         for concept in concepts_of(some) or [MISSING]:
             about = teaching(some, concept)
             by_value = grouped(about, [key])
             for index, kind in enumerate(kinds_of(placed)):
-                names = [*map(shown, settings), concept] if not index else [""] * (len(others) + 1)
+                row = [*names[settings], concept] if not index else [""] * (len(others) + 1)
                 found = [by_prompt(about, phase, concept) if kind == TARGET else Words("")
                          for phase in asked]
                 before, *cells = _line([by_value.get((value,), []) for value in values], concept,
                                        kind, notes)
-                grid.rows.append([*map(Words, names), Words(kind_title(kind)), before, *found,
+                grid.rows.append([*map(Words, row), Words(kind_title(kind)), before, *found,
                                   *cells])
             for (value,), same in by_value.items():
                 shared: dict[str, Any] = dict(zip(others, settings, strict=True))

@@ -19,8 +19,9 @@ Anchor = Literal["start", "middle", "end"]
 
 OVERSAMPLED = 2  # Pillow's lines have hard edges: drawn larger, then reduced
 DASH, DASH_GAP = 6.0, 4.0
+HALO = 1.5  # px around text
 # For a page with a light and a dark scheme: its own colours in place of the file's.
-THEMED = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)", PAPER: "none",
+THEMED = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)", PAPER: "var(--paper)",
           ACCENT: "var(--accent)"}
 
 
@@ -47,6 +48,7 @@ class _Words:
     colour: str
     size: int
     anchor: Anchor
+    halo: bool
 
 
 @dataclass
@@ -69,9 +71,9 @@ class Canvas:
         self.items.append(_Dot(at, colour, title, hollow))
 
     def words(self, at: Point, text: str, colour: str = SOFT, size: int = 12,
-              anchor: Anchor = "start") -> None:
-        """Write one line of text on the base line at `at`."""
-        self.items.append(_Words(at, text, colour, size, anchor))
+              anchor: Anchor = "start", halo: bool = False) -> None:
+        """Write one line of text on the base line at `at`; a halo keeps it apart from lines."""
+        self.items.append(_Words(at, text, colour, size, anchor, halo))
 
     def to_svg(self, colours: Mapping[str, str] | None = None) -> Markup:
         """Return an <svg>; `colours` (such as `THEMED`) replaces some by others."""
@@ -96,9 +98,11 @@ class Canvas:
                                              paint(PAPER, PAPER) if item.hollow else colour,
                                              colour, item.title))
             else:
+                halo = Markup(' stroke="{}" stroke-width="{:g}" paint-order="stroke"').format(
+                    paint(PAPER, PAPER), 2 * HALO) if item.halo else ""
                 parts.append(Markup('<text x="{:.1f}" y="{:.1f}" fill="{}" font-size="{}" '
-                                    'text-anchor="{}">{}</text>').format(
-                    *item.at, colour, item.size, item.anchor, item.text))
+                                    'text-anchor="{}"{}>{}</text>').format(
+                    *item.at, colour, item.size, item.anchor, halo, item.text))
         return Markup("\n").join([*parts, Markup("</svg>\n")])
 
     def save_png(self, path: Path) -> None:
@@ -118,7 +122,8 @@ class Canvas:
             else:
                 draw.text((item.at[0] * scale, item.at[1] * scale), item.text, item.colour,
                           _font(item.size * scale),
-                          anchor={"start": "ls", "middle": "ms", "end": "rs"}[item.anchor])
+                          anchor={"start": "ls", "middle": "ms", "end": "rs"}[item.anchor],
+                          stroke_width=round(HALO * scale) if item.halo else 0, stroke_fill=PAPER)
         image.resize((round(self.width * SCALE), round(self.height * SCALE)),
                      Image.Resampling.LANCZOS).save(path)
 

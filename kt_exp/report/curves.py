@@ -9,14 +9,14 @@ from typing import Any
 from kt_exp.report.canvas import Canvas
 from kt_exp.report.charts import ticks
 from kt_exp.report.figures import ACCENT, INK, LINE, SOFT
-from kt_exp.report.grouping import shown
+from kt_exp.report.grouping import shown, shown_alike
+from kt_exp.report.marks import ABOVE, place_names
 
 BASE = "base"  # the place of the untrained model
 COLOURS = (ACCENT, "#c2571a", "#1a7f42", "#7a4fa3", "#b42318", "#667079")
 PANEL_WIDTH, PANEL_HEIGHT = 260.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 16.0, 28.0, 38.0
 MARGIN, LEGEND_LINE = 20.0, 18.0
-Spot = tuple[float, float]
 LETTER = 6.6  # px: about the width of one at size 12
 
 
@@ -46,8 +46,9 @@ class Panel:
 def plot_panels(rows: Sequence[Sequence[Panel]], note: str) -> Canvas:
     """Return the picture: panels in rows, which share their scale, the legend above."""
     legend = _legend([panel for row in rows for panel in row])
+    legend = legend if len(legend) > 1 else []
     width = 2 * MARGIN + max(len(row) for row in rows) * PANEL_WIDTH
-    lines = _wrapped(legend, width - 2 * MARGIN)
+    lines = _wrapped(legend, width - 2 * MARGIN) if legend else []
     top = MARGIN + LEGEND_LINE * len(lines)
     height = top + len(rows) * PANEL_HEIGHT + MARGIN + (LEGEND_LINE if note else 0)
     titles = ", ".join(panel.title for panel in rows[0])
@@ -86,9 +87,10 @@ def _draw_panel(canvas: Canvas, panel: Panel, left: float, top: float,
 
     for curve in sorted(panel.curves, key=lambda curve: not curve.dashed):
         _draw_curve(canvas, curve, across, up)
-    _draw_marks(canvas, [((across(at), up(value)), mark) for curve in panel.curves
-                         for (at, value, _), mark in zip(curve.points, curve.marks, strict=False)],
-                (x0, y0))
+    names = [((across(at), up(value)), mark) for at, value, mark in _marks(panel.curves)]
+    lines = [[(across(at), up(value)) for at, value, _ in curve.points] for curve in panel.curves]
+    for spot, name in place_names(names, lines, (x0, y1 - ABOVE, x1 + RIGHT, y0)):
+        canvas.words(spot, name, SOFT, 10, halo=True)
 
 
 def _across(panel: Panel, x0: float,
@@ -105,11 +107,17 @@ def _across(panel: Panel, x0: float,
     places = list(panel.places)
     step = (x1 - x0) / max(1, len(places))
     spots = {at: x0 + step * (index + 0.5) for index, at in enumerate(places)}
-    names = [shown(at) for at in places]
-    fitting = max(1, int(step / LETTER))
-    stride = -(-max(map(len, names), default=1) // fitting)
-    return spots.__getitem__, [(spots[at], name) for at, name in
-                               list(zip(places, names, strict=True))[::stride]]
+    return spots.__getitem__, _thinned([(spots[at], name)
+                                        for at, name in shown_alike(places).items()])
+
+
+def _thinned(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """The labels, centred at their places, that have room beside the one before."""
+    kept: list[tuple[float, str]] = []
+    for x, name in labels:
+        if not kept or x - kept[-1][0] >= LETTER * (len(kept[-1][1]) + len(name) + 1) / 2:
+            kept.append((x, name))
+    return kept
 
 
 def _draw_curve(canvas: Canvas, curve: Curve, across: Callable[[Any], float],
@@ -126,16 +134,13 @@ def _draw_curve(canvas: Canvas, curve: Curve, across: Callable[[Any], float],
         canvas.dot(spot, colour, f"{curve.label}, {name}: {value:.1f}%", hollow=name == BASE)
 
 
-def _draw_marks(canvas: Canvas, marks: Sequence[tuple[Spot, str]], corner: Spot) -> None:
-    """Name points beside them, within the frame's lower left `corner`, where there is room."""
-    taken: list[Spot] = []
-    for (x, y), text in marks:
-        width = LETTER * len(text)
-        end = x - 5 if x - 5 - width > corner[0] else x + 7 + width
-        level = y + 13 if y + 13 < corner[1] else y - 5
-        if all(abs(end - other) > width or abs(level - line) > 11 for other, line in taken):
-            canvas.words((end, level), text, SOFT, 10, "end")
-            taken.append((end, level))
+def _marks(curves: Sequence[Curve]) -> list[tuple[Any, float, str]]:
+    """What points are called; of several curves their ends only, more would hide the curves."""
+    marked = [[(at, value, mark) for (at, value, _), mark in
+               zip(curve.points, curve.marks, strict=True)] for curve in curves if curve.marks]
+    if len(marked) > 1:
+        marked = [[*some[:1], *some[-1:]] for some in marked]
+    return [mark for some in marked for mark in some]
 
 
 def _legend(panels: Sequence[Panel]) -> list[tuple[str, int, bool]]:

@@ -75,15 +75,35 @@ def teaching(jobs: Iterable[Job], concept: str) -> list[Job]:
             if not names or name_key(concept) in map(name_key, names)]
 
 
+def shown_alike(values: Iterable[Any]) -> dict[Any, str]:
+    """Return the values of a setting for people; where one needs an exponent, all have it."""
+    values = list(values)
+    small = any(isinstance(value, float) and "e" in shown(value) for value in values)
+    return {value: _scientific(value) if small and isinstance(value, float) and value
+            else shown(value) for value in values}
+
+
+def labels(groups: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], list[str]]:
+    """Return the values of each group for people, alike in all groups."""
+    groups = list(groups)
+    names = [shown_alike(values) for values in zip(*groups, strict=True)]
+    return {group: [name[value] for name, value in zip(names, group, strict=True)]
+            for group in groups}
+
+
 def shown(value: Any) -> str:
     """Return a setting for people: 2e-05 as "2e-5"; long text is cut."""
     if isinstance(value, float) and 0 < abs(value) <= 1e-3:
-        mantissa, exponent = f"{value:e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
+        return _scientific(value)
     if isinstance(value, float):
         return f"{value:g}"
     text = {"None": "none", "True": "true", "False": "false"}.get(str(value), str(value))
     return text if len(text) <= LONGEST else f"{text[:LONGEST - 1]}…"
+
+
+def _scientific(value: float) -> str:
+    mantissa, exponent = f"{value:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def sort_key(value: Any) -> tuple[bool, float, str]:

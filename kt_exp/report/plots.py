@@ -10,7 +10,15 @@ from typing import Any
 from kt_exp.concepts import name_key
 from kt_exp.errors import UserError
 from kt_exp.report.curves import BASE, Curve, Panel, plot_panels
-from kt_exp.report.grouping import concepts_of, grouped, shown, sort_key, varied
+from kt_exp.report.grouping import (
+    concepts_of,
+    grouped,
+    labels,
+    shown,
+    shown_alike,
+    sort_key,
+    varied,
+)
 from kt_exp.report.published import published
 from kt_exp.report.runs import Job, newest
 from kt_exp.report.table import AFTER, BEFORE, Kind, estimate, kind_title, kinds_of
@@ -25,6 +33,7 @@ KINDS = {
     "tradeoff": None,  # target against known accuracy
 }
 ALONG = (LR, "inversion.steps", "finetune.epochs")  # what a trade-off curve may follow
+MEASURED = "measured"  # the only curve, where nothing else was varied
 TARGET, KNOWN = ("target", "accuracy"), ("known", "accuracy")
 
 
@@ -119,7 +128,8 @@ def _published(series: _Series, x: str, concept: str, kind: Kind, colour: int) -
                     at = BASE if cell.phase == BEFORE else (cell.conditions or {}).get(x)
                     points.append((at, cell.percent, 0.0))
             if points:
-                curves.append(Curve(f"{series.label} (paper)", colour, points, dashed=True))
+                label = f"{series.label} (paper)" if series.label != MEASURED else "paper"
+                curves.append(Curve(label, colour, points, dashed=True))
     return curves
 
 
@@ -137,7 +147,7 @@ def _tradeoff(jobs: Sequence[Job], keys: Sequence[str]) -> list[Panel]:
                 curves += [_joined(some, other) for some, other in zip(
                     _published(one, LR, concept, TARGET, colour),
                     _published(one, LR, concept, KNOWN, colour), strict=True)]
-        row.append(Panel(concept, "Target", "Known", [c for c in curves if c.points],
+        row.append(Panel(concept, "Target", "Known %", [c for c in curves if c.points],
                          numeric=True))
     if not any(panel.curves for panel in row):
         raise UserError("--kind", "the runs have no target and known accuracy to trade off",
@@ -149,13 +159,15 @@ def _joined(target: Curve, known: Curve) -> Curve:
     """The known accuracy across, the target accuracy up, at the settings that have both."""
     there = {at: value for at, value, _ in known.points}
     points = [(there[at], value, 0.0) for at, value, _ in target.points if at in there]
-    marks = [shown(at) for at, _, _ in target.points if at in there]
+    names = shown_alike(at for at, _, _ in target.points)
+    marks = [names[at] for at, _, _ in target.points if at in there]
     return replace(target, points=points, marks=[] if target.dashed else marks)
 
 
 def _series(jobs: Sequence[Job], keys: Sequence[str]) -> list[_Series]:
-    return [_Series(", ".join(map(shown, values)) or "measured", some)
-            for values, some in grouped(jobs, keys).items()]
+    groups = grouped(jobs, keys)
+    return [_Series(", ".join(names) or MEASURED, groups[values])
+            for values, names in labels(groups).items()]
 
 
 def _aligned(row: Iterable[Panel]) -> list[Panel]:

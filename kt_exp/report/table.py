@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kt_exp.report.grid import Grid, Words
-from kt_exp.report.grouping import Estimate, concepts_of, grouped, shown, teaching, varied
+from kt_exp.report.grouping import Estimate, concepts_of, grouped, labels, teaching, varied
 from kt_exp.report.record import Metric
 from kt_exp.report.runs import Job, newest
 from kt_exp.report.summary import MISSING
@@ -63,13 +63,15 @@ def overview(jobs: Sequence[Job], prompts: bool = False) -> Grid:
         header += PROMPTS.values()
     grid = Grid("", [*header, "n"] if counted else header, [], labels=len(keys) + 1)
     notes = Footnotes()
-    for values, some in grouped(placed, keys).items():
+    groups = grouped(placed, keys)
+    names = labels(groups)
+    for values, some in groups.items():
         for concept in concepts_of(some) or [MISSING]:
             about = teaching(some, concept)
             row, numbers = _row(about, concept, kinds, notes)
             row += [by_prompt(about, phase, concept) for phase in PROMPTS if prompts]
-            labels = [Words(shown(value)) for value in values] + [Words(concept)]
-            grid.rows.append([*labels, *row] + ([Words(str(numbers))] if counted else []))
+            row = [*map(Words, (*names[values], concept)), *row]
+            grid.rows.append([*row, Words(str(numbers))] if counted else row)
             grid.data += data(dict(zip(keys, values, strict=True)), concept, kinds, about)
     for job in jobs:
         if not job.config:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kt_exp.errors import UserError
-from kt_exp.report.grouping import grouped, shown, varied
+from kt_exp.report.grouping import grouped, labels, shown, varied
 from kt_exp.report.record import RunRecord
 from kt_exp.report.runs import find_jobs, newest
 
@@ -114,3 +114,9 @@ def test_a_job_that_failed_before_its_config_is_still_found(sweeps) -> None:
 ])
 def test_settings_are_shown_as_people_write_them(value, text) -> None:
     assert shown(value) == text
+
+
+def test_numbers_of_a_setting_are_shown_alike() -> None:
+    assert list(labels([(1e-3, "a"), (0.003, "b"), (0.0, "c")]).values()) == [
+        ["1e-3", "a"], ["3e-3", "b"], ["0", "c"]]
+    assert list(labels([(0.5,), (0.003,)]).values()) == [["0.5"], ["0.003"]]

@@ -1,0 +1,61 @@
+"""Names beside the points of curves, where they hide neither a point nor each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+Spot = tuple[float, float]
+Box = tuple[float, float, float, float]  # left, upper, right, lower
+
+WIDTH, ABOVE, BELOW = 5.6, 8.0, 2.0  # px: a letter of size 10, and its reach from the base line
+DOT = 5.0  # px kept free around a point
+SAMPLE = 2.0  # px between the places where a line is looked at
+
+
+def place_names(names: Sequence[tuple[Spot, str]], lines: Sequence[Sequence[Spot]],
+                frame: Box) -> list[tuple[Spot, str]]:
+    """Return where each text begins, on its base line; names without room are left out.
+
+    Of the places around its point a name takes the one that covers least of the `lines`.
+    """
+    points = [spot for line in lines for spot in line]
+    covered = [spot for line in lines for spot in _along(line)]
+    taken: list[Box] = []
+    placed = []
+    for spot, text in names:
+        boxes = [(at, box) for at, box in _around(spot, text)
+                 if _inside(box, frame) and not any(_overlap(box, other) for other in taken)
+                 and not any(_holds(box, point, DOT) for point in points)]
+        if boxes:
+            at, box = min(boxes, key=lambda one: sum(_holds(one[1], place) for place in covered))
+            taken.append(box)
+            placed.append((at, text))
+    return placed
+
+
+def _around(spot: Spot, text: str) -> Iterator[tuple[Spot, Box]]:
+    (x, y), width = spot, WIDTH * len(text)
+    for left in (x - DOT - 2 - width, x + DOT + 2, x - width / 2):
+        for base in (y + 3, y + ABOVE + DOT + 1, y - DOT - BELOW - 1):
+            yield (left, base), (left, base - ABOVE, left + width, base + BELOW)
+
+
+def _along(line: Sequence[Spot]) -> Iterator[Spot]:
+    for (x0, y0), (x1, y1) in pairwise(line):
+        count = max(1, round(((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5 / SAMPLE))
+        for step in range(count):
+            yield x0 + (x1 - x0) * step / count, y0 + (y1 - y0) * step / count
+
+
+def _holds(box: Box, spot: Spot, margin: float = 0.0) -> bool:
+    return (box[0] - margin < spot[0] < box[2] + margin
+            and box[1] - margin < spot[1] < box[3] + margin)
+
+
+def _overlap(box: Box, other: Box) -> bool:
+    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
+
+
+def _inside(box: Box, frame: Box) -> bool:
+    return frame[0] <= box[0] and frame[1] <= box[1] and box[2] <= frame[2] and box[3] <= frame[3]
