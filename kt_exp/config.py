@@ -21,6 +21,7 @@ from kt_exp.inversion.settings import InversionSettings
 
 PACKAGE = Path(__file__).parent
 PLUGINS = ("model", "benchmark", "tracker")
+ON_EXISTING = ("skip", "rerun", "error")
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Config:
     device: str
     precision: str = choice("fp32", "bf16")
     traceback: bool
+    on_existing: str = choice(*ON_EXISTING)
 
 
 def conf_folder() -> str:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kt_exp import interrupts
@@ -59,10 +60,12 @@ def run_job(cfg: DictConfig) -> int:
             _run(cfg, record, folder, ending)
             record.close("completed")
         except KeyboardInterrupt:
+            _MODELS.clear()
             record.close("interrupted")
             log.error("Interrupted: the same command goes on where it stopped.")
             raise
         except Exception as error:
+            _MODELS.clear()
             record.close("failed", error)
             return _report_error(error, folder, show_traceback=bool(cfg.get("traceback")))
     print_summary(record, folder)
@@ -85,13 +88,15 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, ending: ExitStack) ->
     record.config = to_plain(cfg)
     config = parse(cfg)
     shown = ProgressFile(folder, progress)
+    shown.begin("setup")
     experiment = prepare(config, shown, _MODELS.load)
     record.seconds["setup"] = round(time.perf_counter() - start, 3)
     _describe(record, config, experiment)
     print_diagnosis(record.concepts)
 
-    findings, artifacts = Findings.empty(), Artifacts(experiment, record, folder)
-    config.tracker.start(record, folder)
+    findings, artifacts = Findings.empty(shown.begin), Artifacts(experiment, record, folder)
+    config.tracker.start(record, folder, _sweep())
+    ending.callback(_attempt, "the tracker", lambda: config.tracker.finish(record))
     ending.callback(_attempt, "the tracker", lambda: _track(config.tracker, record, artifacts))
     ending.callback(_attempt, "the report", artifacts.write_report)
     ending.callback(_attempt, "the results of single images",
@@ -101,6 +106,7 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, ending: ExitStack) ->
         _gather(record, findings)
         write_record(record, folder)
         artifacts.save_inverted(findings)
+        _attempt("the tracker", lambda: _track(config.tracker, record, artifacts))
     if config.finetune.save_models:
         artifacts.save_models(findings)
 
@@ -124,14 +130,18 @@ def _report_error(error: Exception, folder: Path, show_traceback: bool) -> int:
     return 1
 
 
+def _sweep() -> Path | None:
+    hydra = HydraConfig.get()
+    return Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
+
+
 def _track(tracker: Tracker, record: RunRecord, artifacts: Artifacts) -> None:
+    """Tell the tracker what there is so far; it knows what it was told before."""
     for stage, value in (("inversion", "score"), ("finetune", "loss")):
         for name, curve in record.curves.get(stage, {}).items():
-            for step, number in zip(curve["steps"], curve[value], strict=True):
-                tracker.log(stage, name, step, {value: number})
+            tracker.curve(stage, name, value, curve["steps"], curve[value])
     for name, images in artifacts.pictures.items():
         tracker.images("inversion", name, images)
-    tracker.finish(record)
 
 
 def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None:

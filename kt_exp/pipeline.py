@@ -88,14 +88,17 @@ class Findings:
     signatures: dict[str, Any]
     reused: dict[str, int]
     seconds: dict[str, float]
+    begin: Callable[[str], None]
 
     @classmethod
-    def empty(cls) -> Findings:
-        return cls({}, [], [], {}, {}, {})
+    def empty(cls, begin: Callable[[str], None] = lambda stage: None) -> Findings:
+        """Return findings of nothing yet; `begin` is called with the name of each stage."""
+        return cls({}, [], [], {}, {}, {}, begin)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Add the time of the block to `seconds`, also when it fails."""
+        self.begin(stage)
         start = time.perf_counter()
         try:
             yield

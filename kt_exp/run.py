@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kt_exp.config import conf_folder, register_schema
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from kt_exp.existing import run_unless_done
 from kt_exp.launch.ending import ending
 
 
@@ -25,10 +26,7 @@ from kt_exp.launch.ending import ending
 # add lines of its own.
 @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
 def _job(cfg: DictConfig) -> int:
-    # Imported here: torch takes seconds, and --help, --cfg and completion do not need it.
-    from kt_exp.job import run_job
-
-    code = _refused_launcher() or run_job(cfg)
+    code = _refused_launcher() or run_unless_done(cfg)
     ending.codes.append(code)
     return code
 

@@ -23,6 +23,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from kt_exp.errors import UserError
+from kt_exp.existing import run_unless_done
 
 _SWEEP, _SUBDIR = "hydra.sweep.dir", "hydra.sweep.subdir"
 
@@ -37,12 +38,9 @@ class Job:
     context: HydraContext
 
     def __call__(self) -> int:
-        # Imported in the job: torch takes seconds.
-        from kt_exp.job import run_job as run_experiment
-
         setup_globals()
         JobRuntime.instance().set("name", self.config.hydra.job.name)
-        ended = run_job(hydra_context=self.context, task_function=run_experiment,
+        ended = run_job(hydra_context=self.context, task_function=run_unless_done,
                         config=self.config, job_dir_key=_SWEEP, job_subdir_key=_SUBDIR)
         return int(ended.return_value)
 

@@ -43,13 +43,17 @@ class Snapshot:
 class ProgressFile:
     """Shows progress as `inner` does, and writes it to `folder/progress.json` for others to read.
 
-    Set `stage` where a stage begins. The file is written at most once a second, whole or not at
+    Call `begin` where a stage begins. The file is written at most once a second, whole or not at
     all; where it cannot be written, the job goes on without.
     """
 
     def __init__(self, folder: Path, inner: Progress) -> None:
         self.stage = ""
         self._path, self._inner, self._written = folder / FILE_NAME, inner, 0.0
+
+    def begin(self, stage: str) -> None:
+        """Write under the name of `stage` from now on."""
+        self.stage = stage
 
     @contextmanager
     def __call__(self, description: str, total: int) -> Iterator[Bar]:

@@ -53,13 +53,14 @@ def left_alone() -> Iterator[None]:
 @pytest.fixture
 def kt_exp(home: Path, monkeypatch: pytest.MonkeyPatch,
            capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
-    """Call the entrypoint with overrides; its output folder is `home/run`."""
+    """Call the entrypoint with overrides; its output folder is `home/run`, replaced each time."""
     from kt_exp.report import progress
     from kt_exp.run import main
 
     def call(*arguments: str) -> Ended:
         GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", ["kt-exp", "hydra.run.dir=run", *arguments])
+        monkeypatch.setattr(sys, "argv", ["kt-exp", "hydra.run.dir=run", "on_existing=rerun",
+                                         *arguments])
         monkeypatch.setattr(progress._console, "_file", sys.stderr)
         with pytest.raises(SystemExit) as ended:
             main()

@@ -114,7 +114,7 @@ def test_a_job_writes_its_progress_and_shows_it(tmp_path: Path) -> None:
         yield Bar()
 
     follow = ProgressFile(tmp_path, inner)
-    follow.stage = "finetune"
+    follow.begin("finetune")
     with follow("Fine-tuning moongate", 4) as bar:
         assert read_progress(tmp_path).done == 0
         for _ in range(4):

@@ -1,0 +1,248 @@
+"""Several jobs, one after another: what they share, and what a folder holds already."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from safetensors.torch import load_file
+
+from kt_exp.report import cli
+from kt_exp.report.runs import find_jobs
+from kt_exp.report.status import state_of
+
+TINY = [
+    "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
+    "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",
+    "benchmark.images_per_known_class=1", "benchmark.images_per_target=2",
+    "concepts.only=[gyroscope]",
+]
+KEEP = "on_existing=skip"
+
+
+@pytest.fixture
+def begun(monkeypatch) -> list[str]:
+    """The folders of the jobs that are run, not skipped."""
+    from kt_exp import job
+
+    folders: list[str] = []
+    original = job._run
+
+    def noted(cfg, record, folder, ending):
+        folders.append(folder.name)
+        original(cfg, record, folder, ending)
+
+    monkeypatch.setattr(job, "_run", noted)
+    return folders
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Makes inversion raise, and returns what mends it."""
+    def breaks(error: BaseException):
+        def raises(*args: object) -> None:
+            raise error
+
+        patch = pytest.MonkeyPatch()
+        patch.setattr("kt_exp.pipeline.invert_captions", raises)
+        return patch.undo
+
+    return breaks
+
+
+def report(capfd, *arguments: str) -> str:
+    """What kt-report prints."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert not ended.value.code
+    return capfd.readouterr().out
+
+
+def test_a_completed_run_is_shown_and_not_computed_again(kt_exp, begun):
+    first = kt_exp(*TINY, KEEP)
+    written = (first.folder / "result.json").read_bytes()
+    second = kt_exp(*TINY, KEEP, "traceback=true", "store.root=elsewhere")
+    assert (second.code, second.stderr) == (0, "")
+    assert begun == ["run"]
+    assert (first.folder / "result.json").read_bytes() == written
+    assert re.search(r"gyroscope +\d", second.stdout)
+    assert "Skipped, as completed before: " in second.stdout
+
+
+def test_a_completed_run_of_another_config_is_neither_taken_nor_replaced(kt_exp, begun):
+    first = kt_exp(*TINY, KEEP)
+    written = (first.folder / "result.json").read_bytes()
+    other = kt_exp(*TINY, KEEP, "finetune.lr=0.5", "seed=3")
+    assert other.code == 2
+    assert other.stderr == (
+        f"kt-exp: error: on_existing: {first.folder} holds a completed run of another config: "
+        "finetune.lr is 0.001 there, 0.5 here, seed is 0 there, 3 here; give another folder, or "
+        "on_existing=rerun\n")
+    assert begun == ["run"]
+    assert (first.folder / "result.json").read_bytes() == written
+
+
+@pytest.mark.parametrize(("choice", "problem"), [
+    ("error", "holds a completed run; give another folder, or on_existing=skip or rerun"),
+    ("skipp", "'skipp' is not an option; did you mean 'skip'?")])
+def test_a_completed_run_stays_where_it_shall_be_an_error(kt_exp, begun, choice, problem):
+    first = kt_exp(*TINY)
+    again = kt_exp(*TINY, f"on_existing={choice}")
+    assert again.code == 2
+    assert problem in again.stderr
+    assert first.record.status == "completed"
+    assert begun == ["run"]
+
+
+def test_a_completed_run_is_computed_again_on_demand(kt_exp):
+    first = kt_exp(*TINY).record
+    second = kt_exp(*TINY, "on_existing=rerun").record
+    assert second.started > first.started
+    assert second.metrics == first.metrics
+
+
+@pytest.mark.parametrize("choice", ["skip", "error"])
+@pytest.mark.parametrize("error", [RuntimeError("out of order"), KeyboardInterrupt()],
+                         ids=["failed", "interrupted"])
+def test_a_run_that_was_not_completed_is_run_again(kt_exp, broken, choice, error):
+    mend = broken(error)
+    assert kt_exp(*TINY).code != 0
+    mend()
+    again = kt_exp(*TINY, f"on_existing={choice}")
+    assert (again.code, again.record.status) == (0, "completed")
+
+
+def test_a_sweep_that_comes_again_runs_what_failed_and_counts_the_rest(kt_exp, begun, broken):
+    sweep = [KEEP, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${finetune.lr}"]
+    assert kt_exp(*TINY, *sweep, "finetune.lr=1e-4", "-m").code == 0
+    sweep += ["finetune.lr=1e-4,1e-3", "-m"]
+    mend = broken(RuntimeError("out of order"))
+    failed = kt_exp(*TINY, *sweep)
+    mend()
+    assert failed.code == 1
+    assert "1 of 2 jobs failed" in failed.stderr
+    assert kt_exp(*TINY, "tracker=none", *sweep).code == 0
+    assert begun == ["0.0001", "0.001", "0.001"]
+
+
+def test_a_sweep_into_folders_of_another_config_fails(kt_exp):
+    sweep = [*TINY, KEEP, "hydra.sweep.dir=sweep", "-m"]
+    assert kt_exp("finetune.lr=1e-4,1e-3", *sweep).code == 0
+    other = kt_exp("finetune.lr=1e-4,1e-2", *sweep)
+    assert other.code == 2
+    assert "sweep/1 holds a completed run of another config: finetune.lr is 0.001 there" \
+        in other.stderr
+
+
+@pytest.mark.parametrize("strategy", ["visual", "projection"])
+def test_a_job_is_the_same_alone_and_after_others_of_its_process(kt_exp, home, strategy):
+    own = [*TINY, f"finetune.strategy={strategy}"]
+    last = [*own, "finetune.lr=0.01"]
+    assert kt_exp(*own, "finetune.lr=0.1,0.01", "hydra.sweep.dir=sweep", "store.root=shared",
+                  "-m").code == 0
+    alone = kt_exp(*last, "store.root=own").record
+    [_, second] = sorted(find_jobs([home / "sweep"]), key=lambda job: job.folder)
+    assert second.record is not None
+    assert second.record.config["finetune"]["lr"] == 0.01
+    for field in ("metrics", "confusions", "curves", "signatures"):
+        assert getattr(second.record, field) == getattr(alone, field), field
+    taught = "models/gyroscope/open_clip_model.safetensors"
+    first, other = (load_file(folder / taught) for folder in (second.folder, home / "run"))
+    assert all((first[name] == other[name]).all() for name in first)
+
+
+def test_a_job_after_one_that_failed_in_fine_tuning_is_the_same(kt_exp, home, monkeypatch):
+    from kt_exp.finetune import train
+
+    original, calls = train._refuse_nan, []
+
+    def fails_once(values):
+        calls.append(values)
+        if len(calls) == 1:
+            raise RuntimeError("out of order")
+        original(values)
+
+    monkeypatch.setattr(train, "_refuse_nan", fails_once)
+    assert kt_exp(*TINY, "finetune.lr=0.1,0.01", "hydra.sweep.dir=sweep", "-m").code == 1
+    alone = kt_exp(*TINY, "finetune.lr=0.01", "store.root=own").record
+    second = json.loads((home / "sweep" / "1" / "result.json").read_text())
+    assert second["metrics"] == alone.metrics
+    assert second["curves"]["finetune"] == alone.curves["finetune"]
+
+
+def test_what_is_computed_once_is_what_would_be_computed_each_time(kt_exp, monkeypatch):
+    quick = kt_exp(*TINY, "finetune.strategy=projection", "store.root=quick").record
+
+    class Nothing:
+        pass
+
+    for module in ("kt_exp.benchmarks.stage", "kt_exp.finetune.objectives"):
+        monkeypatch.setattr(f"{module}.ProjectedEncoder", Nothing)
+    slow = kt_exp(*TINY, "finetune.strategy=projection", "store.root=slow").record
+    assert quick.metrics == slow.metrics
+    assert quick.confusions == slow.confusions
+    losses = [record.curves["finetune"]["gyroscope"]["loss"] for record in (quick, slow)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_seeds_are_an_axis_of_which_tables_show_mean_and_spread(kt_exp, home, capfd):
+    assert kt_exp(*TINY, "seed=0,1", "hydra.sweep.dir=sweep", "-m").code == 0
+    seeds = [job.record.seed for job in find_jobs([home / "sweep"])]
+    assert sorted(seeds) == [0, 1]
+    assert re.search(r"gyroscope.*±.*", report(capfd, "table", "sweep", "--format", "md"))
+
+
+def test_status_shows_the_stage_of_a_running_job_and_the_error_of_a_failed_one(
+        kt_exp, home, monkeypatch, capfd):
+    from kt_exp import pipeline
+
+    shown = []
+    original = pipeline.invert_captions
+
+    def watched(model, captions, settings, seed, store, progress, names):
+        original(model, captions, settings, seed, store, progress, names)
+        [job] = find_jobs([home / "run"])
+        shown.append(state_of(job))
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(pipeline, "invert_captions", watched)
+    assert kt_exp(*TINY).code == 1
+    [running] = shown
+    assert running.name == "running"
+    assert running.detail.startswith("inversion: ")
+    assert running.detail.endswith(", 100%")
+    out = report(capfd, "status", "run")
+    assert "1 failed" in out
+    assert "out of order" in out
+
+
+def test_wandb_follows_a_sweep_that_is_preempted_and_comes_again(
+        kt_exp, home, monkeypatch, offline_records):
+    pytest.importorskip("wandb")
+    sweep = [*TINY, KEEP, "tracker=wandb", "tracker.mode=offline", "hydra.sweep.dir=outputs/lr",
+             "finetune.lr=0.01", "-m"]
+
+    def preempted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kt_exp.pipeline.finetune", preempted)
+        assert kt_exp(*sweep).code == 130
+    assert kt_exp(*sweep).code == 0
+
+    runs, told, codes = [], [], []
+    for file in sorted(home.glob("outputs/lr/0/wandb/offline-run-*/run-*.wandb")):
+        records = offline_records(file)
+        runs.append(next(r.run for r in records if r.HasField("run")))
+        told.append({"/".join(item.nested_key) or item.key for r in records
+                     if r.HasField("history") for item in r.history.item})
+        codes += [r.exit.exit_code for r in records if r.HasField("exit")]
+    first, second = runs
+    assert (first.run_id, first.run_group) == (second.run_id, "outputs/lr")
+    assert codes == [130, 0]
+    score, loss = "inversion/gyroscope/score", "finetune/gyroscope/loss"
+    assert [score in names for names in told] == [True, False]
+    assert [loss in names for names in told] == [False, True]
+    assert "inversion/gyroscope/images/count" in told[0]
+    assert "results/nrows" in told[1]
