@@ -73,8 +73,11 @@ def _no_group(found: re.Match[str]) -> UserError:
 
 
 _KNOWN = [
-    (r"Could not find 'hydra/launcher/kt_exp_slurm'", lambda found: UserError(
+    (r"Could not load 'hydra/launcher/kt_exp_slurm'", lambda found: UserError(
         "hydra/launcher", "SLURM's launcher is not installed", "pip install 'kt_exp[slurm]'")),
+    (r"In '([^']+)': Could not load '([^']+)'", lambda found: UserError(
+        f"{found[1]}.yaml", f"its defaults name '{found[2]}', which is not there",
+        "name options that exist")),
     (r"Could not find '(.+?)/([^/']+)'\n\n(?:Available options in '.+?':\n(.+?))?\n?Config search",
      _no_option),
     (r"Could not override '([^']+)'", _no_group),

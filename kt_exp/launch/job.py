@@ -6,9 +6,10 @@ Everything it depends on is fixed at submission: the config is composed, the cod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import (
@@ -26,6 +27,7 @@ from kt_exp.errors import UserError
 from kt_exp.existing import run_unless_done
 
 _SWEEP, _SUBDIR = "hydra.sweep.dir", "hydra.sweep.subdir"
+_taken: dict[Path, int] = {}  # the folders of this multirun's jobs; it may come in batches
 
 
 @dataclass(frozen=True)
@@ -59,24 +61,37 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
     """Return the jobs of a batch whose first number is `first`.
 
     Raises:
-        UserError: two of them would write into one folder.
+        UserError: two jobs of the multirun would write into one folder.
     """
     setup_globals()
     jobs = []
-    folders: dict[Path, int] = {}
+    if first == 0:
+        _taken.clear()
     for number, overrides in enumerate(job_overrides, start=first):
         composed = context.config_loader.load_sweep_config(config, list(overrides))
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
         folder = output_folder(composed)
-        if folder in folders:
-            raise UserError(_SUBDIR, f"jobs {folders[folder]} and {number} would both write into "
+        if folder in _taken:
+            raise UserError(_SUBDIR, f"jobs {_taken[folder]} and {number} would both write into "
                             f"{folder}", "let the folder depend on the job: ${hydra.job.num}")
-        folders[folder] = number
+        _taken[folder] = number
         with read_write(composed.hydra):  # Absolute, since the job may start elsewhere.
             composed.hydra.sweep.dir = str(Path(composed.hydra.sweep.dir).absolute())
         jobs.append(Job(number, list(overrides), composed, context))
     return jobs
+
+
+def check_least(settings: Mapping[str, Any], **least: int) -> None:
+    """Refuse a key of the launcher that is below its least value.
+
+    Raises:
+        UserError: names the key.
+    """
+    for key, minimum in least.items():
+        if settings[key] is not None and settings[key] < minimum:
+            raise UserError(f"hydra.launcher.{key}", f"{settings[key]} is out of range",
+                            f"give a whole number at least {minimum}")
 
 
 def output_folder(composed: DictConfig) -> Path:

@@ -16,9 +16,9 @@ from pathlib import Path
 from hydra.core.utils import JobReturn
 
 from kt_exp import interrupts
-from kt_exp.errors import EXIT_INTERRUPTED, UserError
+from kt_exp.errors import EXIT_INTERRUPTED
 from kt_exp.launch.ending import ending
-from kt_exp.launch.job import Job
+from kt_exp.launch.job import Job, check_least
 from kt_exp.launch.snapshot import environment, take_snapshot
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ def run_in_processes(jobs: Sequence[Job], *, array_parallelism: int, cpus_per_ta
         UserError: a key of the launcher is out of range.
         KeyboardInterrupt: stopped from outside; all jobs were stopped before.
     """
-    _check(array_parallelism, cpus_per_task)
+    check_least({"array_parallelism": array_parallelism, "cpus_per_task": cpus_per_task},
+                array_parallelism=1, cpus_per_task=1)
     home = Path(jobs[0].config.hydra.sweep.dir) / FOLDER
     cpus = cpus_per_task or max(1, (os.cpu_count() or 1) // array_parallelism)
     shared = os.environ | environment(take_snapshot(home)) | {"OMP_NUM_THREADS": str(cpus)}
@@ -72,13 +73,6 @@ class _Process:
         return code if code >= 0 else 1
 
 
-def _check(parallelism: int, cpus: int | None) -> None:
-    for key, value in (("array_parallelism", parallelism), ("cpus_per_task", cpus)):
-        if value is not None and value < 1:
-            raise UserError(f"hydra.launcher.{key}", f"{value} is out of range",
-                            "give a whole number at least 1")
-
-
 def _start(job: Job, slot: int, home: Path, variables: dict[str, str]) -> _Process:
     log.info("\t%s", job.title)
     pickled, output = home / f"{job.number}.pkl", home / f"{job.number}.log"
@@ -101,8 +95,12 @@ def _stopping_all() -> Iterator[list[_Process]]:
     finally:
         for process in running:
             process.child.terminate()
-        for process in running:
-            process.child.wait()
+        try:
+            for process in running:
+                process.child.wait()
+        finally:  # A second Ctrl-C does not wait for them.
+            for process in running:
+                process.child.kill()
 
 
 def main(pickled: str) -> int:

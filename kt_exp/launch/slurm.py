@@ -16,9 +16,10 @@ import submitit
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
+from kt_exp import interrupts
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.launch.ending import ending
-from kt_exp.launch.job import Job
+from kt_exp.launch.job import Job, check_least
 from kt_exp.launch.requeue import Requeued
 from kt_exp.launch.snapshot import environment, take_snapshot
 
@@ -57,6 +58,7 @@ def submit(jobs: Sequence[Job], settings: Mapping[str, Any]) -> list[JobReturn]:
         log.info("Not waiting for them: `kt-report status %s` tells how they do",
                  jobs[0].config.hydra.sweep.dir)
         return [job.returned(0) for job in jobs]
+    interrupts.sigterm_interrupts()
     try:
         states = _wait(array, [job.job_id for job in submitted])
     except KeyboardInterrupt:
@@ -74,17 +76,17 @@ def check(settings: Mapping[str, Any]) -> None:
 
     Raises:
         UserError: SLURM's commands are absent, its controller does not answer, no such partition,
-            or times that do not fit.
+            or a number that does not fit.
     """
     missing = [command for command in COMMANDS if shutil.which(command) is None]
     if missing:
         raise UserError("hydra/launcher", f"SLURM's {', '.join(missing)} not found on PATH",
                         "submit from a machine of the cluster, or take local_processes")
+    check_least(settings, array_parallelism=1, cpus_per_task=1, timeout_min=1, signal_delay_s=1,
+                max_num_timeout=0)
     if settings["signal_delay_s"] >= 60 * settings["timeout_min"]:
         raise UserError("hydra.launcher.signal_delay_s", "not below the time limit: the job would "
                         "be told to stop as it starts", "raise hydra.launcher.timeout_min")
-    if settings["array_parallelism"] < 1:
-        raise UserError("hydra.launcher.array_parallelism", "below 1", "give a whole number")
     known = _slurm("sinfo", "--noheader", "--format=%R").split()
     for partition in (settings["partition"] or "").split(","):
         if partition and partition not in known:
