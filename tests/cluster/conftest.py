@@ -37,19 +37,27 @@ def absence() -> str | None:
 
 @dataclass
 class Cluster:
-    """Runs kt-exp in `home`, and asks SLURM about its jobs."""
+    """Runs kt-exp in `home`, and asks SLURM about its jobs, all of one `name`."""
 
     home: Path
+    name: str = field(default_factory=lambda: f"kt_exp_test_{os.getpid()}")
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *overrides: str, store: str = "store") -> subprocess.Popen[str]:
         """Start `kt-exp` with `overrides`."""
+        if "-m" in overrides:
+            overrides = (*overrides, f"hydra.launcher.name={self.name}")
         environment = os.environ | {"KT_EXP_STORE": str(self.home / store), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen([sys.executable, "-m", "kt_exp.run", *overrides], cwd=self.home,
                                    env=environment, text=True, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
         self.started.append(process)
         return process
+
+    def preempt(self) -> None:
+        """Submit a job that needs the whole node and goes before those in `low`."""
+        self.ask("sbatch", "--partition=high", "--exclusive", f"--job-name={self.name}",
+                 "--output=/dev/null", "--wrap=sleep 1")
 
     def ask(self, *command: str) -> str:
         """Return what one of SLURM's commands prints."""
@@ -94,4 +102,4 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     for process in running.started:
         process.kill()
         process.communicate()
-    subprocess.run(["scancel", "--user", str(os.getuid())])
+    subprocess.run(["scancel", f"--name={running.name}"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -19,16 +20,24 @@ LONG = [*TINY, "concepts.only=[gyroscope]", "inversion.steps=800"]
 SLURM = [
     "-m", "hydra/launcher=slurm_cpu", "hydra.launcher.partition=low",
     "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1",
-    # submitit would take every preemption for a time-out, and end the job.
-    "hydra.launcher.timeout_min=9", "hydra.launcher.max_num_timeout=1",
+    # Up to ten minutes submitit would take every preemption for a time-out.
+    "hydra.launcher.timeout_min=10", "hydra.launcher.signal_delay_s=20",
+    "hydra.launcher.max_num_timeout=2",
 ]
+
+
+def printed() -> list[str]:
+    """The sweep that the page on clusters tries out."""
+    page = Path(__file__).parents[2] / "docs" / "cluster.md"
+    lines = page.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    [line] = [line for line in lines if line.startswith("kt-exp -m ") and "partition=low" in line]
+    return shlex.split(line)[1:]
 
 
 @pytest.fixture(scope="module")
 def sweep(cluster):
     """Three jobs of an array; the last one cannot work."""
-    process = cluster.start(*SLURM, *TINY, "concepts.only=[gyroscope,madras]", "inversion.steps=20",
-                            "finetune.lr=1e-4,3e-4,-1", "hydra.sweep.dir=sweep")
+    process = cluster.start(*printed(), *TINY, "inversion.steps=20")
     _, stderr = process.communicate()
     return process.returncode, stderr
 
@@ -46,9 +55,8 @@ def test_all_jobs_of_an_array_run_and_the_failed_one_is_named(sweep, cluster):
 
 def test_two_jobs_that_need_the_same_inversion_at_once_compute_it_once(sweep, cluster):
     first, second = cluster.record("sweep/0"), cluster.record("sweep/1")
-    if (os.cpu_count() or 1) > 1:
-        assert first.started < second.finished
-        assert second.started < first.finished
+    assert first.started < second.finished
+    assert second.started < first.finished
     assert sorted([first.reused["inversion"], second.reused["inversion"]]) == [0, 2]
     assert first.signatures["inversion"] == second.signatures["inversion"]
     assert list((cluster.home / "store" / "locks").iterdir()) == []
@@ -68,10 +76,10 @@ def test_preempted_in_mid_inversion_a_job_goes_on_and_ends_bit_equal(cluster):
     process = cluster.start(*SLURM, *LONG, "hydra.sweep.dir=preempted", store="store_preempted")
     identifier = cluster.identifier("preempted")
     cluster.until(lambda: any((cluster.home / "store_preempted").glob("inversion_partial/*")))
-    cluster.ask("sbatch", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+    cluster.preempt()
     _, stderr = process.communicate()
     assert process.returncode == 0, stderr + cluster.log("preempted/0")
-    assert cluster.job("Restarts", identifier) == "1"
+    assert int(cluster.job("Restarts", identifier)) >= 1  # more where a busy machine takes its time
     assert "Going on with the inversion at step" in cluster.log("preempted/0")
     _, stderr = undisturbed.communicate()
     assert undisturbed.returncode == 0, stderr
@@ -93,13 +101,14 @@ def test_submitted_and_left_a_job_outlives_its_time_limit_but_not_scancel(cluste
     cluster.until(lambda: any((cluster.home / "store_left").glob("inversion_partial/*")))
     cluster.ask("scancel", "--signal=USR2", identifier)  # as SLURM does before the time limit
     cluster.until(lambda: "Going on with the inversion at step" in cluster.log("left/0"))
-    assert cluster.job("Restarts", identifier) == "1"
+    restarts = cluster.job("Restarts", identifier)
+    assert int(restarts) >= 1
 
     cluster.ask("scancel", identifier)
     cluster.until(lambda: cluster.job("JobState", identifier) == "CANCELLED")
     cluster.until(lambda: cluster.record("left/0").finished is not None)
     assert cluster.record("left/0").status == "interrupted"
-    assert cluster.job("Restarts", identifier) == "1"
+    assert cluster.job("Restarts", identifier) == restarts
 
 
 def test_a_partition_that_does_not_exist_is_refused(cluster):
