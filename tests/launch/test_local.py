@@ -1,0 +1,73 @@
+"""Multiruns in this process and in several: how they end, and how they are stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+TINY = [
+    "concepts.only=[gyroscope]", "inversion.steps=2", "inversion.sizes=[]",
+    "inversion.upsize_at=[]", "inversion.images=2", "finetune.epochs=1", "finetune.batch_size=2",
+    "finetune.rehearsal=0", "finetune.save_models=false", "benchmark.images_per_known_class=1",
+    "benchmark.images_per_target=2",
+]
+SWEEP = ["-m", *TINY, "hydra.sweep.dir=sweep"]
+# To be stopped in mid-inversion.
+LONG = [*SWEEP, "inversion.steps=100000", "inversion.checkpoint_seconds=0.001"]
+
+
+def test_all_jobs_run_and_each_failed_one_is_named_with_its_reason(home):
+    code, stderr = home.call(*SWEEP, "hydra/launcher=local_processes", "finetune.lr=-1,1e-4,3e-4")
+    assert code == 2
+    lines = stderr.splitlines()
+    assert lines[-2:] == [
+        "kt-exp: error: sweep/0: finetune.lr: -1.0 is out of range; give a number above 0",
+        "kt-exp: error: 1 of 3 jobs failed"]
+    assert any("#0 failed with exit code 2 (" in line for line in lines)
+    assert [home.record(f"sweep/{job}").status for job in range(3)] == [
+        "failed", "completed", "completed"]
+    assert sorted(home.record(f"sweep/{job}").reused["inversion"] for job in (1, 2)) == [0, 1]
+    assert list((home.path / "store" / "locks").iterdir()) == []
+    assert "2 completed, 1 failed" in home.status("sweep")
+    assert "out of range" in home.status("sweep")
+
+
+@pytest.mark.parametrize(("launcher", "number"), [
+    ("in_process", signal.SIGTERM), ("local_processes", signal.SIGINT),
+    ("local_processes", signal.SIGTERM)])
+def test_a_multirun_that_is_stopped_saves_and_leaves_nothing_running(launcher, number, home):
+    process = home.start(*LONG, f"hydra/launcher={launcher}", "seed=0,1")
+    home.until(lambda: any(home.path.glob("store/inversion_partial/*.safetensors")), process)
+    jobs = children(process.pid)
+    process.send_signal(number)
+    _, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert home.record("sweep/0").status == "interrupted"
+    assert list((home.path / "store" / "locks").iterdir()) == []
+    assert not any(Path(f"/proc/{job}").exists() for job in jobs)
+    assert "interrupted" in home.status("sweep")
+
+
+def test_a_killed_job_is_named_and_its_lock_holds_nobody_up(home):
+    command = [*LONG, "inversion.steps=300"]
+    process = home.start(*command, "hydra/launcher=local_processes")
+    locks = home.path / "store" / "locks"
+    home.until(lambda: any(home.path.glob("store/inversion_partial/*.safetensors")), process)
+    [job] = children(process.pid)
+    os.kill(job, signal.SIGKILL)
+    _, stderr = process.communicate()
+    assert process.returncode == 1
+    assert "kt-exp: error: sweep/0: interrupted; the same command goes on where it" in stderr
+    assert stderr.endswith("kt-exp: error: 1 of 1 jobs failed\n")
+    assert len(list(locks.iterdir())) == 1
+    code, stderr = home.call(*command)
+    assert (code, list(locks.iterdir())) == (0, []), stderr
+
+
+def children(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
