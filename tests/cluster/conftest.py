@@ -29,7 +29,8 @@ def absence() -> str | None:
         return "SLURM is not installed (scripts/local_slurm.sh start)"
     shown = subprocess.run(["sinfo", "-h", "-o", "%R"], capture_output=True, text=True)
     if shown.returncode != 0:
-        return f"SLURM does not run (scripts/local_slurm.sh start): {shown.stderr.strip().splitlines()[-1]}"
+        why = shown.stderr.strip().splitlines()[-1]
+        return f"SLURM does not run (scripts/local_slurm.sh start): {why}"
     if not {"low", "high"} <= set(shown.stdout.split()):
         return "this SLURM has no partitions 'low' and 'high' (scripts/local_slurm.sh start)"
     return None
