@@ -24,6 +24,7 @@ from torch import Tensor
 from torchvision.transforms import Normalize
 
 from kt_exp.errors import UserError
+from kt_exp.models.lean_vit import LeanViT, can_run_lean
 from kt_exp.models.loading import (
     CONFIG_FILE,
     TEXT_CONFIG_FILE,
@@ -183,7 +184,17 @@ class OpenClipViT(OpenClipTransformer):
         return F.normalize(embedded, dim=-1) if normalize else embedded
 
 
+class OpenClipPlainViT(OpenClipViT):
+    """An open_clip network whose ViT has no more than CLIP's: `models.protocol.PatchEncoder`."""
+
+    def patch_tower(self) -> LeanViT:
+        mean, std = (torch.tensor(values) for values in (self._normalize.mean, self._normalize.std))
+        return LeanViT(self._network.visual, mean, std, half=self._precision == "bf16")
+
+
 def _kind_of(visual: torch.nn.Module) -> type[OpenClipModel]:
+    if can_run_lean(visual):
+        return OpenClipPlainViT
     if isinstance(visual, VisionTransformer):
         return OpenClipTransformer if visual.proj is None else OpenClipViT
     trunk = getattr(visual, "trunk", None)

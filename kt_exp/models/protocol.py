@@ -111,6 +111,29 @@ class ProjectedEncoder(DualEncoder, Protocol):
         ...
 
 
+class PatchTower(Protocol):
+    """A frozen image tower that takes images of other sizes too, and parts of images."""
+
+    patch_size: int
+    grid: int  # patches along a side of an image of the model's own size
+
+    def __call__(self, images: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return un-normalised embeddings `(B, D)`, fp32, of images `(B, 3, H, H)` in [0, 1].
+
+        H is any multiple of the patch. `kept` `(B, K)` numbers the patches that are looked at.
+        """
+        ...
+
+
+@runtime_checkable
+class PatchEncoder(DualEncoder, Protocol):
+    """A dual encoder that offers its image tower as one that does less work."""
+
+    def patch_tower(self) -> PatchTower:
+        """Return the tower with the weights as they are now: `encode_image`, but for rounding."""
+        ...
+
+
 @runtime_checkable
 class Captioner(DualEncoder, Protocol):
     """A dual encoder with a text decoder on top (CoCa)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,16 +16,29 @@ def embedding_scorer(model: DualEncoder, captions: Sequence[str], distance: str)
     `cosine`, or the negative distance of the embeddings: `l2` of unit-norm ones (Kazemi et al.
     2024), `l2_unnormalized` of those as they come (authors' script).
     """
-    unit = distance != "l2_unnormalized"
+    closeness, unit = embedding_closeness(model, captions, distance), of_unit_norm(distance)
+    return lambda images: closeness(model.encode_image(images, normalize=unit))
+
+
+def of_unit_norm(distance: str) -> bool:
+    """Whether the distance is one of unit-norm embeddings."""
+    return distance != "l2_unnormalized"
+
+
+def embedding_closeness(model: DualEncoder, captions: Sequence[str],
+                        distance: str) -> Callable[[Tensor], Tensor]:
+    """Return image embeddings `(B, D)` → scores `(B,)`, as `embedding_scorer`.
+
+    The embeddings have unit norm where the distance wants it.
+    """
     distinct = list(dict.fromkeys(captions))
     with torch.no_grad():
-        encoded = model.encode_text(distinct, normalize=unit)
+        encoded = model.encode_text(distinct, normalize=of_unit_norm(distance))
     texts = encoded[[distinct.index(caption) for caption in captions]]
 
-    def score(images: Tensor) -> Tensor:
-        features = model.encode_image(images, normalize=unit)
+    def closeness(features: Tensor) -> Tensor:
         if distance == "cosine":
             return (features * texts).sum(-1)
         return -(features - texts).norm(dim=-1)
 
-    return score
+    return closeness
