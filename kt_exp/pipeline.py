@@ -27,6 +27,7 @@ from kt_exp.finetune.lesson import Lesson, plan_lesson
 from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.strategies import trained_parameters
+from kt_exp.inversion.look import check_look
 from kt_exp.inversion.stage import check_distance, invert_captions
 from kt_exp.models.factory import load_model, pick_device
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
@@ -166,6 +167,7 @@ def _check_model(config: Config, model: Model) -> None:
     trained_parameters(model, config.finetune.strategy)
     if config.finetune.images == "inverted" or config.finetune.rehearsal:
         check_distance(model, config.inversion.distance)
+        check_look(model, config.inversion)
 
 
 def _diagnose(model: Model, concepts: list[Concept], evaluator: Evaluator) -> list[Diagnosis]:

@@ -13,7 +13,8 @@ from kt_exp.benchmarks.datasets import ImageFiles
 from kt_exp.benchmarks.targets import read_target
 from kt_exp.concepts import Concept
 from kt_exp.config import Config
-from kt_exp.inversion.invert import Task, initial_state, to_model_size
+from kt_exp.inversion.invert import Task, initial_state
+from kt_exp.inversion.look import to_model_size
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import inversion_signature, invert_captions
 from kt_exp.models.protocol import Model

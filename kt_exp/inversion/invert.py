@@ -18,12 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kt_exp.inversion.augment import apply_affine, draw_affine
+from kt_exp.inversion.look import Look, make_look, to_model_size
 from kt_exp.inversion.regularize import total_variation
 from kt_exp.inversion.schedule import learning_rate, size_at, stage_start
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.models.protocol import Model
 
 _CURVE_POINTS = 100
+# Where saving takes long (many large images), less often: for a twentieth of the time, but at least
+# at every fifteenth time that it was asked for.
+_WORK_PER_SAVE, _RAREST = 20, 15
 
 
 @dataclass(frozen=True)
@@ -81,45 +85,41 @@ def invert(model: Model, tasks: Sequence[Task], settings: InversionSettings, see
     """
     model.module.eval().requires_grad_(False)
     captions = [task.caption for task in tasks]
-    scorer = model.scorer(captions, settings.distance)
+    look = make_look(model, captions, settings, [_stream("patches", task, seed) for task in tasks])
     clip = _Clip(settings, captions, model.device)
     views = _views(tasks, settings, seed).to(model.device)
     optimizer = _optimizer(state)
     every = max(1, settings.steps // _CURVE_POINTS)
-    saved = time.monotonic()
+    saved, wait = time.monotonic(), settings.checkpoint_seconds
     for step in range(state.step, settings.steps):
         if stage_start(settings, step) == step > 0:
             optimizer = _grow(state, settings, model.image_size, optimizer)
-        scores = _step(model, scorer, state, views[step], settings, clip, optimizer)
+        scores = _step(look, state, views[step], settings, clip, optimizer)
         if step % every == 0 or step == settings.steps - 1:
             state.curve_steps.append(step)
             state.curve.append(scores)
         state.step = step + 1
         hooks.advance(partial(_mean, scores))
         stopping = hooks.stop()
-        if stopping or time.monotonic() - saved > settings.checkpoint_seconds:
+        if stopping or time.monotonic() - saved > wait:
+            begun = time.monotonic()
             _keep_moments(state, optimizer)
             hooks.save(state)
             saved = time.monotonic()
+            wait = max(settings.checkpoint_seconds,
+                       min(_WORK_PER_SAVE * (saved - begun), _RAREST * settings.checkpoint_seconds))
         if stopping:
             raise KeyboardInterrupt
     state.images = state.images.detach()
     return state
 
 
-def to_model_size(images: Tensor, size: int) -> Tensor:
-    """Return images `(B, 3, size, size)`, resized bicubically where they have another size."""
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False)
-
-
-def _step(model: Model, scorer: Callable[[Tensor], Tensor], state: State, view: Tensor,
-          settings: InversionSettings, clip: _Clip, optimizer: torch.optim.Adam) -> Tensor:
+def _step(look: Look, state: State, view: Tensor, settings: InversionSettings, clip: _Clip,
+          optimizer: torch.optim.Adam) -> Tensor:
     images = state.images
     seen = apply_affine(images, view, settings.affine.padding) \
         if settings.affine.probability else images
-    scores = scorer(to_model_size(seen, model.image_size))
+    scores = look(seen, state.step)
     loss = (settings.tv_weight * total_variation(images, settings.tv_form) - scores).sum()
     images.grad = None
     loss.backward()
@@ -177,15 +177,21 @@ def _stream(purpose: str, task: Task, seed: int) -> torch.Generator:
 
 def _optimizer(state: State) -> torch.optim.Adam:
     state.images = state.images.detach().requires_grad_()
-    optimizer = torch.optim.Adam([state.images])
+    # Fused is one kernel over all pixels; on the CPU it would round otherwise for no gain.
+    optimizer = torch.optim.Adam([state.images], fused=state.images.is_cuda)
     if state.moments:
         first, second = (moment.clone() for moment in state.moments)
         optimizer.state[state.images] = {
-            "step": torch.tensor(float(state.moment_steps)),
+            "step": torch.tensor(float(state.moment_steps), device=_step_device(state.images)),
             "exp_avg": first,
             "exp_avg_sq": second,
         }
     return optimizer
+
+
+def _step_device(images: Tensor) -> torch.device:
+    """Where Adam keeps its step: beside the images if it is fused, or else on the CPU."""
+    return images.device if images.is_cuda else torch.device("cpu")
 
 
 def _keep_moments(state: State, optimizer: torch.optim.Adam) -> None:

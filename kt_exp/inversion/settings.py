@@ -26,6 +26,22 @@ class AffineSettings:
 
 
 @dataclass(kw_only=True)
+class SpeedSettings:
+    """How the model looks at the images: with all of its work, or with less."""
+
+    tower: str = choice("model", "lean")
+    native_size: bool
+    patch_dropout: float = number(minimum=0, maximum=0.95)
+    compile: bool
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        for key in ("native_size", "patch_dropout"):
+            if getattr(self, key) and self.tower != "lean":
+                yield (key, "the model's own tower takes whole images of its own size",
+                       "add inversion.speed.tower=lean")
+
+
+@dataclass(kw_only=True)
 class InversionSettings:
     """Everything that decides which images come out of the inversion loop."""
 
@@ -46,6 +62,7 @@ class InversionSettings:
     grad_clip_norm: float = number(above=0)
     clamp: str = choice("none", "before_step", "after_step")
     png: str = choice("clamp", "stretch")
+    speed: SpeedSettings
     chunk_size: Any = number(minimum=1, words=("auto",), whole=True)
     checkpoint_seconds: float = number(above=0)
 

@@ -6,8 +6,8 @@ import open_clip
 import pytest
 import torch
 
-from kt_exp.inversion.settings import AffineSettings, InversionSettings
-from kt_exp.models.clip import OpenClipModel
+from kt_exp.inversion.settings import AffineSettings, InversionSettings, SpeedSettings
+from kt_exp.models.clip import OpenClipPlainViT
 
 torch.set_num_threads(1)
 
@@ -18,6 +18,7 @@ ARCHITECTURE = {
 }
 AFFINE = {"probability": 0.5, "degrees": 30, "translate": 0.1, "scale": [0.7, 1.2],
           "padding": "border", "per_sample": True}
+SPEED = {"tower": "model", "native_size": False, "patch_dropout": 0.0, "compile": False}
 SETTINGS = {
     "images": 2, "steps": 8, "init": "uniform", "sizes": [], "upsize_at": [],
     "restart_optimizer": True, "lr": 0.05, "lr_schedule": "cosine", "lr_period": "run",
@@ -31,17 +32,18 @@ SETTINGS = {
 def model():
     torch.manual_seed(0)
     tokenizer = open_clip.SimpleTokenizer(context_length=16)
-    return OpenClipModel(open_clip.CLIP(**ARCHITECTURE), tokenizer, ARCHITECTURE,
-                         torch.device("cpu"))
+    return OpenClipPlainViT(open_clip.CLIP(**ARCHITECTURE), tokenizer, ARCHITECTURE,
+                            torch.device("cpu"))
 
 
 @pytest.fixture
 def settings():
     """Makes settings: the short ones above, with the changes that a test names."""
 
-    def make(affine=None, **changes):
+    def make(affine=None, speed=None, **changes):
         return InversionSettings(**{**SETTINGS, **changes},
-                                 affine=AffineSettings(**{**AFFINE, **(affine or {})}))
+                                 affine=AffineSettings(**{**AFFINE, **(affine or {})}),
+                                 speed=SpeedSettings(**{**SPEED, **(speed or {})}))
 
     return make
 

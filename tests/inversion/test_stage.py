@@ -181,7 +181,7 @@ ONLY_HOW = {"chunk_size": "auto", "checkpoint_seconds": 1.0, "png": "stretch"}
 
 def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
     base = settings()
-    assert DECIDES.keys() | ONLY_HOW.keys() | {"affine"} == asdict(base).keys()
+    assert DECIDES.keys() | ONLY_HOW.keys() | {"affine", "speed"} == asdict(base).keys()
 
     def key(settings=base, model="model", device=CPU, caption="a tower", seed=0):
         return inversion_signature(model, device, caption, settings, seed)
@@ -191,6 +191,10 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
                         "padding": "zeros", "per_sample": False}.items():
         different.append(deepcopy(base))
         setattr(different[-1].affine, name, value)
+    for name, value in {"tower": "lean", "native_size": True, "patch_dropout": 0.5,
+                        "compile": True}.items():
+        different.append(deepcopy(base))
+        setattr(different[-1].speed, name, value)
     keys = [key(), *(key(settings) for settings in different), key(model="other"),
             key(device=torch.device("cuda")), key(caption="a dish"), key(seed=1)]
     assert len(set(keys)) == len(keys)

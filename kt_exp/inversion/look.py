@@ -1,0 +1,110 @@
+"""How the model looks at the images: as it is, or with less work (`inversion.speed`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kt_exp.errors import UserError
+from kt_exp.inversion.schedule import size_at, stage_start
+from kt_exp.inversion.settings import InversionSettings
+from kt_exp.models.protocol import Model, PatchEncoder, PatchTower
+from kt_exp.models.similarity import embedding_closeness, of_unit_norm
+
+log = logging.getLogger(__name__)
+
+Look = Callable[[Tensor, int], Tensor]  # images (B, 3, H, H) and the step → scores (B,)
+
+
+def check_look(model: Model, settings: InversionSettings) -> None:
+    """Refuse what changes the result and the model cannot do, before anything costly.
+
+    Raises:
+        UserError: names the key.
+    """
+    speed = settings.speed
+    for key, wanted in (("native_size", speed.native_size), ("patch_dropout", speed.patch_dropout)):
+        if wanted and not isinstance(model, PatchEncoder):
+            raise UserError(f"inversion.speed.{key}", "the model's image tower is not a plain ViT "
+                            "of open_clip", "leave it off")
+
+
+def make_look(model: Model, captions: Sequence[str], settings: InversionSettings,
+              streams: list[torch.Generator]) -> Look:
+    """Return how `model` scores the images of a step against B captions, which are encoded once.
+
+    `streams` are those of the patches, one for each image; used with `patch_dropout` alone.
+    """
+    if settings.speed.tower == "lean":
+        if isinstance(model, PatchEncoder):
+            return _lean_look(model, captions, settings, streams)
+        log.info("inversion.speed.tower=lean is for plain ViTs of open_clip: this model's image "
+                 "tower is used as it is.")
+    scorer = _compiled(model.scorer(captions, settings.distance), settings, model.device)
+    return lambda images, step: scorer(to_model_size(images, model.image_size))
+
+
+def to_model_size(images: Tensor, size: int) -> Tensor:
+    """Return images `(B, 3, size, size)`, resized bicubically where they have another size."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False)
+
+
+def _lean_look(model: PatchEncoder, captions: Sequence[str], settings: InversionSettings,
+               streams: list[torch.Generator]) -> Look:
+    tower = model.patch_tower()
+    closeness = embedding_closeness(model, captions, settings.distance)
+    unit = of_unit_norm(settings.distance)
+    encode = _compiled(tower.__call__, settings, model.device)
+    kept = _kept_patches(settings, tower, streams) if settings.speed.patch_dropout else {}
+
+    def look(images: Tensor, step: int) -> Tensor:
+        side = tower.patch_size * _patches_along(settings, step, tower)
+        start = stage_start(settings, step)
+        seen = kept[start][step - start].to(images.device, torch.long) if kept else None
+        features = encode(to_model_size(images, side), seen)
+        return closeness(F.normalize(features, dim=-1) if unit else features)
+
+    return look
+
+
+def _patches_along(settings: InversionSettings, step: int, tower: PatchTower) -> int:
+    """Return how many patches the tower sees along a side: of the image as it is at `step`, or,
+    resized, of the model's own size."""
+    if not settings.speed.native_size:
+        return tower.grid
+    size = size_at(settings, step, tower.grid * tower.patch_size)
+    return max(1, round(size / tower.patch_size))
+
+
+def _kept_patches(settings: InversionSettings, tower: PatchTower,
+                  streams: list[torch.Generator]) -> dict[int, Tensor]:
+    """Return which patches are seen, `(steps, B, K)`, by the first step of each stage.
+
+    Drawn at once for all steps and from each image's own stream, as the affine views are.
+    """
+    kept = {}
+    for start, end in pairwise([0, *settings.upsize_at, settings.steps]):
+        patches = _patches_along(settings, start, tower) ** 2
+        count = max(1, round(patches * (1 - settings.speed.patch_dropout)))
+        draws = torch.stack([torch.rand(end - start, patches, generator=stream)
+                             for stream in streams], dim=1)
+        kept[start] = draws.argsort(dim=-1)[..., :count].to(torch.int16)
+    return kept
+
+
+def _compiled(function: Callable, settings: InversionSettings, device: torch.device) -> Callable:
+    """Return the function through `torch.compile`, on CUDA as graphs, where that is asked for."""
+    if not settings.speed.compile:
+        return function
+    # Each size of the ladder is its own program: shapes that are known make the better code.
+    program = torch.compile(function, dynamic=False,
+                            mode="reduce-overhead" if device.type == "cuda" else "default")
+    # A CUDA graph writes to the same place at each step; the curve keeps what some steps gave.
+    return lambda *inputs: program(*inputs).clone()

@@ -1,0 +1,170 @@
+"""The levers of `inversion.speed`: which change nothing but the time, and what the others do."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from kt_exp.checks import check
+from kt_exp.errors import UserError
+from kt_exp.inversion.invert import Task, initial_state, invert
+from kt_exp.inversion.look import check_look, make_look
+
+TASKS = [Task("a tower with a roof", 0), Task("a tower with a roof", 1), Task("a round dish", 0)]
+CAPTIONS = [task.caption for task in TASKS]
+LADDER = {"sizes": [8, 12, 16], "upsize_at": [2, 5]}
+LEVERS = [{"tower": "lean"}, {"tower": "lean", "native_size": True},
+          {"tower": "lean", "patch_dropout": 0.5},
+          {"tower": "lean", "native_size": True, "patch_dropout": 0.5}]
+
+
+class Hooks:
+    def __init__(self, stop_at=None):
+        self.stop_at, self.saved, self.steps = stop_at, None, 0
+
+    def advance(self, score):
+        self.steps += 1
+
+    def stop(self):
+        return self.steps == self.stop_at
+
+    def save(self, state):
+        self.saved = replace(state, images=state.images.detach().clone(),
+                             moments=[moment.clone() for moment in state.moments],
+                             curve_steps=list(state.curve_steps), curve=list(state.curve))
+
+
+def run(model, settings, tasks=TASKS, hooks=None, state=None):
+    return invert(model, tasks, settings, 0, state or initial_state(tasks, settings, model, 0),
+                  hooks or Hooks())
+
+
+def streams(count=3):
+    return [torch.Generator().manual_seed(i) for i in range(count)]
+
+
+@pytest.fixture
+def seen_patches(model, monkeypatch):
+    """The numbers of tokens that the tower's layers get, class token included."""
+    tower, seen = model.patch_tower(), []
+    embed = tower._embed
+
+    def noting(images, kept):
+        tokens = embed(images, kept)
+        seen.append(tokens.shape[1])
+        return tokens
+
+    monkeypatch.setattr(tower, "_embed", noting)
+    monkeypatch.setattr(model, "patch_tower", lambda: tower)
+    return seen
+
+
+@pytest.mark.parametrize("distance", ["cosine", "l2", "l2_unnormalized"])
+def test_the_lean_tower_scores_as_the_model_does(model, settings, distance):
+    images = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    whole, lean = (make_look(model, CAPTIONS, settings(distance=distance, speed={"tower": tower}),
+                             streams())(images, 0) for tower in ("model", "lean"))
+    torch.testing.assert_close(whole, lean, rtol=1e-4, atol=1e-5)
+
+
+def test_the_lean_tower_leads_to_the_same_images(model, settings):
+    whole, lean = (run(model, settings(lr=0.01, speed={"tower": tower}, **LADDER)).images
+                   for tower in ("model", "lean"))
+    torch.testing.assert_close(whole, lean, rtol=1e-3, atol=1e-3)
+
+
+def test_a_small_image_is_seen_as_small(model, settings, seen_patches):
+    run(model, settings(speed={"tower": "lean", "native_size": True}, **LADDER))
+    assert seen_patches == [1 + 2**2] * 2 + [1 + 3**2] * 3 + [1 + 4**2] * 3
+
+
+def test_a_share_of_the_patches_is_not_looked_at(model, settings, seen_patches):
+    run(model, settings(speed={"tower": "lean", "patch_dropout": 0.75}))
+    assert seen_patches == [1 + 4] * 8
+
+
+def test_pixels_of_patches_not_looked_at_get_no_gradient_and_the_patches_change(model, settings):
+    look = make_look(model, CAPTIONS, settings(speed={"tower": "lean", "patch_dropout": 0.75}),
+                     streams())
+    touched = []
+    for step in range(2):
+        images = torch.rand(3, 3, 16, 16, requires_grad=True)
+        look(images, step).sum().backward()
+        patches = images.grad.abs().sum(dim=1).unfold(1, 4, 4).unfold(2, 4, 4).sum(dim=(-1, -2))
+        touched.append(patches.flatten(1) > 0)
+    assert [seen.sum(dim=1).tolist() for seen in touched] == [[4, 4, 4]] * 2
+    assert not torch.equal(*touched)
+
+
+@pytest.mark.parametrize("tower", ["model", "lean"])
+def test_compiled_it_scores_the_same(model, settings, tower, monkeypatch):
+    # The compiler proper takes minutes; that the lean tower can be captured whole is seen without.
+    whole = tower == "lean"
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=whole))
+    images = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    plain, compiled = (make_look(model, CAPTIONS, settings(speed={"tower": tower, "compile": on}),
+                                 streams())(images, 0) for on in (False, True))
+    torch.testing.assert_close(plain, compiled)
+
+
+@pytest.mark.parametrize("speed", LEVERS)
+def test_an_image_does_not_depend_on_the_company_it_keeps(model, settings, speed):
+    chosen = settings(lr=0.01, speed=speed, **LADDER)
+    together = run(model, chosen).images
+    for i, task in enumerate(TASKS):
+        alone = run(model, chosen, [task]).images[0]
+        torch.testing.assert_close(together[i], alone, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("speed", LEVERS)
+def test_stopped_at_any_step_it_goes_on_to_the_same_bits(model, settings, speed):
+    chosen = settings(speed=speed, **LADDER)
+    whole = run(model, chosen).images
+    for step in range(1, chosen.steps + 1):
+        hooks = Hooks(stop_at=step)
+        with pytest.raises(KeyboardInterrupt):
+            run(model, chosen, hooks=hooks)
+        assert torch.equal(run(model, chosen, state=hooks.saved).images, whole)
+
+
+@pytest.mark.parametrize("key", ["native_size", "patch_dropout"])
+def test_what_the_models_own_tower_cannot_do_is_refused(settings, key):
+    with pytest.raises(UserError, match=f"{key}.*tower=lean"):
+        check(settings(speed={key: 0.5 if key == "patch_dropout" else True}), "inversion")
+
+
+def test_a_model_that_is_no_plain_vit_keeps_its_tower_but_refuses_what_would_change_images(
+        model, settings, caplog):
+    class Other:
+        image_size, device = model.image_size, model.device
+        scorer = model.scorer
+
+    images = torch.rand(3, 3, 16, 16)
+    lean = settings(speed={"tower": "lean"})
+    with caplog.at_level("INFO"):
+        scores = make_look(Other(), CAPTIONS, lean, streams())(images, 0)
+    assert torch.equal(scores, model.scorer(CAPTIONS)(images))
+    assert "used as it is" in caplog.text
+    check_look(Other(), lean)
+    with pytest.raises(UserError, match="native_size"):
+        check_look(Other(), settings(speed={"tower": "lean", "native_size": True}))
+
+
+def test_it_saves_no_more_often_than_saving_is_worth(model, settings, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("kt_exp.inversion.invert.time.monotonic", lambda: clock[0])
+
+    class Slow(Hooks):
+        saves = 0
+
+        def advance(self, score):
+            super().advance(score)
+            clock[0] += 1
+
+        def save(self, state):
+            clock[0] += 0.5
+            Slow.saves += 1
+
+    run(model, settings(steps=100, checkpoint_seconds=2), hooks=Slow())
+    assert Slow.saves == 1 + (100 - 3) // 11
