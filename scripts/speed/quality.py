@@ -1,0 +1,139 @@
+"""How long inversion has to be: steps against accuracy, forgetting and similarity.
+
+Rehearsed images and fine-tuning stay as the config has them; only the inversion of the concepts'
+descriptions changes. Each point is appended to a file of JSON lines, from which a run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kt_exp.benchmarks.outcome import Outcome, Phase
+from kt_exp.config import Config
+from kt_exp.finetune.stage import finetune, finetune_signature
+from kt_exp.inversion.settings import InversionSettings
+from kt_exp.inversion.stage import invert_captions
+from kt_exp.models.protocol import Model
+from kt_exp.pipeline import Experiment, prepare
+from kt_exp.report.console import progress
+from kt_exp.store import Entry
+from kt_exp.training_images import TrainingImages
+from speed.measure import Clock, Row
+
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The points of a curve: the config's inversion with other numbers of steps and other seeds.
+
+    Attributes:
+        name: of the config, in the file.
+        file: where the points of all configs are kept.
+    """
+
+    config: Config
+    model: Model
+    clock: Clock
+    name: str
+    steps: Sequence[int]
+    seeds: Sequence[int]
+    file: Path
+
+    def points(self) -> Iterator[Point]:
+        """Yield each point, measured now or earlier."""
+        kept = [json.loads(line) for line in self.file.read_text().splitlines()] \
+            if self.file.exists() else []
+        for seed in self.seeds:
+            found = {point["steps"]: point for point in kept
+                     if (point["name"], point["seed"]) == (self.name, seed)}
+            yield from (found[steps] for steps in self.steps if steps in found)
+            if missing := [steps for steps in self.steps if steps not in found]:
+                for point in self._measure(seed, missing):
+                    with self.file.open("a") as lines:
+                        lines.write(json.dumps(point) + "\n")
+                    yield point
+
+    def _measure(self, seed: int, wanted: Sequence[int]) -> Iterator[Point]:
+        with tempfile.TemporaryDirectory() as folder:
+            config = replace(self.config, seed=seed, store=replace(self.config.store, root=folder))
+            experiment = prepare(config, progress, lambda *_: self.model)
+            rehearsed = experiment.groups[0].lesson.rehearsed
+            rehearsal = experiment.images.rehearsal(rehearsed, experiment.store, progress)
+            before = [outcome for group in experiment.groups
+                      for outcome in experiment.evaluator.untrained(group.concepts)]
+            for steps in wanted:
+                settings = _of_length(config.inversion, steps)
+                begun = self.clock()
+                inverted = _invert(experiment, settings)
+                seconds = self.clock() - begun
+                after = _teach(experiment, settings, inverted, rehearsal)
+                yield {"name": self.name, "steps": steps, "seed": seed, "seconds": seconds,
+                       "target": 100 * _mean(after, "target", Phase.transferred),
+                       "known": 100 * (_mean(after, "known", Phase.transferred)
+                                       - _mean(before, "known", Phase.baseline)),
+                       "similarity": statistics.mean(e.record["end"] for e in inverted.values())}
+
+
+def summary(points: Sequence[Point]) -> Iterator[Row]:
+    """Yield a row for each length: seconds, and means over the seeds with their range."""
+    for steps in dict.fromkeys(p["steps"] for p in points):
+        own = [p for p in points if p["steps"] == steps]
+        said = ", ".join(_with_range(name, [p[name] for p in own], digits)
+                         for name, digits in (("target", 1), ("known", 2), ("similarity", 3)))
+        yield Row(f"{own[0]['name']}, {steps} steps", "s",
+                  statistics.median(p["seconds"] for p in own),
+                  against=f"{said} ({len(own)} seeds)")
+
+
+def _with_range(name: str, values: list[float], digits: int) -> str:
+    return f"{name} {statistics.mean(values):.{digits}f} " \
+           f"({min(values):.{digits}f}…{max(values):.{digits}f})"
+
+
+def _of_length(settings: InversionSettings, steps: int) -> InversionSettings:
+    """Return the settings with another number of steps, the ladder stretched along."""
+    grown = [max(i, round(at * steps / settings.steps))
+             for i, at in enumerate(settings.upsize_at, start=1)]
+    return replace(settings, steps=steps, upsize_at=grown)
+
+
+def _images(experiment: Experiment, settings: InversionSettings) -> TrainingImages:
+    return replace(experiment.images, config=replace(experiment.config, inversion=settings))
+
+
+def _invert(experiment: Experiment, settings: InversionSettings) -> dict[str, Entry]:
+    images = _images(experiment, settings)
+    keys = {concept.name: images.inversion_key(concept) for concept in experiment.concepts}
+    captions = {keys[concept.name]: concept.description for concept in experiment.concepts}
+    entries = invert_captions(experiment.model, captions, settings, experiment.config.seed,
+                              experiment.store, progress)
+    return {name: entries[key] for name, key in keys.items()}
+
+
+def _teach(experiment: Experiment, settings: InversionSettings, inverted: dict[str, Entry],
+           rehearsal: Tensor) -> list[Outcome]:
+    config, model, images = experiment.config, experiment.model, _images(experiment, settings)
+    outcomes = []
+    for group in experiment.groups:
+        signed = [images.key(concept) for concept in group.concepts]
+        key = finetune_signature(experiment.fingerprint, model.device, group.lesson, signed,
+                                 config.finetune, config.seed)
+        taught = finetune(model, key, group.lesson, partial(images.load, group.concepts, inverted),
+                          rehearsal, config.finetune, experiment.store, progress, group.name)
+        outcomes += experiment.evaluator.transferred(group.concepts, key, taught.tensors)
+    return outcomes
+
+
+def _mean(outcomes: Sequence[Outcome], split: str, phase: Phase) -> float:
+    return statistics.mean(row.value for outcome in outcomes for row in outcome.metrics
+                           if (row.split, row.phase, row.metric) == (split, phase, "accuracy"))

@@ -1,0 +1,255 @@
+"""The rows of the table: inversion, memory, fine-tuning, evaluation, and starting."""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kt_exp.benchmarks.scoring import embed_images, image_batches
+from kt_exp.concepts import load_concepts
+from kt_exp.config import Config
+from kt_exp.finetune.lesson import plan_lesson
+from kt_exp.finetune.objectives import objective
+from kt_exp.finetune.strategies import trained_parameters
+from kt_exp.inversion.invert import State, Task, initial_state, invert
+from kt_exp.inversion.settings import InversionSettings
+from kt_exp.models.clip import OpenClipPlainViT
+from kt_exp.pipeline import Findings, prepare, run
+from speed.measure import Clock, Row, Way, alternate, count_flops, product_rate, rate_row
+from speed.reference import invert_plainly
+
+CAPTION = "a round thing with two narrow parts"
+REFERENCE, FORWARD = "reference loop", "bare forward"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all rows share."""
+
+    config: Config
+    model: OpenClipPlainViT
+    clock: Clock
+    repeats: int
+    images: int
+    steps: int
+
+    def settings(self, **speed: Any) -> InversionSettings:
+        """Return the config's inversion, but for the number of steps and for `speed`."""
+        chosen = replace(self.config.inversion, steps=self.steps, sizes=[], upsize_at=[],
+                         checkpoint_seconds=1e9)
+        return replace(chosen, speed=replace(chosen.speed, **speed))
+
+
+def inversion(bench: Bench) -> Iterator[Row]:
+    """Image-steps per second in the model's own tower, and in the lean one, each with its levers.
+
+    The floor is the time of the products and convolutions that the model's own tower needs, to the
+    pixels and back, at the rate measured for products of its shape. A lever may go below it.
+    """
+    ways: dict[str, Way] = {REFERENCE: lambda: invert_plainly(bench.model, [CAPTION] * bench.images,
+                                              bench.settings(tower="model"))}
+    levers: dict[str, dict[str, Any]] = {
+        "own tower": {"tower": "model"}, "lean tower": {"tower": "lean"},
+        "lean, half of the patches": {"tower": "lean", "patch_dropout": 0.5},
+    }
+    for name, speed in levers.items():
+        ways[name] = _inverting(bench, bench.settings(**speed), bench.images)
+    flops = count_flops(_inverting(bench, replace(bench.settings(tower="model"), steps=1),
+                                   bench.images))
+    floor = flops / _rate(bench) * bench.steps
+    taken = alternate(bench.clock, bench.repeats, ways)
+    for name in levers:
+        yield rate_row(f"inversion, {name}", "image-steps/s", bench.images * bench.steps, taken,
+                       name, REFERENCE, f"{REFERENCE}; products", floor)
+
+
+def memory(bench: Bench) -> Iterator[Row]:
+    """Peak memory of three steps for 10, 100 and 1000 images in chunks of `images`; what is more
+    than for 10 are the images themselves."""
+    settings = replace(bench.settings(tower="lean"), steps=3)
+    for count in (10, 100, 1000):
+        _reset_peak(bench)
+        for _ in range(0, count, bench.images):
+            _inverting(bench, settings, bench.images)()
+        yield Row(f"peak memory, {count} images in chunks of {bench.images}", "MiB", _peak(bench))
+
+
+def finetune(bench: Bench) -> Iterator[Row]:
+    """Steps of fine-tuning per second, against forward and backward of the trained tower alone."""
+    model, settings = bench.model, bench.config.finetune
+    concept = load_concepts(bench.config.concepts)[:1]
+    lesson = plan_lesson(concept, [bench.images], settings, bench.config.benchmark.known_prompts(),
+                         0)
+    pictures, rehearsed = _noise(bench, bench.images), _noise(bench, len(lesson.rehearsed))
+    with _training(model, settings.strategy):
+        loss_of = objective(model, pictures, rehearsed, lesson, settings)
+        batch = lesson.batches[0]
+        together = len(batch.images) + len(batch.rehearsal)
+        seen = torch.cat([pictures, rehearsed])[:together]
+        taken = alternate(bench.clock, bench.repeats, {
+            "ours": lambda: [loss_of(batch).backward() for _ in range(3)],
+            "plain": lambda: [model.encode_image(seen).sum().backward() for _ in range(3)],
+        })
+    yield rate_row(f"fine-tuning, {settings.strategy}", "steps/s", 3, taken, "ours", "plain",
+                   f"the whole tower forth and back, {together} images")
+
+
+def evaluation(bench: Bench) -> Iterator[Row]:
+    """Images per second of a second evaluation, against the bare forward on the same tensors."""
+    model, benchmark = bench.model, bench.config.benchmark
+    images = benchmark.known_images()
+    batches = [batch.pixels for batch in image_batches(model, images, benchmark,
+                                                       benchmark.batch_size)]
+
+    @torch.no_grad()
+    def forward() -> None:
+        for pixels in batches:
+            model.encode_image(pixels)
+
+    taken = alternate(bench.clock, bench.repeats, {
+        "ours": lambda: embed_images(model, images, benchmark, _silent, ""), "plain": forward})
+    flops = count_flops(forward)
+    yield rate_row("evaluation, images once decoded", "images/s", len(images), taken, "ours",
+                   "plain", f"{FORWARD}; products", flops / _rate(bench))
+
+
+def start(bench: Bench) -> Iterator[Row]:
+    """Seconds of the command line: its help, the config, the main job, and that job again."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = [f"store.root={folder}/store", f"hydra.run.dir={folder}/run"]
+        for what, words, repeats in (("--help", ["--help"], bench.repeats),
+                                     ("--cfg job", ["--cfg", "job"], bench.repeats),
+                                     ("(the main job)", job, 1), ("again", job, 1)):
+            yield Row(f"kt-exp {what}", "s", statistics.median(
+                _command_seconds(bench.clock, words) for _ in range(repeats)))
+
+
+def sweep(bench: Bench) -> Iterator[Row]:
+    """Seconds of a sweep of five learning rates, against one run; each begins with no results."""
+    taken: dict[str, list[float]] = {"ours": [], "plain": []}
+    for way, words in (("plain", ["finetune.lr=1e-3"]),
+                       ("ours", ["-m", "finetune.lr=1e-4,3e-4,1e-3,3e-3,1e-2"])):
+        with tempfile.TemporaryDirectory() as store:
+            taken[way].append(_command_seconds(bench.clock, [*words, f"store.root={store}"]))
+    yield Row("kt-exp -m, five learning rates", "s", taken["ours"][0], taken["plain"][0],
+              taken["plain"][0] / taken["ours"][0], against="one run")
+
+
+def teach(bench: Bench) -> Iterator[Row]:
+    """Seconds from a description to the taught model with the model loaded, what known classes
+    need already in the store, and the concept new: the first one is taught for that alone."""
+    first, second = (concept.name for concept in load_concepts(bench.config.concepts)[:2])
+    with tempfile.TemporaryDirectory() as folder:
+        for name, way in ((first, "store empty"), (second, "known classes in the store"),
+                          (second, "all in the store")):
+            begun = bench.clock()
+            _run_pipeline(bench, folder, name)
+            yield Row(f"one concept taught and measured, {way}", "s", bench.clock() - begun)
+
+
+def _run_pipeline(bench: Bench, store: str, name: str) -> None:
+    config = replace(bench.config, store=replace(bench.config.store, root=store),
+                     concepts=replace(bench.config.concepts, only=[name]))
+    experiment = prepare(config, _silent, lambda *_: bench.model)
+    for _ in run(experiment, Findings.empty(), _silent):
+        pass
+
+
+ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "inversion": inversion, "memory": memory, "finetune": finetune, "evaluation": evaluation,
+    "teach": teach, "start": start, "sweep": sweep,
+}
+
+
+class _Quiet:
+    def advance(self, score: Callable[[], float]) -> None:
+        pass
+
+    def stop(self) -> bool:
+        return False
+
+    def save(self, state: State) -> None:
+        pass
+
+
+class _NoBar:
+    def advance(self, n: int = 1, **fields: object) -> None:
+        pass
+
+
+@contextmanager
+def _silent(description: str, total: int) -> Iterator[_NoBar]:
+    yield _NoBar()
+
+
+@contextmanager
+def _training(model: OpenClipPlainViT, strategy: str) -> Iterator[None]:
+    parameters = trained_parameters(model, strategy).values()
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        model.module.requires_grad_(False)
+        for parameter in parameters:
+            parameter.grad = None
+
+
+def _inverting(bench: Bench, settings: InversionSettings, count: int) -> Callable[[], State]:
+    tasks = [Task(CAPTION, index) for index in range(count)]
+    return lambda: invert(bench.model, tasks, settings, 0,
+                          initial_state(tasks, settings, bench.model, 0), _Quiet())
+
+
+def _noise(bench: Bench, count: int) -> Tensor:
+    size = bench.model.image_size
+    return torch.rand(count, 3, size, size, device=bench.model.device)
+
+
+def _rate(bench: Bench) -> float:
+    """The rate of products in the shape of the widest layer, for all images at once."""
+    tokens = bench.images * (bench.model.patch_tower().grid**2 + 1)
+    layer: Any = bench.model.trunk_layers[0]
+    columns, inner = layer.mlp.c_fc.weight.shape
+    return product_rate(bench.clock, tokens, inner, columns, bench.config.precision == "bf16")
+
+
+def _reset_peak(bench: Bench) -> None:
+    if bench.model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(bench.model.device)
+
+
+def _peak(bench: Bench) -> float:
+    """MiB: of the GPU, or of the whole process so far."""
+    if bench.model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(bench.model.device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def _command_seconds(clock: Clock, words: list[str]) -> float:
+    def spent() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime if clock.of_cpu else time.perf_counter()
+
+    begun = spent()
+    with tempfile.TemporaryDirectory() as home:
+        subprocess.run([sys.executable, "-m", "kt_exp.run", *words], check=True, cwd=home,
+                       env=_importable(), capture_output=True)
+    return spent() - begun
+
+
+def _importable() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

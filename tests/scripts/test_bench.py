@@ -1,0 +1,72 @@
+"""scripts/bench.py: what it prints and writes, and the loop that it measures against."""
+
+import json
+
+import bench
+import pytest
+import torch
+from speed.measure import Clock, alternate, count_flops, rate_row
+from speed.models import load
+from speed.reference import invert_plainly
+
+
+@pytest.fixture(scope="module")
+def config():
+    return bench._compose(["device=cpu", "inversion.steps=6", "inversion.upsize_at=[3]"])
+
+
+@pytest.fixture(scope="module")
+def model(config):
+    return load("pictoclip", config, torch.device("cpu"), "fp32")
+
+
+def test_a_small_run_prints_a_table_and_writes_what_it_measured(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    bench.main(["inversion=paper", "--what", "inversion", "--images", "2", "--steps", "1",
+                "--repeats", "1", "--device", "cpu", "--out", str(out)])
+    written = json.loads(out.read_text())
+    assert written["versions"]["torch"] == torch.__version__
+    assert written["overrides"] == ["inversion=paper"]
+    own, lean, half = written["rows"]
+    assert own["unit"] == "image-steps/s"
+    assert all(row["ours"] > 0 and row["plain"] > 0 and row["ratio"] > 0 for row in (own, lean))
+    assert half["share"] == pytest.approx(half["ours"] / half["floor"])
+    assert "lean tower" in capsys.readouterr().out
+
+
+def test_the_reference_finds_images_and_leaves_the_model_frozen(config, model):
+    captions = ["a red circle", "a blue square"]
+    torch.manual_seed(0)
+    images = invert_plainly(model, captions, config.inversion)
+    assert images.shape == (2, 3, 64, 64)
+    with torch.no_grad():
+        found, noise = (model.score(some, captions) for some in (images, torch.rand(2, 3, 64, 64)))
+    assert (found > noise).all()
+    assert not any(p.requires_grad or p.grad is not None for p in model.module.parameters())
+
+
+def test_ways_take_turns_after_a_round_that_does_not_count():
+    said = []
+    taken = alternate(Clock(torch.device("cpu"), of_cpu=False), 2,
+                      {"a": lambda: said.append("a"), "b": lambda: said.append("b")})
+    assert said == ["a", "b"] * 3
+    assert [len(seconds) for seconds in taken.values()] == [2, 2]
+
+
+def test_a_ratio_is_the_median_over_the_turns():
+    row = rate_row("x", "steps/s", 10, {"ours": [1, 2, 5], "plain": [3, 3, 30]}, "ours", "plain",
+                   "y", floor_seconds=1)
+    assert (row.ours, row.plain, row.ratio, row.floor, row.share) == (5, 10 / 3, 3, 10, 0.5)
+
+
+def test_products_are_counted():
+    left, right = torch.rand(2, 3), torch.rand(3, 4)
+    assert count_flops(lambda: left @ right) == 2 * 2 * 3 * 4
+
+
+@pytest.mark.parametrize("wrong", [["--clock", "cpu"], ["--wat"], ["--model", "none"]])
+def test_what_it_cannot_do_is_refused(wrong, capsys):
+    with pytest.raises(SystemExit) as error:
+        bench.main(wrong)
+    assert error.value.code == 2
+    assert capsys.readouterr().err
