@@ -124,8 +124,10 @@ class Canvas:
                           _font(item.size * scale),
                           anchor={"start": "ls", "middle": "ms", "end": "rs"}[item.anchor],
                           stroke_width=round(HALO * scale) if item.halo else 0, stroke_fill=PAPER)
-        image.resize((round(self.width * SCALE), round(self.height * SCALE)),
-                     Image.Resampling.LANCZOS).save(path)
+        reduced = image.resize((round(self.width * SCALE), round(self.height * SCALE)),
+                               Image.Resampling.LANCZOS)
+        # Few colours and their shades: a palette makes the file a third of the size.
+        reduced.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 @cache

@@ -144,7 +144,8 @@ def _parser() -> _Parser:
                        help="exit 1 where a number differs by more than TOL points")
 
     plot = _command(commands, "plot", _plot, "accuracy against learning rate and the like")
-    plot.add_argument("--kind", choices=tuple(KINDS), required=True)
+    plot.add_argument("--kind", metavar="KIND", required=True,
+                      help=f"{', '.join(KINDS)}; or the key of a setting that was varied")
     plot.add_argument("--out", type=Path, required=True, metavar="FILE",
                       help="FILE.png or FILE.svg; without an ending, both")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kt_exp.report.bars import draw_bars, width_of
 from kt_exp.report.canvas import Canvas
 from kt_exp.report.charts import ticks
 from kt_exp.report.figures import ACCENT, INK, LINE, SOFT
@@ -33,7 +34,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves in one frame: over the `places` in their order, or over numbers (`numeric`)."""
+    """Curves in one frame: over the `places` in their order, or over numbers (`numeric`).
+
+    With `bars` they are no curves but bars side by side at each place, on a scale from 0.
+    """
 
     title: str
     y_label: str
@@ -41,35 +45,48 @@ class Panel:
     curves: Sequence[Curve]
     places: Sequence[Any] = field(default_factory=list)
     numeric: bool = False
+    bars: bool = False
 
 
 def plot_panels(rows: Sequence[Sequence[Panel]], note: str) -> Canvas:
     """Return the picture: panels in rows, which share their scale, the legend above."""
     legend = _legend([panel for row in rows for panel in row])
     legend = legend if len(legend) > 1 else []
-    width = 2 * MARGIN + max(len(row) for row in rows) * PANEL_WIDTH
+    panel_width = max(_panel_width(panel) for row in rows for panel in row)
+    width = 2 * MARGIN + max(len(row) for row in rows) * panel_width
     lines = _wrapped(legend, width - 2 * MARGIN) if legend else []
     top = MARGIN + LEGEND_LINE * len(lines)
     height = top + len(rows) * PANEL_HEIGHT + MARGIN + (LEGEND_LINE if note else 0)
-    titles = ", ".join(panel.title for panel in rows[0])
+    titles = ", ".join(panel.title for panel in rows[0] if panel.title)
     canvas = Canvas(width, height, f"{' and '.join(row[0].y_label for row in rows)} against "
-                                   f"{rows[0][0].x_label}: {titles}")
+                                   f"{rows[0][0].x_label or 'concept'}"
+                                   + (f": {titles}" if titles else ""))
     _draw_legend(canvas, lines)
     for number, row in enumerate(rows):
         levels = [value + sign * spread for panel in row for curve in panel.curves
                   for _, value, spread in curve.points for sign in (-1, 1)]
+        levels += [0.0] if any(panel.bars for panel in row) else []
         scale = ticks(max(0.0, min(levels)), max(levels)) if levels else [0.0, 100.0]
         for column, panel in enumerate(row):
-            _draw_panel(canvas, panel, MARGIN + column * PANEL_WIDTH, top + number * PANEL_HEIGHT,
-                        scale)
+            _draw_panel(canvas, panel, MARGIN + column * panel_width, top + number * PANEL_HEIGHT,
+                        panel_width, scale)
     if note:
         canvas.words((MARGIN, height - MARGIN / 2), note)
     return canvas
 
 
-def _draw_panel(canvas: Canvas, panel: Panel, left: float, top: float,
+def _panel_width(panel: Panel) -> float:
+    """The width at which the words below the axis have room; numbers may be left out there."""
+    words = [place for place in panel.places if isinstance(place, str) and place != BASE]
+    inside = len(panel.places) * LETTER * (max(map(len, map(shown, words)), default=0) + 1)
+    if panel.bars:
+        inside = max(inside, width_of(len(panel.curves), len(panel.places)))
+    return max(PANEL_WIDTH, LEFT + RIGHT + (inside if words else 0.0))
+
+
+def _draw_panel(canvas: Canvas, panel: Panel, left: float, top: float, width: float,
                 scale: Sequence[float]) -> None:
-    x0, x1 = left + LEFT, left + PANEL_WIDTH - RIGHT
+    x0, x1 = left + LEFT, left + width - RIGHT
     y0, y1 = top + PANEL_HEIGHT - BOTTOM, top + TOP
     canvas.words((x0, top + 14), panel.title, INK, 13)
     canvas.words((x1, top + 14), f"{panel.y_label} %", SOFT, 11, "end")
@@ -80,11 +97,16 @@ def _draw_panel(canvas: Canvas, panel: Panel, left: float, top: float,
     across, labels = _across(panel, x0, x1)
     for x, label in labels:
         canvas.words((x, y0 + 15), label, SOFT, 11, "middle")
-    canvas.words((x1, y0 + 27), panel.x_label, SOFT, 10, "end")
+    if panel.x_label:
+        canvas.words((x1, y0 + 27), panel.x_label, SOFT, 10, "end")
 
     def up(value: float) -> float:
         return y0 + (y1 - y0) * (value - scale[0]) / (scale[-1] - scale[0])
 
+    if panel.bars:
+        draw_bars(canvas, [(COLOURS[curve.colour], curve.points) for curve in panel.curves],
+                  across, up)
+        return
     for curve in sorted(panel.curves, key=lambda curve: not curve.dashed):
         _draw_curve(canvas, curve, across, up)
     names = [((across(at), up(value)), mark) for at, value, mark in _marks(panel.curves)]

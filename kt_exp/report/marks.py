@@ -1,9 +1,10 @@
-"""Names beside the points of curves, where they hide neither a point nor each other."""
+"""Names beside the points of curves: near their own, hiding neither a point nor each other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import hypot
 
 Spot = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, upper, right, lower
@@ -26,7 +27,8 @@ def place_names(names: Sequence[tuple[Spot, str]], lines: Sequence[Sequence[Spot
     for spot, text in names:
         boxes = [(at, box) for at, box in _around(spot, text)
                  if _inside(box, frame) and not any(_overlap(box, other) for other in taken)
-                 and not any(_holds(box, point, DOT) for point in points)]
+                 and not any(_holds(box, point, DOT) for point in points)
+                 and all(_distance(box, spot) <= _distance(box, point) for point in points)]
         if boxes:
             at, box = min(boxes, key=lambda one: sum(_holds(one[1], place) for place in covered))
             taken.append(box)
@@ -51,6 +53,11 @@ def _along(line: Sequence[Spot]) -> Iterator[Spot]:
 def _holds(box: Box, spot: Spot, margin: float = 0.0) -> bool:
     return (box[0] - margin < spot[0] < box[2] + margin
             and box[1] - margin < spot[1] < box[3] + margin)
+
+
+def _distance(box: Box, spot: Spot) -> float:
+    (left, upper, right, lower), (x, y) = box, spot
+    return hypot(max(left - x, 0.0, x - right), max(upper - y, 0.0, y - lower))
 
 
 def _overlap(box: Box, other: Box) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kt_exp.concepts import name_key
-from kt_exp.errors import UserError
+from kt_exp.errors import UserError, did_you_mean
 from kt_exp.report.curves import BASE, Curve, Panel, plot_panels
 from kt_exp.report.grouping import (
     concepts_of,
@@ -24,17 +24,21 @@ from kt_exp.report.runs import Job, newest
 from kt_exp.report.table import AFTER, BEFORE, Kind, estimate, kind_title, kinds_of
 
 LR = "finetune.lr"
-# The setting that each kind of plot needs to vary.
+# The setting that each kind of plot needs to vary. Any other setting that does is a kind, too.
 KINDS = {
     "lr": LR,  # supplementary Fig. 3
     "strategy": "finetune.strategy",  # supplementary Fig. 6
     "names": "finetune.captions",  # supplementary Fig. 7
     "steps": "inversion.steps",  # main text, Fig. 5
     "tradeoff": None,  # target against known accuracy
+    "concepts": None,  # main text, Tab. 2: concepts side by side
 }
 ALONG = (LR, "inversion.steps", "finetune.epochs")  # what a trade-off curve may follow
 MEASURED = "measured"  # the only curve, where nothing else was varied
 TARGET, KNOWN = ("target", "accuracy"), ("known", "accuracy")
+# The bars of a concept, and their colours.
+BARS = {BEFORE: ("before", 5), "description_prompt": ("description as prompt", 1),
+        AFTER: ("after", 0)}
 
 
 def draw(jobs: Sequence[Job], kind: str, out: Path) -> list[Path]:
@@ -61,23 +65,31 @@ def panels(jobs: Sequence[Job], kind: str) -> tuple[list[list[Panel]], str]:
     what to say below it.
 
     Raises:
-        UserError: no result yet, or runs that do not differ in what is plotted.
+        UserError: no result yet, an unknown kind, or runs that do not differ in what is plotted.
     """
     jobs = newest(jobs)
     measured = [job for job in jobs if job.record and job.record.metrics]
     if not measured:
         raise UserError("--kind", "none of the runs has measured anything yet",
                         "kt-report status shows how far they are")
-    needed, keys = KINDS[kind], varied(measured)
+    keys = varied(measured)
+    needed = KINDS.get(kind, kind)
     if needed and needed not in keys:
-        raise UserError("--kind", f"{needed} is {shown(measured[0].value(needed))} in all runs",
-                        "give runs in which it differs, or another kind")
+        raise _alike(measured, kind, needed, keys)
     note = _left_out(len(jobs) - len(measured))
-    if kind == "tradeoff":
-        return [_tradeoff(measured, keys)], note
-    x = LR if LR in keys and kind != "steps" else needed
-    assert x is not None  # only a trade-off needs no setting
+    if needed is None:
+        return (_concepts(measured, keys) if kind == "concepts"
+                else [_tradeoff(measured, keys)]), note
+    x = LR if LR in keys and kind in ("strategy", "names") else needed
     return _against(measured, x, [key for key in keys if key != x]), note
+
+
+def _alike(jobs: Sequence[Job], kind: str, key: str, keys: Sequence[str]) -> UserError:
+    if all(job.value(key) is None for job in jobs):
+        return UserError("--kind", f"no kind of plot '{kind}', nor a setting of these runs",
+                         did_you_mean(kind, [*KINDS, *keys], most=20))
+    return UserError("--kind", f"{key} is {shown(jobs[0].value(key))} in all runs",
+                     "give runs in which it differs, or another kind")
 
 
 @dataclass(frozen=True)
@@ -155,6 +167,23 @@ def _tradeoff(jobs: Sequence[Job], keys: Sequence[str]) -> list[Panel]:
     return row
 
 
+def _concepts(jobs: Sequence[Job], keys: Sequence[str]) -> list[list[Panel]]:
+    """A row for each measurement, a panel for each setting, in it the concepts side by side."""
+    rows = []
+    for kind in kinds_of(jobs):
+        row = []
+        for series in _series(jobs, keys):
+            names = concepts_of(series.jobs)
+            curves = [Curve(label, colour, [
+                (name, found.mean, found.std or 0.0 if phase == AFTER else 0.0) for name in names
+                if (found := estimate(series.jobs, phase, name, *kind))])
+                for phase, (label, colour) in BARS.items()]
+            row.append(Panel("" if series.label == MEASURED else series.label, kind_title(kind), "",
+                             [curve for curve in curves if curve.points], names, bars=True))
+        rows.append(row)
+    return rows
+
+
 def _joined(target: Curve, known: Curve) -> Curve:
     """The known accuracy across, the target accuracy up, at the settings that have both."""
     there = {at: value for at, value, _ in known.points}
@@ -166,8 +195,13 @@ def _joined(target: Curve, known: Curve) -> Curve:
 
 def _series(jobs: Sequence[Job], keys: Sequence[str]) -> list[_Series]:
     groups = grouped(jobs, keys)
-    return [_Series(", ".join(names) or MEASURED, groups[values])
+    return [_Series(", ".join(map(_named, keys, values, names)) or MEASURED, groups[values])
             for values, names in labels(groups).items()]
+
+
+def _named(key: str, value: Any, name: str) -> str:
+    """Words say what they are; a number needs its key beside it: "probability 0.5"."""
+    return name if isinstance(value, str) else f"{key.split('.')[-1]} {name}"
 
 
 def _aligned(row: Iterable[Panel]) -> list[Panel]:

@@ -17,9 +17,10 @@ from PIL import Image
 from kt_exp.errors import UserError
 from kt_exp.report.canvas import THEMED
 from kt_exp.report.curves import plot_panels
+from kt_exp.report.grouping import varied
 from kt_exp.report.plots import KINDS, panels
 from kt_exp.report.record import write_atomically
-from kt_exp.report.runs import Job
+from kt_exp.report.runs import Job, newest
 from kt_exp.report.status import TONES, state_of, status_grid
 from kt_exp.report.table import overview
 
@@ -27,7 +28,7 @@ WIDEST = 1400  # px, of a run's picture
 TITLES = {
     "lr": "Against the learning rate", "strategy": "What is trained",
     "names": "Captions with and without the name", "steps": "Against the steps of inversion",
-    "tradeoff": "Target against known accuracy",
+    "tradeoff": "Target against known accuracy", "concepts": "Concepts side by side",
 }
 
 
@@ -59,12 +60,20 @@ def _style(environment: Environment) -> Markup:
 
 
 def _plots(jobs: Sequence[Job]) -> Iterator[tuple[str, Markup]]:
-    for kind in KINDS:
+    for kind in _kinds(jobs):
         try:
             canvas = plot_panels(*panels(jobs, kind))
-        except UserError:  # these runs do not differ in what it shows
+        except UserError:  # nothing measured yet, or another task
             continue
-        yield TITLES[kind], canvas.to_svg(THEMED)
+        yield TITLES.get(kind, f"Against {kind}"), canvas.to_svg(THEMED)
+
+
+def _kinds(jobs: Sequence[Job]) -> list[str]:
+    """The kinds of plot for what the jobs differ in, or for what they measured if in nothing."""
+    keys = varied(job for job in newest(jobs) if job.record and job.record.metrics)
+    if not keys:
+        return ["concepts"]
+    return [*([kind for kind, key in KINDS.items() if key in keys] or keys), "tradeoff"]
 
 
 def _job(job: Job) -> dict[str, Any]:

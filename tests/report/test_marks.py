@@ -21,6 +21,14 @@ def test_names_hide_neither_points_nor_each_other() -> None:
     assert place_names([(crowd[100], "1e-3")], [crowd], FRAME) == []
 
 
+def test_a_name_is_nearer_to_its_own_point_than_to_any_other() -> None:
+    left, right = (100.0, 50.0), (112.0, 50.0)
+    placed = dict(place_names([(right, "1e-3"), (left, "3e-3")], [[right, left]], FRAME))
+    assert sorted(placed.values()) == ["1e-3", "3e-3"]
+    centre = {name: x + 5.6 * len(name) / 2 for (x, _), name in placed.items()}
+    assert centre["3e-3"] < 106 < centre["1e-3"]
+
+
 def test_a_name_keeps_off_the_lines_where_it_can() -> None:
     line = [(100.0, 50.0), (0.0, 50.0)]  # to the left, where names stand first
     [((x, y), _)] = place_names([(line[0], "1e-3")], [line], FRAME)

@@ -10,7 +10,7 @@ from kt_exp.errors import UserError
 from kt_exp.report.canvas import THEMED, Canvas
 from kt_exp.report.curves import BASE, plot_panels
 from kt_exp.report.plots import draw, panels
-from kt_exp.report.record import RunRecord
+from kt_exp.report.record import Metric, RunRecord, read_record
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.sweep_page import write_sweep_page
 
@@ -73,6 +73,48 @@ def test_the_trade_off_has_known_accuracy_across_and_target_accuracy_up(sweeps) 
     assert paper.points[-1][:2] == (42.30, 100)
 
 
+def test_concepts_stand_side_by_side_with_the_description_as_prompt(sweeps, tmp_path) -> None:
+    folder = sweeps.run("one", {"moongate": (0, 60, 58, 56), "tonometer": (50, 80, 58, 57)})
+    record = read_record(folder)
+    record.metrics += [
+        Metric(phase="description_prompt", concept=name, split="target", metric="accuracy",
+               value=0.9, count=None, total=10) for name in ("moongate", "tonometer")]
+    sweeps.save("one", record)
+    [[target], [known]], _ = panels(find_jobs([folder]), "concepts")
+    assert target.places == ["moongate", "tonometer"]
+    assert {curve.label: [value for _, value, _ in curve.points] for curve in target.curves} == {
+        "before": [0, 50], "description as prompt": [90, 90], "after": [60, 80]}
+    assert [curve.label for curve in known.curves] == ["before", "after"]
+    [svg] = draw(find_jobs([folder]), "concepts", tmp_path / "bars.svg")
+    words = [text.text for text in ET.parse(svg).getroot().iter(f"{SVG}text")]
+    assert words.count("90") == 2
+    assert len({*words} & {"before", "after", "moongate", "tonometer"}) == 4
+
+
+def test_each_setting_has_a_panel_of_concepts(sweeps) -> None:
+    [target, _] = panels(find_jobs([sweeps.lr_sweep()]), "concepts")[0]
+    assert [panel.title for panel in target] == ["lr 1e-5", "lr 2e-5"]
+
+
+def test_any_other_setting_that_was_varied_is_a_kind(sweeps) -> None:
+    for weight in (0, 0.005):
+        for share in (0, 0.5):
+            sweeps.run(f"{weight}-{share}", {"moongate": (0, 50, 58, 57)},
+                       inversion__tv_weight=weight, inversion__affine={"probability": share})
+    [[target], _] = panels(find_jobs([sweeps.root]), "inversion.tv_weight")[0]
+    assert target.places == [BASE, 0, 0.005]
+    assert [curve.label for curve in target.curves] == ["probability 0", "probability 0.5"]
+
+
+def test_words_below_an_axis_have_room(sweeps) -> None:
+    for number in range(6):
+        sweeps.run(str(number), {"moongate": (0, 50, 58, 57)},
+                   concepts__name=f"a_long_name_{number}")
+    canvas = plot_panels(*panels(find_jobs([sweeps.root]), "concepts.name"))
+    assert {f"a_long_name_{number}" for number in range(6)} <= set(
+        ET.fromstring(canvas.to_svg()).itertext())
+
+
 def test_runs_without_a_result_are_left_out_and_said_so(sweeps) -> None:
     folder = sweeps.lr_sweep()
     sweeps.failed("lr/2", "out of memory", finetune__lr=3e-5)
@@ -103,6 +145,8 @@ def test_what_cannot_be_plotted_is_refused(sweeps) -> None:
     jobs = find_jobs([sweeps.lr_sweep()])
     with pytest.raises(UserError, match=r"finetune\.strategy is visual in all runs"):
         panels(jobs, "strategy")
+    with pytest.raises(UserError, match=r"no kind of plot 'tradeof', .* did you mean 'tradeoff'"):
+        panels(jobs, "tradeof")
     sweeps.save("new/0", RunRecord(command=["kt-exp"], config=sweeps.config()))
     with pytest.raises(UserError, match="none of the runs has measured anything yet"):
         panels(find_jobs([sweeps.root / "new"]), "lr")
