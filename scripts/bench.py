@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _curve(bench: Bench, asked: argparse.Namespace) -> Iterator[Row]:
-    curve = Curve(bench.config, bench.model, bench.clock, asked.name, asked.curve,
-                  range(asked.seeds), asked.points)
+    curve = Curve(bench.config, _compose([]).inversion, bench.model, bench.clock, asked.name,
+                  asked.curve, range(asked.seeds), asked.points)
     yield from summary(list(curve.points()))
 
 

@@ -1,7 +1,8 @@
 """How long inversion has to be: steps against accuracy, forgetting and similarity.
 
-Rehearsed images and fine-tuning stay as the config has them; only the inversion of the concepts'
-descriptions changes. Each point is appended to a file of JSON lines, from which a run goes on.
+Only the inversion of the concepts' descriptions changes: fine-tuning is the config's, and rehearsed
+images are those of one inversion for all points. No steps at all are the control: noise. Each point
+is appended to a file of JSON lines, from which a run goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kt_exp.benchmarks.outcome import Outcome, Phase
@@ -37,11 +39,13 @@ class Curve:
     """The points of a curve: the config's inversion with other numbers of steps and other seeds.
 
     Attributes:
+        rehearsed: how the images of known classes are inverted, whatever the config's inversion.
         name: of the config, in the file.
         file: where the points of all configs are kept.
     """
 
     config: Config
+    rehearsed: InversionSettings
     model: Model
     clock: Clock
     name: str
@@ -67,21 +71,22 @@ class Curve:
         with tempfile.TemporaryDirectory() as folder:
             config = replace(self.config, seed=seed, store=replace(self.config.store, root=folder))
             experiment = prepare(config, progress, lambda *_: self.model)
-            rehearsed = experiment.groups[0].lesson.rehearsed
-            rehearsal = experiment.images.rehearsal(rehearsed, experiment.store, progress)
+            rehearsal = _images(experiment, self.rehearsed).rehearsal(
+                experiment.groups[0].lesson.rehearsed, experiment.store, progress)
             before = [outcome for group in experiment.groups
                       for outcome in experiment.evaluator.untrained(group.concepts)]
             for steps in wanted:
-                settings = _of_length(config.inversion, steps)
+                images = _images(experiment, _of_length(config.inversion, steps)) if steps \
+                    else _noise(experiment)
                 begun = self.clock()
-                inverted = _invert(experiment, settings)
+                inverted = _invert(experiment, images) if steps else {}
                 seconds = self.clock() - begun
-                after = _teach(experiment, settings, inverted, rehearsal)
+                after = _teach(experiment, images, inverted, rehearsal)
                 yield {"name": self.name, "steps": steps, "seed": seed, "seconds": seconds,
                        "target": 100 * _mean(after, "target", Phase.transferred),
                        "known": 100 * (_mean(after, "known", Phase.transferred)
                                        - _mean(before, "known", Phase.baseline)),
-                       "similarity": statistics.mean(e.record["end"] for e in inverted.values())}
+                       "similarity": _similarity(experiment, images, inverted)}
 
 
 def summary(points: Sequence[Point]) -> Iterator[Row]:
@@ -111,18 +116,22 @@ def _images(experiment: Experiment, settings: InversionSettings) -> TrainingImag
     return replace(experiment.images, config=replace(experiment.config, inversion=settings))
 
 
-def _invert(experiment: Experiment, settings: InversionSettings) -> dict[str, Entry]:
-    images = _images(experiment, settings)
+def _noise(experiment: Experiment) -> TrainingImages:
+    taught = replace(experiment.config.finetune, images="noise")
+    return replace(experiment.images, config=replace(experiment.config, finetune=taught))
+
+
+def _invert(experiment: Experiment, images: TrainingImages) -> dict[str, Entry]:
     keys = {concept.name: images.inversion_key(concept) for concept in experiment.concepts}
     captions = {keys[concept.name]: concept.description for concept in experiment.concepts}
-    entries = invert_captions(experiment.model, captions, settings, experiment.config.seed,
-                              experiment.store, progress)
+    entries = invert_captions(experiment.model, captions, images.config.inversion,
+                              experiment.config.seed, experiment.store, progress)
     return {name: entries[key] for name, key in keys.items()}
 
 
-def _teach(experiment: Experiment, settings: InversionSettings, inverted: dict[str, Entry],
+def _teach(experiment: Experiment, images: TrainingImages, inverted: dict[str, Entry],
            rehearsal: Tensor) -> list[Outcome]:
-    config, model, images = experiment.config, experiment.model, _images(experiment, settings)
+    config, model = experiment.config, experiment.model
     outcomes = []
     for group in experiment.groups:
         signed = [images.key(concept) for concept in group.concepts]
@@ -132,6 +141,17 @@ def _teach(experiment: Experiment, settings: InversionSettings, inverted: dict[s
                           rehearsal, config.finetune, experiment.store, progress, group.name)
         outcomes += experiment.evaluator.transferred(group.concepts, key, taught.tensors)
     return outcomes
+
+
+@torch.no_grad()
+def _similarity(experiment: Experiment, images: TrainingImages,
+                inverted: dict[str, Entry]) -> float:
+    """Return the mean cosine of images and descriptions, without augmentation."""
+    found = []
+    for concept in experiment.concepts:
+        pictures = images.load([concept], inverted)
+        found.append(experiment.model.score(pictures, [concept.description] * len(pictures)).mean())
+    return float(torch.stack(found).mean())
 
 
 def _mean(outcomes: Sequence[Outcome], split: str, phase: Phase) -> float:

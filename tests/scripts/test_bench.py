@@ -45,6 +45,20 @@ def test_the_reference_finds_images_and_leaves_the_model_frozen(config, model):
     assert not any(p.requires_grad or p.grad is not None for p in model.module.parameters())
 
 
+def test_a_curve_goes_on_from_the_points_it_has(tmp_path, capsys):
+    points = tmp_path / "points.jsonl"
+    words = ["--what", "quality", "--points", str(points), "--out", str(tmp_path / "bench.json"),
+             "--device", "cpu", "--seeds", "1", "concepts.only=[madras]", "inversion.images=2", "finetune.rehearsal=0",
+             "benchmark.images_per_known_class=1", "benchmark.images_per_target=4"]
+    bench.main([*words, "--curve", "0", "2"])
+    noise, short = (json.loads(line) for line in points.read_text().splitlines())
+    assert (noise["steps"], noise["seconds"] < short["seconds"]) == (0, True)
+    assert noise["similarity"] < short["similarity"]
+    bench.main([*words, "--curve", "0", "2", "3"])
+    assert [json.loads(line)["steps"] for line in points.read_text().splitlines()] == [0, 2, 3]
+    assert "3 steps" in capsys.readouterr().out
+
+
 def test_ways_take_turns_after_a_round_that_does_not_count():
     said = []
     taken = alternate(Clock(torch.device("cpu"), of_cpu=False), 2,
