@@ -25,7 +25,7 @@ from kt_exp.report.progress import Progress
 from kt_exp.report.record import JOINT
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 1
+VERSION = 2
 KIND, EMBEDDINGS = "retrieval", "embeddings"
 
 
@@ -116,21 +116,21 @@ class RetrievalEvaluator:
         return entry
 
     def _score_pairs(self, model: PairMatcher, key: str) -> Scores:
-        found = pairs.score_pairs(model, self.images, self._captions, self.settings, self.store,
+        found = pairs.score_pairs(model, self.images, self._texts, self.settings, self.store,
                                   key, self.progress, "Matching images and captions")
         readable = torch.isin(self._owners, found.labels)
-        scores = found.scores if readable.all() else found.scores[:, readable]
-        return Scores(lambda block: scores[block], lambda block: scores.T[block], found.labels,
-                      self._owners[readable], found.skipped)
+        scores, texts = found.scores, self._text_of[readable]
+        return Scores(lambda block: scores[block][:, texts], lambda block: scores.T[texts[block]],
+                      found.labels, self._owners[readable], found.skipped)
 
     def _compare_embeddings(self, model: DualEncoder, weights: Weights) -> Scores:
         text_parameters = model.towers()["text"].keys()
         images = self._embedded_images(model, weights.changes.keys() <= text_parameters)
-        captions = self._embedded_captions(model, not weights.changes.keys() & text_parameters)
+        of_texts = self._embedded_texts(model, not weights.changes.keys() & text_parameters)
         readable = torch.isin(self._owners, images.labels)
-        of_images, of_captions = images.embeddings, captions[readable]
-        return Scores(lambda block: of_images[block] @ of_captions.T,
-                      lambda block: of_captions[block] @ of_images.T, images.labels,
+        of_images, texts = images.embeddings, self._text_of[readable]
+        return Scores(lambda block: (of_images[block] @ of_texts.T)[:, texts],
+                      lambda block: of_texts[texts[block]] @ of_images.T, images.labels,
                       self._owners[readable], images.skipped)
 
     def _embedded_images(self, model: DualEncoder, frozen: bool) -> Embedded:
@@ -144,13 +144,13 @@ class RetrievalEvaluator:
         return Embedded(entry.tensors["embeddings"], entry.tensors["labels"],
                         entry.record["skipped"])
 
-    def _embedded_captions(self, model: DualEncoder, frozen: bool) -> Tensor:
+    def _embedded_texts(self, model: DualEncoder, frozen: bool) -> Tensor:
         def compute() -> Entry:
             return Entry({}, {"captions": text_classifier(
-                model, [[caption] for caption in self._captions], self.settings.batch_size,
+                model, [[text] for text in self._texts], self.settings.batch_size,
                 self.progress, "Encoding captions")})
 
-        entry = self._kept(self._key("captions", self._captions), compute) if frozen else compute()
+        entry = self._kept(self._key("captions", self._texts), compute) if frozen else compute()
         return entry.tensors["captions"]
 
     def _kept(self, key: str, compute: Callable[[], Entry]) -> Entry:
@@ -168,6 +168,18 @@ class RetrievalEvaluator:
     @cached_property
     def _captions(self) -> list[str]:
         return [caption for some in self.images.captions for caption in some]
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        """Every caption once: those of several images would else tie but for rounding, which
+        depends on what a caption is encoded along with."""
+        return list(dict.fromkeys(self._captions))
+
+    @cached_property
+    def _text_of(self) -> Tensor:
+        """Index of each caption in `_texts`, `(T,)`."""
+        number = {text: index for index, text in enumerate(self._texts)}
+        return torch.tensor([number[caption] for caption in self._captions])
 
     @cached_property
     def _owners(self) -> Tensor:

@@ -159,6 +159,24 @@ def test_what_training_left_as_it_was_is_embedded_once(colours, evaluator):
     assert (model.seen, model.read) == (8, 8)  # all images twice, all captions once
 
 
+@pytest.mark.parametrize("kind", [TwoTowers, OneTower])
+def test_a_caption_of_two_images_is_read_once_and_ties_exactly(kind, colours, evaluator):
+    class Rounding(kind):
+        """What it makes of a caption depends a little on what is read along with it."""
+
+        def understand(self, captions):
+            return super().understand(captions) + 0.01 * len(captions)
+
+    rows = ["red.png,all red", "green.png,all green", "yellow.png,all blue", "blue.png,all blue"]
+    Path(colours["captions"]).write_text("\n".join(["file,caption", *rows]))
+    model = Rounding()
+    [outcome] = evaluator(model, load(**colours)).untrained([DOG])
+    assert model.read == 3
+    assert numbers(outcome) == {"text_R@1": (2, 4), "text_R@2": (3, 4), "text_R@3": (3, 4),
+                                "image_R@1": (3, 4), "image_R@2": (4, 4), "image_R@3": (4, 4)}
+    assert outcome.notes[0].startswith("text retrieval: 2 of 4 queries have a wrong candidate")
+
+
 def test_a_killed_run_over_pairs_goes_on_and_finds_the_same(colours, evaluator, monkeypatch):
     class Killed(OneTower):
         def match_block(self, images, captions):
