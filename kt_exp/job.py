@@ -87,7 +87,7 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, ending: ExitStack) ->
     start = time.perf_counter()
     record.config = to_plain(cfg)
     config = parse(cfg)
-    shown = ProgressFile(folder, progress)
+    shown = ending.enter_context(ProgressFile(folder, progress))
     shown.begin("setup")
     experiment = prepare(config, shown, _MODELS.load)
     record.seconds["setup"] = round(time.perf_counter() - start, 3)

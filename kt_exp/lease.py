@@ -11,6 +11,7 @@ are written whole and are the same, so that costs time alone.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -97,8 +98,10 @@ class Lease:
             # Opened, since NFS then asks the server how the file is now.
             with self._path.open(encoding="utf-8") as file:
                 return file.read(), os.fstat(file.fileno()).st_mtime
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESTALE):  # NFS: removed while it was read
+                return None
+            raise
 
     def _abandoned(self, owner: str, touched: float) -> bool:
         if _is_dead(owner):

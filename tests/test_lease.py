@@ -1,5 +1,6 @@
 """Locks of the store: one holder at a time, and none that outlives its process."""
 
+import errno
 import json
 import os
 import subprocess
@@ -95,6 +96,21 @@ def test_the_clocks_of_two_machines_need_not_agree(path, monkeypatch):
     lock_of_another_machine(path)
     os.utime(path, (1.0, 1.0))
     assert not Lease(path).acquire()
+
+
+def test_a_lock_that_vanishes_on_the_server_while_it_is_read_is_free(path, monkeypatch):
+    lock_of_another_machine(path)
+
+    def vanishes(file):
+        path.unlink()
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease.os, "fstat", vanishes)
+        mine = Lease(path)
+        assert mine.acquire()
+    mine.release()
+    assert not path.exists()
 
 
 def test_its_holder_touches_it(path, monkeypatch):

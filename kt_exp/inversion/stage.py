@@ -107,7 +107,7 @@ class _Work:
         if state:
             log.info("Going on with the inversion at step %d of %d.", state.step,
                      self.settings.steps)
-            bar.advance(state.step)
+            bar.advance(state.step, earlier=True)
         start = initial_state(tasks, self.settings, self.model, self.seed)
         with interrupts.deferred() as stop:
             try:

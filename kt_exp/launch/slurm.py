@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, filter_overrides
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
 from kt_exp import interrupts
@@ -22,6 +22,7 @@ from kt_exp.launch.ending import ending
 from kt_exp.launch.job import Job, check_least
 from kt_exp.launch.requeue import Requeued
 from kt_exp.launch.snapshot import environment, take_snapshot
+from kt_exp.report.submitted import remember
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,9 @@ def submit(jobs: Sequence[Job], settings: Mapping[str, Any]) -> list[JobReturn]:
         UserError: no SLURM here, a value of `hydra.launcher` it does not take, or sbatch refused.
     """
     check(settings)
-    folder = Path(settings["submitit_folder"])
-    code = take_snapshot(submitit.core.utils.JobPaths.get_first_id_independent_folder(folder))
-    executor = _executor(settings, code)
+    logs = submitit.core.utils.JobPaths.get_first_id_independent_folder(
+        Path(settings["submitit_folder"]))
+    executor = _executor(settings, take_snapshot(logs))
     try:
         with executor.batch():
             submitted = [executor.submit(Requeued(job, settings["requeue"],
@@ -49,11 +50,13 @@ def submit(jobs: Sequence[Job], settings: Mapping[str, Any]) -> list[JobReturn]:
     except submitit.core.utils.FailedJobError as error:
         raise UserError("hydra.launcher", f"sbatch refused ({error})",
                         "sinfo shows what this SLURM has") from error
+    remember(logs, {sent.job_id: filter_overrides(job.overrides)
+                    for job, sent in zip(jobs, submitted, strict=True)})
     for job in jobs:
         log.info("\t%s", job.title)
     array = submitted[0].job_id.partition("_")[0]
     log.info("Submitted %d jobs to SLURM as %s, logs in %s; `scancel %s` stops them",
-             len(jobs), array, submitted[0].paths.stdout.parent.parent, array)
+             len(jobs), array, logs, array)
     if not settings["wait"]:
         log.info("Not waiting for them: `kt-report status %s` tells how they do",
                  jobs[0].config.hydra.sweep.dir)

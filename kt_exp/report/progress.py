@@ -37,9 +37,11 @@ _console = Console(stderr=True, highlight=False)
 class Bar(Protocol):
     """What a loop reports to."""
 
-    def advance(self, n: int = 1, **fields: Field) -> None:
+    def advance(self, n: int = 1, *, earlier: bool = False, **fields: Field) -> None:
         """Go on by `n` steps; show `fields` (`similarity=0.71`).
 
+        `earlier`: a run before this one did them, so that they tell nothing of the time still to
+        come.
         A field may be a function without arguments: it is called only when it is drawn, so that a
         number on the GPU is waited for a few times a second and not at each step.
         """
@@ -79,8 +81,11 @@ class _Bar:
         self._task = bar.add_task(description, total=total, shown="")
         bar.refresh()
 
-    def advance(self, n: int = 1, **fields: Field) -> None:
-        self._bar.advance(self._task, n)
+    def advance(self, n: int = 1, *, earlier: bool = False, **fields: Field) -> None:
+        if earlier:
+            self._bar.reset(self._task, completed=int(self._bar.tasks[0].completed) + n)
+        else:
+            self._bar.advance(self._task, n)
         now = time.monotonic()
         if now - self._drawn >= DRAW_SECONDS or self._bar.finished:
             self._bar.update(self._task, shown=_as_text(fields))
@@ -92,18 +97,19 @@ class _Lines:
     """Logs at most every ten seconds, and a last line for what took a while."""
 
     def __init__(self, description: str, total: int) -> None:
-        self._description, self._total, self._done = description, total, 0
+        self._description, self._total, self._done, self._earlier = description, total, 0, 0
         self._start = self._logged = time.monotonic()
         self._fields: dict[str, Field] = {}
 
-    def advance(self, n: int = 1, **fields: Field) -> None:
+    def advance(self, n: int = 1, *, earlier: bool = False, **fields: Field) -> None:
         self._done += n
+        self._earlier += n * earlier
         self._fields = fields
         now = time.monotonic()
-        if now - self._logged < LOG_SECONDS or self._done >= self._total:
+        if now - self._logged < LOG_SECONDS or not self._earlier < self._done < self._total:
             return
         self._logged = now
-        left = (now - self._start) * (self._total - self._done) / self._done
+        left = (now - self._start) * (self._total - self._done) / (self._done - self._earlier)
         self._log(f"{100 * self._done / self._total:.0f}%, {duration(left)} left")
 
     def finish(self) -> None:

@@ -9,28 +9,34 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 from time import monotonic
+from typing import Self
 
 from kt_exp.report.grid import Grid, Words
 from kt_exp.report.grouping import grouped, shown, varied
 from kt_exp.report.progress import Bar, Field, Progress
 from kt_exp.report.record import write_atomically
 from kt_exp.report.runs import Job
+from kt_exp.report.submitted import last_submission
 from kt_exp.report.summary import duration
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "progress.json"
 WRITE_SECONDS = 1.0
-# A job is taken for dead after this silence, or after ten times the time of its steps so far.
-SILENCE_SECONDS = 120.0
-SILENCE_STEPS = 10
+BEAT_SECONDS = 30.0
+SILENCE_SECONDS = 120.0  # after which a job is taken for dead
 TONES = {"completed": "good", "running": "", "failed": "bad", "stopped": "warn", "pending": "soft"}
 
 
 @dataclass
 class Snapshot:
-    """The content of progress.json: `started` (of this step) and `updated` are UTC, ISO 8601."""
+    """The content of progress.json: `started` (of this step) and `updated` are UTC, ISO 8601.
+
+    `earlier` of the steps that are `done` were so before the job began. Between two steps the
+    description is empty.
+    """
 
     stage: str
     description: str
@@ -38,37 +44,59 @@ class Snapshot:
     total: int
     updated: str
     started: str
+    earlier: int = 0
+
+    @classmethod
+    def new(cls, stage: str, description: str, total: int) -> Snapshot:
+        """Return the snapshot of what begins now."""
+        return cls(stage, description, 0, total, _now(), _now())
 
 
 class ProgressFile:
     """Shows progress as `inner` does, and writes it to `folder/progress.json` for others to read.
 
     Call `begin` where a stage begins. The file is written at most once a second, whole or not at
-    all; where it cannot be written, the job goes on without.
+    all; where it cannot be written, the job goes on without. While the object is entered it is
+    written every half a minute whatever the job does, so that one that loads a model, or waits for
+    another run, is seen to live.
     """
 
     def __init__(self, folder: Path, inner: Progress) -> None:
-        self.stage = ""
         self._path, self._inner, self._written = folder / FILE_NAME, inner, 0.0
+        self._snapshot = Snapshot.new("", "", 0)
+        self._ended = Event()
+        self._beats = Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._beats.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._beats.join()
 
     def begin(self, stage: str) -> None:
         """Write under the name of `stage` from now on."""
-        self.stage = stage
+        self._write(Snapshot.new(stage, "", 0))
 
     @contextmanager
     def __call__(self, description: str, total: int) -> Iterator[Bar]:
-        snapshot = Snapshot(self.stage, description, 0, total, _now(), _now())
+        snapshot = Snapshot.new(self._snapshot.stage, description, total)
         self._write(snapshot)
         with self._inner(description, total) as bar:
             yield _WrittenBar(bar, snapshot, self._write_at_times)
         self._write(snapshot)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            self._write(self._snapshot)
 
     def _write_at_times(self, snapshot: Snapshot) -> None:
         if monotonic() - self._written >= WRITE_SECONDS:
             self._write(snapshot)
 
     def _write(self, snapshot: Snapshot) -> None:
-        self._written = monotonic()
+        self._snapshot, self._written = snapshot, monotonic()
         snapshot.updated = _now()
         try:
             write_atomically(self._path, json.dumps(asdict(snapshot)) + "\n")
@@ -80,9 +108,10 @@ class _WrittenBar:
     def __init__(self, bar: Bar, snapshot: Snapshot, write: Callable[[Snapshot], None]) -> None:
         self._bar, self._snapshot, self._write = bar, snapshot, write
 
-    def advance(self, n: int = 1, **fields: Field) -> None:
-        self._bar.advance(n, **fields)
+    def advance(self, n: int = 1, *, earlier: bool = False, **fields: Field) -> None:
+        self._bar.advance(n, earlier=earlier, **fields)
         self._snapshot.done += n
+        self._snapshot.earlier += n * earlier
         self._write(self._snapshot)
 
 
@@ -131,7 +160,7 @@ def status_grid(jobs: Sequence[Job], now: datetime | None = None) -> Grid:
 
 def _unbegun(job: Job) -> State:
     """A job without a result.json: not begun, or ended before its first line."""
-    submitted = _submitted(job)
+    submitted = last_submission(job.sweep, job.overrides) if job.sweep else None
     if submitted is None:
         return State("pending", "")
     name = submitted.name
@@ -147,16 +176,16 @@ def _unfinished(folder: Path, started: str, now: datetime) -> State:
             return State("running", f"began {_ago(started, now)} ago")
         return State("stopped", f"killed or preempted: no sign of life since its start "
                      f"{_ago(started, now)} ago")
+    where = ": ".join(filter(None, (snapshot.stage, snapshot.description)))
+    if snapshot.total:
+        where += f", {100 * snapshot.done / snapshot.total:.0f}%"
     silence = _seconds(snapshot.updated, now)
-    spent = _seconds(snapshot.started, _moment(snapshot.updated))
-    per_step = spent / snapshot.done if snapshot.done else 0.0
-    share = 100 * snapshot.done / snapshot.total if snapshot.total else 100.0
-    stage = f"{snapshot.stage}: " if snapshot.stage else ""
-    where = f"{stage}{snapshot.description}, {share:.0f}%"
-    if silence > max(SILENCE_SECONDS, SILENCE_STEPS * per_step):
+    if silence > SILENCE_SECONDS:
         return State("stopped", f"killed or preempted in {where}: no sign of life for "
                      f"{duration(silence)}")
-    left = per_step * (snapshot.total - snapshot.done)
+    spent = _seconds(snapshot.started, _moment(snapshot.updated))
+    own = snapshot.done - snapshot.earlier
+    left = spent * (snapshot.total - snapshot.done) / own if own else 0.0
     return State("running", f"{where}, {duration(left)} left of this step" if left else where)
 
 
@@ -165,17 +194,6 @@ def read_progress(folder: Path) -> Snapshot | None:
     with suppress(OSError, ValueError, TypeError):
         return Snapshot(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
     return None
-
-
-def _submitted(job: Job) -> Path | None:
-    """The folder that submitit made for the job of a sweep, by the order of submission."""
-    if job.sweep is None or not job.folder.name.isdecimal():
-        return None
-    folders = sorted((path.parent for path in (job.sweep / ".submitit").glob("*/*_submitted.pkl")),
-                     key=lambda path: [int(part) for part in path.name.split("_")
-                                       if part.isdecimal()])
-    number = int(job.folder.name)
-    return folders[number] if number < len(folders) else None
 
 
 def _last_line(submitted: Path) -> str:

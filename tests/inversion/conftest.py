@@ -54,7 +54,7 @@ def silent():
         def __init__(self):
             self.steps = 0
 
-        def advance(self, n=1, **fields):
+        def advance(self, n=1, *, earlier=False, **fields):
             self.steps += n
             assert all(isinstance(value(), float) for value in fields.values())
 

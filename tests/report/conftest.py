@@ -157,12 +157,13 @@ class Sweeps:
         write_record(record, folder)
         return folder
 
-    def multirun(self, name: str, *overrides: str, **params: str) -> Path:
+    def multirun(self, name: str, *overrides: str, subdir: str = "${hydra.job.num}",
+                 **params: str) -> Path:
         """The multirun.yaml that Hydra's basic sweeper leaves for `overrides`."""
         folder = self.root / name
         folder.mkdir(parents=True, exist_ok=True)
         content = {"hydra": {
-            "sweep": {"dir": str(folder), "subdir": "${hydra.job.num}"},
+            "sweep": {"dir": str(folder), "subdir": subdir},
             "sweeper": {"_target_": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
                         "max_batch_size": None, "params": params or None},
             "overrides": {"task": list(overrides)},

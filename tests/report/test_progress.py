@@ -51,6 +51,26 @@ def test_without_a_terminal_a_line_is_logged_every_ten_seconds(clock, caplog):
     ]
 
 
+def test_steps_of_an_earlier_run_tell_nothing_of_the_time_that_is_left(clock, caplog):
+    caplog.set_level(logging.INFO)
+    with progress("inversion", total=100) as bar:
+        bar.advance(60, earlier=True)
+        clock.now += 12
+        bar.advance()
+        for _ in range(39):
+            bar.advance()
+    assert caplog.records[0].getMessage() == "inversion: 61%, 7 min 48 s left"
+
+
+def test_a_bar_shows_what_an_earlier_run_did(clock, terminal):
+    with progress("inversion", total=1000) as bar:
+        bar.advance(10)
+        bar.advance(600, earlier=True)
+        clock.now += 1
+        bar.advance()
+    assert "611/1000" in terminal.getvalue()
+
+
 def test_what_takes_less_than_two_seconds_logs_nothing(clock, caplog):
     caplog.set_level(logging.INFO)
     with progress("baseline", total=10) as bar:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from kt_exp.report.progress import progress
 from kt_exp.report.record import RunRecord
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.status import ProgressFile, Snapshot, read_progress, state_of, status_grid
+from kt_exp.report.submitted import remember
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -22,10 +24,11 @@ def begun(sweeps, name: str = "job", minutes: float = 30) -> Path:
     return sweeps.save(name, RunRecord(command=["kt-exp"], config=sweeps.config(), started=started))
 
 
-def left_progress(folder: Path, done: int, seconds_ago: float, took: float = 100) -> None:
+def left_progress(folder: Path, done: int, seconds_ago: float, took: float = 100,
+                  earlier: int = 0) -> None:
     updated = NOW - timedelta(seconds=seconds_ago)
     snapshot = Snapshot("inversion", "Inverting 10 images", done, 100, updated.isoformat(),
-                        (updated - timedelta(seconds=took)).isoformat())
+                        (updated - timedelta(seconds=took)).isoformat(), earlier)
     (folder / "progress.json").write_text(json.dumps(vars(snapshot)))
 
 
@@ -42,17 +45,19 @@ def test_a_running_job_tells_its_stage_and_what_is_left(sweeps) -> None:
                                         "this step")
 
 
+def test_steps_of_an_earlier_attempt_tell_nothing_of_the_time_that_is_left(sweeps) -> None:
+    folder = begun(sweeps)
+    left_progress(folder, done=75, seconds_ago=1, earlier=50)
+    assert state(folder)[1] == "inversion: Inverting 10 images, 75%, 1 min 40 s left of this step"
+    left_progress(folder, done=50, seconds_ago=1, earlier=50)
+    assert state(folder)[1] == "inversion: Inverting 10 images, 50%"
+
+
 def test_a_silent_job_was_killed(sweeps) -> None:
     folder = begun(sweeps)
     left_progress(folder, done=25, seconds_ago=600)
     assert state(folder) == ("stopped", "killed or preempted in inversion: Inverting 10 images, "
                                         "25%: no sign of life for 10 min 00 s")
-
-
-def test_a_job_of_slow_steps_may_be_silent_for_longer(sweeps) -> None:
-    folder = begun(sweeps, minutes=90)
-    left_progress(folder, done=2, seconds_ago=600, took=1200)
-    assert state(folder)[0] == "running"
 
 
 def test_a_job_without_progress_is_running_for_a_while_only(sweeps) -> None:
@@ -77,23 +82,48 @@ def test_ended_jobs(sweeps) -> None:
         "stopped", "interrupted 2 min 00 s ago; started again, it goes on where it was")
 
 
-def test_jobs_in_the_queue_are_pending_with_their_id(sweeps) -> None:
-    folder = sweeps.multirun("sweep", "finetune.lr=1e-5,2e-5,3e-5")
-    for number in range(3):
-        submitted = folder / ".submitit" / f"815_{number}"
-        submitted.mkdir(parents=True)
-        (submitted / f"815_{number}_submitted.pkl").touch()
-    (submitted / "815_2_0_result.pkl").touch()
-    (submitted / "815_2_0_log.out").write_text("Traceback …\nModuleNotFoundError: no torch\n\n")
-    sweeps.run("sweep/0", {"moongate": (0, 1, 2, 3)}, "finetune.lr=1e-05", finetune__lr=1e-5)
+def submit(folder: Path, array: int, *overrides: str) -> None:
+    """What a submission to SLURM leaves in a sweep's folder."""
+    ids = [f"{array}_{number}" for number in range(len(overrides))]
+    for job in ids:
+        (folder / ".submitit" / job).mkdir(parents=True)
+    remember(folder / ".submitit", {job: [override] for job, override in
+                                    zip(ids, overrides, strict=True)})
 
+
+def died(folder: Path, job: str, last_line: str) -> None:
+    """What submitit leaves of a job that ended without a record."""
+    (folder / ".submitit" / job / f"{job}_0_result.pkl").touch()
+    (folder / ".submitit" / job / f"{job}_0_log.out").write_text(f"Traceback …\n{last_line}\n\n")
+
+
+def shown(folder: Path) -> list[list[str]]:
     grid = status_grid(find_jobs([folder]), NOW)
+    return [[cell.text for cell in row][:3] for row in grid.rows]
 
-    assert grid.title == "1 completed, 1 failed, 1 pending"
-    assert [[cell.text for cell in row][1:3] for row in grid.rows] == [
-        ["completed", "in 0.0 s"], ["pending", "submitted as job 815_1"],
-        ["failed", "before it began (job 815_2): ModuleNotFoundError: no torch"]]
-    assert grid.rows[1][0].text == "2e-5"
+
+@pytest.mark.parametrize("subdir", ["${hydra.job.num}", "${hydra.job.override_dirname}"])
+def test_jobs_in_the_queue_are_pending_with_their_id(sweeps, subdir) -> None:
+    rates = [f"finetune.lr={lr}" for lr in ("1e-05", "2e-05", "3e-05")]
+    folder = sweeps.multirun("sweep", "finetune.lr=1e-05,2e-05,3e-05", subdir=subdir)
+    submit(folder, 815, *rates)
+    died(folder, "815_2", "ModuleNotFoundError: no torch")
+    name = "0" if "num" in subdir else rates[0]
+    sweeps.run(f"sweep/{name}", {"moongate": (0, 1, 2, 3)}, rates[0], finetune__lr=1e-5)
+
+    assert status_grid(find_jobs([folder]), NOW).title == "1 completed, 1 failed, 1 pending"
+    assert shown(folder) == [
+        ["1e-5", "completed", "in 0.0 s"], ["2e-5", "pending", "submitted as job 815_1"],
+        ["3e-5", "failed", "before it began (job 815_2): ModuleNotFoundError: no torch"]]
+
+
+def test_of_a_job_that_was_submitted_again_the_last_submission_counts(sweeps) -> None:
+    folder = sweeps.multirun("sweep", "finetune.lr=1e-05,2e-05")
+    submit(folder, 9, "finetune.lr=1e-05", "finetune.lr=2e-05")
+    died(folder, "9_0", "No space left on device")
+    submit(folder, 10, "finetune.lr=2e-05", "finetune.lr=1e-05")
+    assert shown(folder) == [["1e-05", "pending", "submitted as job 10_1"],
+                             ["2e-05", "pending", "submitted as job 10_0"]]
 
 
 def test_a_sweep_that_did_not_begin_is_told_apart_by_its_overrides(sweeps) -> None:
@@ -109,7 +139,7 @@ def test_a_job_writes_its_progress_and_shows_it(tmp_path: Path) -> None:
     @contextmanager
     def inner(description: str, total: int):
         class Bar:
-            def advance(self, n: int = 1, **fields) -> None:
+            def advance(self, n: int = 1, *, earlier: bool = False, **fields) -> None:
                 shown.append((description, n, fields))
         yield Bar()
 
@@ -123,6 +153,21 @@ def test_a_job_writes_its_progress_and_shows_it(tmp_path: Path) -> None:
     assert (found.stage, found.description, found.done, found.total) == (
         "finetune", "Fine-tuning moongate", 4, 4)
     assert shown == [("Fine-tuning moongate", 1, {"loss": 0.5})] * 4
+
+
+def test_a_job_that_waits_is_seen_to_live_until_it_ends(sweeps, monkeypatch) -> None:
+    monkeypatch.setattr(status, "BEAT_SECONDS", 0.02)
+    folder = begun(sweeps)
+    with ProgressFile(folder, progress) as follow:
+        follow.begin("inversion")
+        assert state(folder) == ("running", "inversion")
+        begin = read_progress(folder).updated
+        deadline = time.monotonic() + 10
+        while read_progress(folder).updated == begin:
+            assert time.monotonic() < deadline
+    end = read_progress(folder).updated
+    time.sleep(0.1)
+    assert read_progress(folder).updated == end
 
 
 def test_writes_at_most_once_a_second(tmp_path: Path, monkeypatch) -> None:
