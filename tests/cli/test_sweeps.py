@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from kt_exp.report import cli
+from kt_exp.report.record import read_record
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.status import state_of
 
@@ -217,32 +218,48 @@ def test_status_shows_the_stage_of_a_running_job_and_the_error_of_a_failed_one(
     assert "out of order" in out
 
 
-def test_wandb_follows_a_sweep_that_is_preempted_and_comes_again(
+def test_wandb_follows_a_job_that_is_preempted_then_fails_and_comes_again(
         kt_exp, home, monkeypatch, offline_records):
     pytest.importorskip("wandb")
     sweep = [*TINY, KEEP, "tracker=wandb", "tracker.mode=offline", "hydra.sweep.dir=outputs/lr",
              "finetune.lr=0.01", "-m"]
 
-    def preempted(*args: object) -> None:
-        raise KeyboardInterrupt
+    def ended_by(error: BaseException) -> int:
+        def raises(*args: object) -> None:
+            raise error
 
-    with monkeypatch.context() as patch:
-        patch.setattr("kt_exp.pipeline.finetune", preempted)
-        assert kt_exp(*sweep).code == 130
+        with monkeypatch.context() as patch:
+            patch.setattr("kt_exp.pipeline.finetune", raises)
+            return kt_exp(*sweep).code
+
+    assert ended_by(KeyboardInterrupt()) == 130
+    assert ended_by(RuntimeError("out of order")) == 1
     assert kt_exp(*sweep).code == 0
 
-    runs, told, codes = [], [], []
-    for file in sorted(home.glob("outputs/lr/0/wandb/offline-run-*/run-*.wandb")):
-        records = offline_records(file)
-        runs.append(next(r.run for r in records if r.HasField("run")))
-        told.append({"/".join(item.nested_key) or item.key for r in records
-                     if r.HasField("history") for item in r.history.item})
-        codes += [r.exit.exit_code for r in records if r.HasField("exit")]
-    first, second = runs
-    assert (first.run_id, first.run_group) == (second.run_id, "outputs/lr")
-    assert codes == [130, 0]
+    files = sorted(home.glob("outputs/lr/0/wandb/offline-run-*/run-*.wandb"))
+    attempts = [offline_records(file) for file in files]
+    [first, second, third] = [next(r.run for r in records if r.HasField("run"))
+                              for records in attempts]
+    assert first.run_id == second.run_id == third.run_id
+    assert {run.run_group for run in (first, second, third)} == {"outputs/lr"}
+    assert first.job_type == "inversion+finetune+evaluation"
+    config = {item.key: json.loads(item.value_json) for item in third.config.update}
+    assert (config["concept"], config["lr"], config["seed"]) == ("gyroscope", 0.01, 0)
+    assert [r.exit.exit_code for records in attempts for r in records
+            if r.HasField("exit")] == [130, 1, 0]
+
+    told = [{"/".join(item.nested_key) or item.key for r in records if r.HasField("history")
+             for item in r.history.item} for records in attempts]
     score, loss = "inversion/gyroscope/score", "finetune/gyroscope/loss"
-    assert [score in names for names in told] == [True, False]
-    assert [loss in names for names in told] == [False, True]
+    assert [score in names for names in told] == [True, False, False]
+    assert [loss in names for names in told] == [False, False, True]
     assert "inversion/gyroscope/images/count" in told[0]
-    assert "results/nrows" in told[1]
+    assert "results/nrows" in told[2]
+    assert len(list(files[0].parent.glob("files/media/images/**/*.png"))) == 2
+    summary = {"/".join(item.nested_key) or item.key: json.loads(item.value_json)
+               for r in attempts[2] if r.HasField("summary") for item in r.summary.update}
+    [metric] = [row for row in read_record(home / "outputs/lr/0").metrics
+                if (row["phase"], row["split"], row["metric"]) == ("transferred", "known",
+                                                                   "accuracy")]
+    assert summary["status"] == "completed"
+    assert summary["transferred/known/accuracy/gyroscope"] == metric["value"]
