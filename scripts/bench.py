@@ -5,8 +5,9 @@
     python scripts/bench.py precision=bf16 inversion=paper --device cuda --model ViT-B-32 \\
         --images 250 --what inversion memory
 
-The ways that are compared take turns in one process; a ratio is the median over the turns. Other
-arguments are config overrides, as for kt-exp. `--what quality` takes hours for many steps.
+The ways that are compared take turns in one process; a ratio is the median over the turns. What
+comes before the options are config overrides, as for kt-exp; they are not those of the rows `start`
+and `sweep`, which are the main job's. `--what quality` takes hours for many steps.
 """
 
 from __future__ import annotations

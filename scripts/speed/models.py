@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import logging
+import tempfile
+from pathlib import Path
 
 import open_clip
 import torch
+from tiny_checkpoints import vilt_state, write_vilt
+from transformers import ViltConfig
 
 from kt_exp.config import Config
+from kt_exp.models import vilt_loading
 from kt_exp.models.clip import OpenClipPlainViT
 from kt_exp.models.factory import load_model
+from kt_exp.models.vilt import ViLTModel
+from kt_exp.models.vilt_network import ViltNetwork
 
 NAMES = ("pictoclip", "ViT-B-32", "ViT-L-14")
+
+
+def load_vilt(device: torch.device, precision: str) -> ViLTModel:
+    """Return a ViLT-B/32 with random weights and a tokenizer of letters."""
+    torch.manual_seed(0)
+    network = ViltNetwork(ViltConfig(), ["itm_score"])
+    with tempfile.TemporaryDirectory() as folder:
+        small = write_vilt(Path(folder), vilt_state("itm_score"))
+        _, tokenizer = vilt_loading.load_vilt(str(small), None)
+    return ViLTModel(network, tokenizer, "itm", "crop", device, precision)
 
 
 def load(name: str, config: Config, device: torch.device, precision: str) -> OpenClipPlainViT:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmark_sweep import RATES
+from benchmark_sweep import run as run_command
 from torch import Tensor
 
+from kt_exp.benchmarks.pairs import score_pairs
+from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.benchmarks.scoring import embed_images, image_batches
 from kt_exp.concepts import load_concepts
 from kt_exp.config import Config
@@ -27,8 +27,12 @@ from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.inversion.invert import State, Task, initial_state, invert
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.models.clip import OpenClipPlainViT
+from kt_exp.models.protocol import Model
 from kt_exp.pipeline import Findings, prepare, run
+from kt_exp.store import Store
+from speed.images import CountedImages, NoisePictures
 from speed.measure import Clock, Row, Way, alternate, count_flops, product_rate, rate_row
+from speed.models import load_vilt
 from speed.reference import invert_plainly
 
 CAPTION = "a round thing with two narrow parts"
@@ -126,6 +130,42 @@ def evaluation(bench: Bench) -> Iterator[Row]:
                    "plain", f"{FORWARD}; products", flops / _rate(bench))
 
 
+def again(bench: Bench) -> Iterator[Row]:
+    """Seconds of the first and of the second evaluation of the same images by weights that are
+    trained, and how many of the images are opened for each."""
+    model, benchmark = bench.model, bench.config.benchmark
+    images = CountedImages(benchmark.known_images())
+    for time in ("first", "second"):
+        opened = images.opened
+        seconds = bench.clock.seconds(
+            lambda: embed_images(model, images, benchmark, _silent, ""))
+        yield Row(f"{time} evaluation of {len(images)} images", "s", seconds,
+                  against=f"{images.opened - opened} images opened")
+
+
+def pairs(bench: Bench) -> Iterator[Row]:
+    """Pairs per second of a ViLT-B/32 with random weights, all images with all captions, against
+    its transformer alone on tokens in memory, as many pairs at once."""
+    model = load_vilt(bench.model.device, bench.config.precision)
+    images = NoisePictures(bench.images, model.image_size)
+    captions = [f"{CAPTION} {'and a wheel ' * (i % 3)}" for i in range(bench.images)]
+    batch, text = _pixels(model, images), model.embed_captions(captions)
+    tokens = model.embed_images(batch)
+
+    def ours() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            score_pairs(model, images, captions, bench.config.benchmark, Store(Path(folder)), "key",
+                        _silent, "")
+
+    @torch.no_grad()
+    def plain() -> None:
+        model.match_block(tokens, text)
+
+    taken = alternate(bench.clock, bench.repeats, {"ours": ours, "plain": plain})
+    yield rate_row("ViLT-B/32, images with captions", "pairs/s", len(images) * len(captions), taken,
+                   "ours", "plain", FORWARD)
+
+
 def start(bench: Bench) -> Iterator[Row]:
     """Seconds of the command line: its help, the config, the main job, and that job again."""
     with tempfile.TemporaryDirectory() as folder:
@@ -139,13 +179,14 @@ def start(bench: Bench) -> Iterator[Row]:
 
 def sweep(bench: Bench) -> Iterator[Row]:
     """Seconds of a sweep of five learning rates, against one run; each begins with no results."""
-    taken: dict[str, list[float]] = {"ours": [], "plain": []}
-    for way, words in (("plain", ["finetune.lr=1e-3"]),
-                       ("ours", ["-m", "finetune.lr=1e-4,3e-4,1e-3,3e-3,1e-2"])):
-        with tempfile.TemporaryDirectory() as store:
-            taken[way].append(_command_seconds(bench.clock, [*words, f"store.root={store}"]))
-    yield Row("kt-exp -m, five learning rates", "s", taken["ours"][0], taken["plain"][0],
-              taken["plain"][0] / taken["ours"][0], against="one run")
+    taken = {}
+    for way, words in (("plain", []), ("ours", RATES)):
+        with tempfile.TemporaryDirectory() as folder:
+            taken[way] = _command_seconds(bench.clock, [
+                *words, f"store.root={folder}/store", f"hydra.run.dir={folder}/run",
+                f"hydra.sweep.dir={folder}/sweep"])
+    yield Row("kt-exp -m, five learning rates", "s", taken["ours"], taken["plain"],
+              taken["plain"] / taken["ours"], against="one run")
 
 
 def teach(bench: Bench) -> Iterator[Row]:
@@ -170,7 +211,7 @@ def _run_pipeline(bench: Bench, store: str, name: str) -> None:
 
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "inversion": inversion, "memory": memory, "finetune": finetune, "evaluation": evaluation,
-    "teach": teach, "start": start, "sweep": sweep,
+    "again": again, "pairs": pairs, "teach": teach, "start": start, "sweep": sweep,
 }
 
 
@@ -214,6 +255,11 @@ def _inverting(bench: Bench, settings: InversionSettings, count: int) -> Callabl
                           initial_state(tasks, settings, bench.model, 0), _Quiet())
 
 
+def _pixels(model: Model, images: ImageSet) -> Tensor:
+    pixels = torch.stack([model.to_tensor(images.open(i)) for i in range(len(images))])
+    return pixels.to(model.device)
+
+
 def _noise(bench: Bench, count: int) -> Tensor:
     size = bench.model.image_size
     return torch.rand(count, 3, size, size, device=bench.model.device)
@@ -240,16 +286,5 @@ def _peak(bench: Bench) -> float:
 
 
 def _command_seconds(clock: Clock, words: list[str]) -> float:
-    def spent() -> float:
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime if clock.of_cpu else time.perf_counter()
-
-    begun = spent()
-    with tempfile.TemporaryDirectory() as home:
-        subprocess.run([sys.executable, "-m", "kt_exp.run", *words], check=True, cwd=home,
-                       env=_importable(), capture_output=True)
-    return spent() - begun
-
-
-def _importable() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    wall, cpu = run_command(words)
+    return cpu if clock.of_cpu else wall

@@ -5,9 +5,14 @@ import json
 import bench
 import pytest
 import torch
+from speed import rows
 from speed.measure import Clock, alternate, count_flops, rate_row
 from speed.models import load
 from speed.reference import invert_plainly
+from tiny_checkpoints import vilt_state, write_vilt
+
+from kt_exp.models import vilt_loading
+from kt_exp.models.vilt import ViLTModel
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +53,9 @@ def test_the_reference_finds_images_and_leaves_the_model_frozen(config, model):
 def test_a_curve_goes_on_from_the_points_it_has(tmp_path, capsys):
     points = tmp_path / "points.jsonl"
     words = ["--what", "quality", "--points", str(points), "--out", str(tmp_path / "bench.json"),
-             "--device", "cpu", "--seeds", "1", "concepts.only=[madras]", "inversion.images=2", "finetune.rehearsal=0",
-             "benchmark.images_per_known_class=1", "benchmark.images_per_target=4"]
+             "--device", "cpu", "--seeds", "1", "concepts.only=[madras]", "inversion.images=2",
+             "finetune.rehearsal=0", "benchmark.images_per_known_class=1",
+             "benchmark.images_per_target=4"]
     bench.main([*words, "--curve", "0", "2"])
     noise, short = (json.loads(line) for line in points.read_text().splitlines())
     assert (noise["steps"], noise["seconds"] < short["seconds"]) == (0, True)
@@ -57,6 +63,25 @@ def test_a_curve_goes_on_from_the_points_it_has(tmp_path, capsys):
     bench.main([*words, "--curve", "0", "2", "3"])
     assert [json.loads(line)["steps"] for line in points.read_text().splitlines()] == [0, 2, 3]
     assert "3 steps" in capsys.readouterr().out
+
+
+def test_a_second_evaluation_opens_no_image(tmp_path):
+    out = tmp_path / "bench.json"
+    bench.main(["benchmark.images_per_known_class=1", "--what", "again", "--device", "cpu",
+                "--out", str(out)])
+    first, second = json.loads(out.read_text())["rows"]
+    assert (first["against"], second["against"]) == ("35 images opened", "0 images opened")
+
+
+def test_pairs_are_scored_by_a_matcher(config, model, monkeypatch, tmp_path):
+    network, tokenizer = vilt_loading.load_vilt(
+        str(write_vilt(tmp_path, vilt_state("itm_score"))), None)
+    small = ViLTModel(network, tokenizer, "itm", "crop", torch.device("cpu"))
+    monkeypatch.setattr(rows, "load_vilt", lambda *_: small)
+    clock = Clock(torch.device("cpu"), of_cpu=False)
+    (row,) = rows.pairs(rows.Bench(config, model, clock, repeats=1, images=2, steps=1))
+    assert row.unit == "pairs/s"
+    assert row.ours > 0 < row.plain
 
 
 def test_ways_take_turns_after_a_round_that_does_not_count():
