@@ -122,7 +122,8 @@ def test_a_sweep_that_comes_again_runs_what_failed_and_counts_the_rest(kt_exp, b
     failed = kt_exp(*TINY, *sweep)
     mend()
     assert failed.code == 1
-    assert "1 of 2 jobs failed" in failed.stderr
+    assert failed.stderr.endswith("kt-exp: error: sweep/0.001: out of order\n"
+                                  "kt-exp: error: 1 of 2 jobs failed\n")
     assert kt_exp(*TINY, "tracker=none", *sweep).code == 0
     assert begun == ["0.0001", "0.001", "0.001"]
 
