@@ -11,7 +11,7 @@ from kt_exp.report.canvas import Canvas
 from kt_exp.report.charts import ticks
 from kt_exp.report.figures import ACCENT, INK, LINE, SOFT
 from kt_exp.report.grouping import shown, shown_alike
-from kt_exp.report.marks import ABOVE, place_names
+from kt_exp.report.marks import ABOVE, Name, place_names
 
 BASE = "base"  # the place of the untrained model
 COLOURS = (ACCENT, "#c2571a", "#1a7f42", "#7a4fa3", "#b42318", "#667079")
@@ -87,7 +87,7 @@ def _panel_width(panel: Panel) -> float:
 def _draw_panel(canvas: Canvas, panel: Panel, left: float, top: float, width: float,
                 scale: Sequence[float]) -> None:
     x0, x1 = left + LEFT, left + width - RIGHT
-    y0, y1 = top + PANEL_HEIGHT - BOTTOM, top + TOP
+    y0, y1 = top + PANEL_HEIGHT - BOTTOM, top + TOP + (ABOVE if panel.bars else 0.0)
     canvas.words((x0, top + 14), panel.title, INK, 13)
     canvas.words((x1, top + 14), f"{panel.y_label} %", SOFT, 11, "end")
     for tick in scale:
@@ -109,10 +109,11 @@ def _draw_panel(canvas: Canvas, panel: Panel, left: float, top: float, width: fl
         return
     for curve in sorted(panel.curves, key=lambda curve: not curve.dashed):
         _draw_curve(canvas, curve, across, up)
-    names = [((across(at), up(value)), mark) for at, value, mark in _marks(panel.curves)]
+    names = [Name((across(at), up(value)), mark, colour)
+             for at, value, mark, colour in _marks(panel.curves)]
     lines = [[(across(at), up(value)) for at, value, _ in curve.points] for curve in panel.curves]
-    for spot, name in place_names(names, lines, (x0, y1 - ABOVE, x1 + RIGHT, y0)):
-        canvas.words(spot, name, SOFT, 10, halo=True)
+    for name in place_names(names, lines, (x0, y1 - ABOVE, x1 + RIGHT, y0)):
+        canvas.words(name.at, name.text, name.colour, 10, halo=True)
 
 
 def _across(panel: Panel, x0: float,
@@ -156,13 +157,20 @@ def _draw_curve(canvas: Canvas, curve: Curve, across: Callable[[Any], float],
         canvas.dot(spot, colour, f"{curve.label}, {name}: {value:.1f}%", hollow=name == BASE)
 
 
-def _marks(curves: Sequence[Curve]) -> list[tuple[Any, float, str]]:
-    """What points are called; of several curves their ends only, more would hide the curves."""
-    marked = [[(at, value, mark) for (at, value, _), mark in
-               zip(curve.points, curve.marks, strict=True)] for curve in curves if curve.marks]
-    if len(marked) > 1:
-        marked = [[*some[:1], *some[-1:]] for some in marked]
-    return [mark for some in marked for mark in some]
+def _marks(curves: Sequence[Curve]) -> list[tuple[Any, float, str, str]]:
+    """What points are called, and in which colour.
+
+    Of several curves only the ends are, in their own colours: more would hide the curves.
+    """
+    marked = [curve for curve in curves if curve.marks]
+    names: dict[tuple[Any, float, str, str], None] = {}
+    for curve in marked:
+        points = [(at, value, mark) for (at, value, _), mark in
+                  zip(curve.points, curve.marks, strict=True) if mark]
+        for at, value, mark in points if len(marked) == 1 else [*points[:1], *points[-1:]]:
+            own = len(marked) > 1 and mark != BASE
+            names[at, value, mark, COLOURS[curve.colour % len(COLOURS)] if own else SOFT] = None
+    return list(names)
 
 
 def _legend(panels: Sequence[Panel]) -> list[tuple[str, int, bool]]:

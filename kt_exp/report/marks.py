@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import hypot
+from typing import NamedTuple
 
 Spot = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, upper, right, lower
@@ -14,9 +15,17 @@ DOT = 5.0  # px kept free around a point
 SAMPLE = 2.0  # px between the places where a line is looked at
 
 
-def place_names(names: Sequence[tuple[Spot, str]], lines: Sequence[Sequence[Spot]],
-                frame: Box) -> list[tuple[Spot, str]]:
-    """Return where each text begins, on its base line; names without room are left out.
+class Name(NamedTuple):
+    """A text at a point, or where it begins, on its base line."""
+
+    at: Spot
+    text: str
+    colour: str
+
+
+def place_names(names: Sequence[Name], lines: Sequence[Sequence[Spot]],
+                frame: Box) -> list[Name]:
+    """Return the names of points where they are to be written; those without room are left out.
 
     Of the places around its point a name takes the one that covers least of the `lines`.
     """
@@ -24,23 +33,26 @@ def place_names(names: Sequence[tuple[Spot, str]], lines: Sequence[Sequence[Spot
     covered = [spot for line in lines for spot in _along(line)]
     taken: list[Box] = []
     placed = []
-    for spot, text in names:
-        boxes = [(at, box) for at, box in _around(spot, text)
+    for name in names:
+        spot = name.at
+        boxes = [(at, box) for at, box in _around(spot, name.text)
                  if _inside(box, frame) and not any(_overlap(box, other) for other in taken)
                  and not any(_holds(box, point, DOT) for point in points)
                  and all(_distance(box, spot) <= _distance(box, point) for point in points)]
         if boxes:
             at, box = min(boxes, key=lambda one: sum(_holds(one[1], place) for place in covered))
             taken.append(box)
-            placed.append((at, text))
+            placed.append(name._replace(at=at))
     return placed
 
 
 def _around(spot: Spot, text: str) -> Iterator[tuple[Spot, Box]]:
     (x, y), width = spot, WIDTH * len(text)
-    for left in (x - DOT - 2 - width, x + DOT + 2, x - width / 2):
-        for base in (y + 3, y + ABOVE + DOT + 1, y - DOT - BELOW - 1):
-            yield (left, base), (left, base - ABOVE, left + width, base + BELOW)
+    before, middle, after = x - DOT - 2 - width, x - width / 2, x + DOT + 2
+    level, above, below = y + 3, y - DOT - BELOW - 1, y + ABOVE + DOT + 1
+    for left, base in ((before, level), (after, level), (middle, above), (middle, below),
+                       (before, above), (before, below), (after, above), (after, below)):
+        yield (left, base), (left, base - ABOVE, left + width, base + BELOW)
 
 
 def _along(line: Sequence[Spot]) -> Iterator[Spot]:

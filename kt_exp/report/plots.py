@@ -31,7 +31,7 @@ KINDS = {
     "names": "finetune.captions",  # supplementary Fig. 7
     "steps": "inversion.steps",  # main text, Fig. 5
     "tradeoff": None,  # target against known accuracy
-    "concepts": None,  # main text, Tab. 2: concepts side by side
+    "bars": None,  # main text, Tab. 2: concepts side by side
 }
 ALONG = (LR, "inversion.steps", "finetune.epochs")  # what a trade-off curve may follow
 MEASURED = "measured"  # the only curve, where nothing else was varied
@@ -78,7 +78,7 @@ def panels(jobs: Sequence[Job], kind: str) -> tuple[list[list[Panel]], str]:
         raise _alike(measured, kind, needed, keys)
     note = _left_out(len(jobs) - len(measured))
     if needed is None:
-        return (_concepts(measured, keys) if kind == "concepts"
+        return (_bars(measured, keys) if kind == "bars"
                 else [_tradeoff(measured, keys)]), note
     x = LR if LR in keys and kind in ("strategy", "names") else needed
     return _against(measured, x, [key for key in keys if key != x]), note
@@ -154,7 +154,10 @@ def _tradeoff(jobs: Sequence[Job], keys: Sequence[str]) -> list[Panel]:
         for colour, one in enumerate(series):
             target = _measured(one, along or LR, concept, TARGET, colour)
             known = _measured(one, along or LR, concept, KNOWN, colour)
-            curves.append(_joined(target, known))
+            curve = _joined(target, known)
+            # Where nothing lies along the curve, a name would tell what is the same everywhere.
+            marks = curve.marks if along else [mark if mark == BASE else "" for mark in curve.marks]
+            curves.append(replace(curve, marks=marks))
             if along == LR:
                 curves += [_joined(some, other) for some, other in zip(
                     _published(one, LR, concept, TARGET, colour),
@@ -167,7 +170,7 @@ def _tradeoff(jobs: Sequence[Job], keys: Sequence[str]) -> list[Panel]:
     return row
 
 
-def _concepts(jobs: Sequence[Job], keys: Sequence[str]) -> list[list[Panel]]:
+def _bars(jobs: Sequence[Job], keys: Sequence[str]) -> list[list[Panel]]:
     """A row for each measurement, a panel for each setting, in it the concepts side by side."""
     rows = []
     for kind in kinds_of(jobs):

@@ -28,7 +28,7 @@ WIDEST = 1400  # px, of a run's picture
 TITLES = {
     "lr": "Against the learning rate", "strategy": "What is trained",
     "names": "Captions with and without the name", "steps": "Against the steps of inversion",
-    "tradeoff": "Target against known accuracy", "concepts": "Concepts side by side",
+    "tradeoff": "Target against known accuracy", "bars": "Concepts side by side",
 }
 
 
@@ -72,7 +72,7 @@ def _kinds(jobs: Sequence[Job]) -> list[str]:
     """The kinds of plot for what the jobs differ in, or for what they measured if in nothing."""
     keys = varied(job for job in newest(jobs) if job.record and job.record.metrics)
     if not keys:
-        return ["concepts"]
+        return ["bars"]
     return [*([kind for kind, key in KINDS.items() if key in keys] or keys), "tradeoff"]
 
 

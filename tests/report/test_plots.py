@@ -80,19 +80,35 @@ def test_concepts_stand_side_by_side_with_the_description_as_prompt(sweeps, tmp_
         Metric(phase="description_prompt", concept=name, split="target", metric="accuracy",
                value=0.9, count=None, total=10) for name in ("moongate", "tonometer")]
     sweeps.save("one", record)
-    [[target], [known]], _ = panels(find_jobs([folder]), "concepts")
+    [[target], [known]], _ = panels(find_jobs([folder]), "bars")
     assert target.places == ["moongate", "tonometer"]
     assert {curve.label: [value for _, value, _ in curve.points] for curve in target.curves} == {
         "before": [0, 50], "description as prompt": [90, 90], "after": [60, 80]}
     assert [curve.label for curve in known.curves] == ["before", "after"]
-    [svg] = draw(find_jobs([folder]), "concepts", tmp_path / "bars.svg")
+    [svg] = draw(find_jobs([folder]), "bars", tmp_path / "bars.svg")
     words = [text.text for text in ET.parse(svg).getroot().iter(f"{SVG}text")]
     assert words.count("90") == 2
     assert len({*words} & {"before", "after", "moongate", "tonometer"}) == 4
 
 
+def test_a_trade_off_along_nothing_names_the_start_only(sweeps) -> None:
+    folder = sweeps.run("one", {"moongate": (0, 60, 58, 56)})
+    [[panel]], _ = panels(find_jobs([folder]), "tradeoff")
+    assert panel.curves[0].marks == [BASE, ""]
+
+
+def test_of_several_trade_offs_the_ends_are_named_and_the_start_once(sweeps) -> None:
+    for captions, known in (("named", 50), ("description", 55)):
+        for lr, target in ((1e-5, 20), (2e-5, 40), (3e-5, 90)):
+            sweeps.run(f"{captions}{lr}", {"a": (0, target, 58, known - target / 10)},
+                       finetune__lr=lr, finetune__captions=captions)
+    root = ET.fromstring(plot_panels(*panels(find_jobs([sweeps.root]), "tradeoff")).to_svg())
+    words = [text.text for text in root.iter(f"{SVG}text")]
+    assert [words.count(name) for name in ("base", "1e-5", "2e-5", "3e-5")] == [1, 0, 0, 2]
+
+
 def test_each_setting_has_a_panel_of_concepts(sweeps) -> None:
-    [target, _] = panels(find_jobs([sweeps.lr_sweep()]), "concepts")[0]
+    [target, _] = panels(find_jobs([sweeps.lr_sweep()]), "bars")[0]
     assert [panel.title for panel in target] == ["lr 1e-5", "lr 2e-5"]
 
 
