@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -236,13 +237,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--keep: {options.keep} is there already")
     disable_progress_bar()  # of the checkpoints' writing
     console = Console(file=sys.stdout, highlight=False, markup=False)
+    console.width = max(console.width, TABLE_WIDTH)
     with tempfile.TemporaryDirectory() as scratch:
         results = smoke(options.models, options.tasks, (options.keep or Path(scratch)).resolve(),
                         lambda result: console.print(str(result), soft_wrap=True))
-    console.print(table(results), width=max(console.width, TABLE_WIDTH), no_wrap=True)
+    console.print(table(results), no_wrap=True)
     failed = sum(result.verdict == "FAILED" for result in results)
     total = sum(result.seconds for result in results)
-    console.print(f"{len(results)} pairs, {failed} failed, {total:.0f} s")
+    console.print(f"{len(results)} pairs, {failed} failed, {total:.0f} s "
+                  f"({sum(os.times()[:4]):.0f} s of CPU time)")
     return int(failed > 0)
 
 

@@ -54,6 +54,16 @@ def test_captions(capsys, monkeypatch):
     assert said["biomedclip × captioning"].startswith("refused (model: OpenClipTransformer writes")
 
 
+def test_the_table_is_whole_also_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(smoke, "smoke", lambda models, tasks, root, tell: [
+        smoke.Result(model, task, "refused", "", 100) for model in models for task in tasks])
+    assert smoke.main([]) == 0
+    said = capsys.readouterr().out
+    rows = [line for line in said.splitlines() if line.count("refused 100 s") == len(smoke.TASKS)]
+    assert [row.split()[1] for row in rows] == list(smoke.MODELS)
+    assert "45 pairs, 0 failed, 4500 s (" in said
+
+
 def test_the_page_on_what_was_verified_has_the_same_pairs():
     page = Path(__file__).parents[2] / "docs" / "verified.md"
     [header, *rows] = [[cell.strip(" `") for cell in line.strip("|").split("|")]
