@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
+_QUICK = 1.702  # of QuickGELU
+
 
 def can_run_lean(visual: torch.nn.Module) -> bool:
     """Whether the tower is a plain ViT read at its class token: OpenAI's, and most of open_clip."""
@@ -121,10 +123,12 @@ def _heads(joined: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
 
 
 def _mlp(block: Any, tokens: Tensor) -> Tensor:
-    hidden = block.mlp.c_fc(block.ln_2(tokens))
-    if isinstance(block.mlp.gelu, QuickGELU):
-        # x · sigmoid(a · x) is silu(a · x) / a: one fused step forward and one back.
-        hidden = F.silu(1.702 * hidden) / 1.702
-    else:
-        hidden = block.mlp.gelu(hidden)
-    return tokens + block.ls_2(block.mlp.c_proj(hidden))
+    mlp, seen = block.mlp, block.ln_2(tokens)
+    if not isinstance(mlp.gelu, QuickGELU):
+        return tokens + block.ls_2(mlp.c_proj(mlp.gelu(mlp.c_fc(seen))))
+    # x · sigmoid(a · x) is silu(a · x) / a: one step, and a goes into the product before it and
+    # into the sum after it.
+    hidden = torch.addmm(mlp.c_fc.bias, seen.flatten(0, 1), mlp.c_fc.weight.T,
+                         beta=_QUICK, alpha=_QUICK)
+    found = F.linear(F.silu(hidden), mlp.c_proj.weight, _QUICK * mlp.c_proj.bias)
+    return torch.add(tokens, block.ls_2(found).view_as(tokens), alpha=1 / _QUICK)
