@@ -73,7 +73,10 @@ def _kinds(jobs: Sequence[Job]) -> list[str]:
     keys = varied(job for job in newest(jobs) if job.record and job.record.metrics)
     if not keys:
         return ["bars"]
-    return [*([kind for kind, key in KINDS.items() if key in keys] or keys), "tradeoff"]
+    kinds = [kind for kind, key in KINDS.items() if key in keys] or keys
+    if {"strategy", "names"} & {*kinds}:  # which lie over the learning rate as well
+        kinds = [kind for kind in kinds if kind != "lr"]
+    return [*kinds, "tradeoff"]
 
 
 def _job(job: Job) -> dict[str, Any]:

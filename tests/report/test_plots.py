@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -205,3 +206,20 @@ def test_a_sweep_becomes_one_page_that_needs_nothing_beside_it(sweeps, tmp_path:
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     with pytest.raises(UserError, match=r"end it in \.html"):
         write_sweep_page(find_jobs([folder]), tmp_path / "page.txt")
+
+
+def test_a_page_plots_what_the_runs_differ_in_and_bars_where_in_nothing(sweeps, tmp_path) -> None:
+    def titles(*folders: Path) -> list[str]:
+        text = write_sweep_page(find_jobs(folders), tmp_path / "page.html").read_text()
+        return re.findall(r"<h2>(.*?)</h2>", text)[1:-1]
+
+    one = sweeps.run("one", {"moongate": (0, 60, 58, 56)})
+    assert titles(one) == ["Concepts side by side"]
+    other = sweeps.run("other", {"moongate": (0, 60, 58, 56)}, inversion__tv_weight=0)
+    assert titles(one, other) == ["Against inversion.tv_weight", "Target against known accuracy"]
+    for captions in ("named", "description"):
+        for lr in (1e-5, 2e-5):
+            sweeps.run(f"names/{captions}{lr}", {"moongate": (0, 60, 58, 56)}, finetune__lr=lr,
+                       finetune__captions=captions)
+    assert titles(sweeps.root / "names") == ["Captions with and without the name",
+                                             "Target against known accuracy"]

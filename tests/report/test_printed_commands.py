@@ -1,0 +1,100 @@
+"""Each `kt-report` command of README and docs, on the sweep that its page makes: the jobs as the
+page's own command makes them, their numbers invented."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from kt_exp.config import conf_folder, register_schema, to_plain
+from kt_exp.report.cli import main
+from kt_exp.report.record import ConceptEntry, Metric, RunRecord, write_record
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+REPORT, SWEEP = ("kt-report ",), ("kt-exp -m ", "python -m kt_exp.run -m ")
+
+
+@cache
+def lines(page: Path) -> list[str]:
+    """The commands of a page, without comments and with continued lines as one."""
+    blocks = re.findall(r"```(?:ba)?sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    text = "\n".join(blocks).replace("\\\n", " ")
+    return [line.strip() for line in text.splitlines()]
+
+
+COMMANDS = [(page, line) for page in PAGES for line in lines(page) if line.startswith(REPORT)]
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> DictConfig:
+    register_schema()
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        return compose("config", list(overrides), return_hydra_config=True)
+
+
+def split(overrides: Sequence[str]) -> list[list[str]]:
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    [jobs] = BasicSweeper.split_arguments(parsed, None)
+    return [list(job) for job in jobs]
+
+
+@cache
+def sweeps(page: Path) -> dict[str, list[list[str]]]:
+    """The overrides of each job of the page's sweeps, by the folder of the sweep."""
+    found = {}
+    for line in lines(page):
+        if line.startswith(SWEEP):
+            given = [word for word in shlex.split(line, comments=True) if "=" in word]
+            hydra = composed(tuple(split(given)[0])).hydra
+            params = [f"{key}={value}" for key, value in hydra.sweeper.params.items()] \
+                if hydra.sweeper.params else []
+            found[hydra.sweep.dir] = split([*params, *given])
+    return found
+
+
+def leave_a_result(folder: Path, overrides: list[str]) -> None:
+    cfg = composed(tuple(overrides))
+    config: dict[str, Any] = to_plain(
+        OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    concepts = config["concepts"]["only"] or [one["name"] for one in config["concepts"]["items"]]
+    record = RunRecord(command=["kt-exp", *overrides], config=config, overrides=overrides,
+                       seed=config["seed"])
+    for concept in concepts:
+        record.concepts.append(ConceptEntry(name=concept, description="…", caption="…",
+                                            diagnosis=None))
+        record.metrics += [
+            Metric(phase=phase, concept=concept, split=part, metric="accuracy", value=value,
+                   count=None, total=50)
+            for phase, value in (("baseline", 0.1), ("transferred", 0.8))
+            for part in ("target", "known")]
+    record.close("completed")
+    folder.mkdir(parents=True)
+    write_record(record, folder)
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS,
+                         ids=[f"{page.name}: {line}" for page, line in COMMANDS])
+def test_a_printed_command_does_what_the_page_says(page: Path, command: str, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command, comments=True)[1:]
+    made = sweeps(page)
+    [runs] = [word for word in words if word in made]
+    for number, overrides in enumerate(made[runs]):
+        leave_a_result(Path(runs) / str(number), overrides)
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert not ended.value.code
+    for written in [words[words.index("--out") + 1]] if "--out" in words else []:
+        assert Path(written).is_file()
