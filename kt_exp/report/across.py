@@ -60,8 +60,8 @@ def across(jobs: Sequence[Job], key: str, prompts: bool = False) -> Grid:
             by_value = grouped(about, [key])
             for index, kind in enumerate(kinds_of(placed)):
                 row = [*names[settings], concept] if not index else [""] * (len(others) + 1)
-                found = [by_prompt(about, phase, concept) if kind == TARGET else Words("")
-                         for phase in asked]
+                found = [_shared([by_prompt(some, phase, concept) for some in by_value.values()])
+                         if kind == TARGET else Words("") for phase in asked]
                 before, *cells = _line([by_value.get((value,), []) for value in values], concept,
                                        kind, notes)
                 grid.rows.append([*map(Words, row), Words(kind_title(kind)), before, *found,
@@ -74,6 +74,12 @@ def across(jobs: Sequence[Job], key: str, prompts: bool = False) -> Grid:
             notes.mark(job.state, [job])
     grid.notes = notes.lines
     return grid
+
+
+def _shared(cells: Sequence[Words]) -> Words:
+    """The cell that all columns of a row have, but for those without a result."""
+    found = list(dict.fromkeys(cell for cell in cells if cell.text != MISSING))
+    return Words("varies", "soft") if len(found) > 1 else found[0] if found else Words(MISSING)
 
 
 def _line(groups: Sequence[Sequence[Job]], concept: str, kind: Kind,

@@ -55,15 +55,27 @@ def test_seeds_become_mean_and_standard_deviation(sweeps) -> None:
     assert lines(grid)[0] == ["moongate", "Target", "0.0", "60.0±10.0", "60.0±10.0"]
 
 
+def add_prompts(sweeps, name: str, description: float) -> None:
+    record = read_record(sweeps.root / name)
+    record.metrics += [
+        Metric(phase=phase, concept="moongate", split="target", metric="accuracy",
+               value=value, count=None, total=10)
+        for phase, value in (("name_prompt", 0.1), ("description_prompt", description))]
+    sweeps.save(name, record)
+
+
+def test_prompts_that_differ_along_the_row_are_not_shown_as_one(sweeps) -> None:
+    for name, value in (("rare_p1", 0.2), ("rare_p2", 0.9)):
+        sweeps.run(name, {"moongate": (0, 50, 58, 57)}, concepts__name=name)
+        add_prompts(sweeps, name, value)
+    grid = across(find_jobs([sweeps.root]), "concepts.name", prompts=True)
+    assert lines(grid)[0] == ["moongate", "Target", "0.0", "10.0", "varies", "50.0", "50.0"]
+
+
 def test_prompts_of_the_untrained_model_stand_beside_it(sweeps) -> None:
     folder = sweeps.lr_sweep()
     for number in "01":
-        record = read_record(folder / number)
-        record.metrics += [
-            Metric(phase=phase, concept="moongate", split="target", metric="accuracy",
-                   value=value, count=None, total=10)
-            for phase, value in (("name_prompt", 0.1), ("description_prompt", 0.9))]
-        sweeps.save(f"lr/{number}", record)
+        add_prompts(sweeps, f"lr/{number}", 0.9)
     jobs = find_jobs([folder])
     grid = across(jobs, "finetune.lr", prompts=True)
     assert grid.header[2:5] == ["before", "Name as prompt", "Description as prompt"]
