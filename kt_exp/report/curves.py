@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kt_exp.report.bars import draw_bars, width_of
+from kt_exp.report.bars import draw_bars, ends, width_of
 from kt_exp.report.canvas import Canvas
 from kt_exp.report.charts import ticks
 from kt_exp.report.figures import ACCENT, INK, LINE, SOFT
@@ -63,10 +63,10 @@ def plot_panels(rows: Sequence[Sequence[Panel]], note: str) -> Canvas:
                                    + (f": {titles}" if titles else ""))
     _draw_legend(canvas, lines)
     for number, row in enumerate(rows):
-        levels = [value + sign * spread for panel in row for curve in panel.curves
-                  for _, value, spread in curve.points for sign in (-1, 1)]
+        levels = [level for panel in row for curve in panel.curves
+                  for _, value, spread in curve.points for level in ends(value, spread)]
         levels += [0.0] if any(panel.bars for panel in row) else []
-        scale = ticks(max(0.0, min(levels)), max(levels)) if levels else [0.0, 100.0]
+        scale = ticks(min(levels), max(levels)) if levels else [0.0, 100.0]
         for column, panel in enumerate(row):
             _draw_panel(canvas, panel, MARGIN + column * panel_width, top + number * PANEL_HEIGHT,
                         panel_width, scale)
@@ -153,7 +153,8 @@ def _draw_curve(canvas: Canvas, curve: Curve, across: Callable[[Any], float],
     names = curve.marks or [shown(at) for at, _, _ in curve.points]
     for spot, (_, value, spread), name in zip(spots, curve.points, names, strict=True):
         if spread:
-            canvas.line([(spot[0], up(value - spread)), (spot[0], up(value + spread))], colour, 1.5)
+            low, high = ends(value, spread)
+            canvas.line([(spot[0], up(low)), (spot[0], up(high))], colour, 1.5)
         canvas.dot(spot, colour, f"{curve.label}, {name}: {value:.1f}%", hollow=name == BASE)
 
 

@@ -45,6 +45,17 @@ def test_seeds_become_error_bars(sweeps) -> None:
     assert target.curves[0].points[1] == (1e-5, pytest.approx(60), pytest.approx(14.14, abs=0.01))
 
 
+def test_error_bars_end_where_shares_do(sweeps) -> None:
+    for seed, target in enumerate((70, 100, 100)):
+        for lr in (1e-5, 2e-5):
+            sweeps.run(f"{seed}-{lr}", {"moongate": (0, target, 58, 57)}, seed=seed,
+                       finetune__lr=lr)
+    root = ET.fromstring(plot_panels(*panels(find_jobs([sweeps.root]), "lr")).to_svg())
+    words = {text.text for text in root.iter(f"{SVG}text")}
+    assert "100" in words
+    assert "150" not in words
+
+
 def test_strategies_are_curves_of_their_own(sweeps) -> None:
     for strategy in ("visual", "text"):
         for lr in (1e-5, 2e-5):
