@@ -24,6 +24,7 @@ from kt_exp.benchmarks.datasets import (
     first_per_class,
     labelled,
     listing,
+    require_images,
 )
 from kt_exp.benchmarks.outcome import Phase
 from kt_exp.benchmarks.prompts import known_prompts, target_prompts, template_problems
@@ -125,10 +126,6 @@ class ClassSetBenchmark(ClassificationTask):
         if len(self._files) < 2:
             raise UserError(self._where, f"'{listing(self.known_names())}' is the only class",
                             "give at least two")
-        for name, files in self._files.items():
-            if not files:
-                raise UserError(self._where, f"no images of '{name}' in {self._root}",
-                                "put .jpg or .png files there, or remove the folder")
         for concept in concepts:
             self._check_concept(concept)
         named = {name_key(name) for name in (*self._files, *(c.name for c in concepts))}
@@ -178,8 +175,9 @@ class ClassSetBenchmark(ClassificationTask):
     def _files(self) -> dict[str, list[Path]]:
         """The images of each class, in label order."""
         if self.known_root:
-            return {folder.name: folder.images()
-                    for folder in class_folders(self._root, "benchmark.known_root")}
+            folders = class_folders(self._root, "benchmark.known_root")
+            require_images(folders, "benchmark.known_root")
+            return {folder.name: folder.images() for folder in folders}
         return read_class_csv(Path(self.labels_csv or "").expanduser(), "benchmark.labels_csv")
 
 

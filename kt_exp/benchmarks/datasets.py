@@ -26,6 +26,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 WHITE_16 = 2**16 - 1
 CLASS_NAMES_FILE = "classnames.json"
+SHOWN = 4
 CLASS_NAMES_REMEDY = 'write {"folder": "name"}'
 
 
@@ -124,13 +125,24 @@ def class_folders(root: Path, where: str) -> list[ClassFolder]:
         path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
     )
     if not paths:
-        raise UserError(where, f"no sub-folder in {root}", "put each class into its own")
+        raise UserError(where, f"no sub-folder in {root} {found_in(root)}",
+                        "put each class into its own")
     names = _read_class_names(root, {path.name for path in paths})
     folders = [
         ClassFolder(names.get(path.name, path.name.replace("_", " ")), path) for path in paths
     ]
     _refuse_shared_names(folders, where)
     return folders
+
+
+def require_images(folders: Sequence[ClassFolder], where: str) -> None:
+    """Raise `UserError` for the first class folder without images; `where` as in `class_folders`.
+    """
+    for folder in folders:
+        if not folder.images(1):
+            raise UserError(where, f"no images of '{folder.name}' in {folder.path} "
+                            f"{found_in(folder.path)}", "put .jpg or .png files there, or remove "
+                            "the folder")
 
 
 def labelled(root: Path, files_per_class: Sequence[list[Path]]) -> ImageFiles:
@@ -190,6 +202,12 @@ def _refuse_shared_names(folders: list[ClassFolder], where: str) -> None:
                 where, f"folders '{other.path.name}' and '{folder.path.name}' are both the class "
                 f"'{folder.name}'", f"merge them, or rename one in {CLASS_NAMES_FILE}",
             )
+
+
+def found_in(folder: Path) -> str:
+    """Return in parentheses what a folder holds: for the error that it is not what was expected."""
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return f"(found: {listing(names or ['nothing'], SHOWN)})"
 
 
 def listing(names: Sequence[str], most: int = 12) -> str:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kt_exp.benchmarks.classification_task import ClassificationTask
-from kt_exp.benchmarks.datasets import ClassFolder, ImageFiles, class_folders, labelled
+from kt_exp.benchmarks.datasets import (
+    ClassFolder,
+    ImageFiles,
+    class_folders,
+    labelled,
+    require_images,
+)
 from kt_exp.benchmarks.prompts import template_problems
 from kt_exp.benchmarks.targets import check_targets, read_target, refuse_known
 from kt_exp.checks import choice, number
@@ -48,10 +54,7 @@ class FolderBenchmark(ClassificationTask):
         if len(known) < 2:
             raise UserError(WHERE, f"'{known[0].name}' is the only class in {self.known_root}",
                             "give at least two: one sub-folder per known class")
-        for folder in known:
-            if not folder.images():
-                raise UserError(WHERE, f"no images of '{folder.name}' in {folder.path}",
-                                "put .jpg or .png files there, or remove the folder")
+        require_images(known, WHERE)
         names = [folder.name for folder in known]
         refuse_known(concepts, names, "take its folder out of benchmark.known_root")
         check_targets(_path(self.target_root), concepts)

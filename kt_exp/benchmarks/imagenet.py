@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from kt_exp.benchmarks.datasets import ClassFolder, ImageFiles, labelled, listing
+from kt_exp.benchmarks.datasets import ClassFolder, ImageFiles, found_in, labelled, listing
 from kt_exp.errors import UserError
 
 CSV_REMEDY = "give a CSV with the columns 'file' and 'class_index' or 'wnid'"
@@ -57,14 +57,16 @@ def read_val(root: Path, ids: Sequence[str], where: str) -> ImageFiles:
     """
     val = root / "val"
     if not val.is_dir():
-        raise UserError(where, f"no such folder: {val}", "give the folder that holds val/<wnid>/*")
+        problem = f"no folder val in {root} {found_in(root)}" if root.is_dir() \
+            else f"no such folder: {root}"
+        raise UserError(where, problem, "give the folder that holds val/<wnid>/*")
     found = {path.name for path in val.iterdir() if path.is_dir() and path.name[0] != "."}
     if unknown := sorted(found - set(ids)):
         raise UserError(where, f"not ImageNet-1k's wnids in {val}: {listing(unknown)}",
                         "name the folders by wnid, as n01440764")
     images = labelled(val, [ClassFolder(i, val / i).images() if i in found else [] for i in ids])
     if not len(images):
-        raise UserError(where, f"no images in the sub-folders of {val}",
+        raise UserError(where, f"no images in the sub-folders of {val} {found_in(val)}",
                         "sort the validation images into val/<wnid>/")
     return images
 

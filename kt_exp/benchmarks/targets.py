@@ -9,6 +9,7 @@ from kt_exp.benchmarks.datasets import (
     ClassFolder,
     ImageFiles,
     class_folders,
+    found_in,
     labelled,
     listing,
 )
@@ -30,8 +31,8 @@ def read_target(root: Path, concept: Concept, where: str = WHERE) -> ImageFiles:
     folder = _find(root, concept, where)
     files = folder.images()
     if not files:
-        raise UserError(where, f"no images of '{concept.name}' in {folder.path}",
-                        "put .jpg or .png files there")
+        raise UserError(where, f"no images of '{concept.name}' in {folder.path} "
+                        f"{found_in(folder.path)}", "put .jpg or .png files there")
     return labelled(root, [files])
 
 

@@ -70,10 +70,13 @@ def test_folders_refuses_what_cannot_be_evaluated(roots, tmp_path):
         "benchmark.target_root: no such folder: /nowhere")
     assert refusal(known_root="/nowhere").startswith(
         "benchmark.known_root: no such folder: /nowhere")
-    (tmp_path / "rare" / "tonometer" / "a.png").unlink()
-    assert "no images of 'tonometer'" in refusal(Concept("tonometer", "a pen", plural=False))
-    (tmp_path / "known" / "apple" / "a.png").unlink()
-    assert "no images of 'apple'" in refusal()
+    image = tmp_path / "rare" / "tonometer" / "a.png"
+    image.rename(image.with_suffix(".heic"))
+    said = refusal(Concept("tonometer", "a pen", plural=False))
+    assert f"no images of 'tonometer' in {image.parent} (found: a.heic); put .jpg or" in said
+    image = tmp_path / "known" / "apple" / "a.png"
+    image.rename(image.with_suffix(".dcm"))
+    assert f"no images of 'apple' in {image.parent} (found: a.dcm); put .jpg or" in refusal()
 
 
 def test_one_known_class_is_refused(tmp_path, roots):

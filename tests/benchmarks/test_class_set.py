@@ -177,7 +177,7 @@ def test_what_cannot_be_evaluated_is_refused(root, tmp_path):
     assert "benchmark.labels_csv: no such file" in refusal(known_root=None, labels_csv="/none")
     for image in (Path(root) / "blue").iterdir():
         image.unlink()
-    assert "no images of 'blue'" in refusal()
+    assert f"no images of 'blue' in {root}/blue (found: nothing);" in refusal()
 
 
 def test_a_model_without_embeddings_is_refused(root, tmp_path, silent):

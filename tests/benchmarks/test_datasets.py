@@ -74,7 +74,16 @@ def test_one_class_in_two_folders_is_refused(tmp_path, paint):
 def test_missing_and_empty_roots_name_the_key(tmp_path):
     with pytest.raises(UserError, match=r"^benchmark.known_root: no such folder: .*/nowhere"):
         class_folders(tmp_path / "nowhere", "benchmark.known_root")
-    with pytest.raises(UserError, match=r"^benchmark.known_root: no sub-folder in"):
+    with pytest.raises(UserError, match=r"^benchmark.known_root: no sub-folder in .* \(found: "
+                                        r"nothing\); put each class into its own"):
+        class_folders(tmp_path, "benchmark.known_root")
+
+
+def test_what_is_found_in_another_layout_is_told_in_short(tmp_path, paint):
+    for name in "abcdef":
+        paint(tmp_path / f"{name}.png")
+    paint(tmp_path / ".hidden.png")
+    with pytest.raises(UserError, match=r"\(found: a.png, b.png, c.png, d.png … \(6 in all\)\);"):
         class_folders(tmp_path, "benchmark.known_root")
 
 

@@ -100,10 +100,14 @@ def test_val_folders_become_labels(tmp_path, paint):
 
 
 def test_a_wrong_val_folder_is_refused(tmp_path, paint):
-    with pytest.raises(UserError, match=r"^key: no such folder: .*val"):
+    with pytest.raises(UserError, match=r"^key: no such folder: .*nowhere"):
+        imagenet.read_val(tmp_path / "nowhere", IDS, "key")
+    (tmp_path / "n01440764").mkdir()
+    with pytest.raises(UserError, match=r"^key: no folder val in .* \(found: n01440764\); give"):
         imagenet.read_val(tmp_path, IDS, "key")
     paint(tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG")
-    with pytest.raises(UserError, match="no images in the sub-folders"):
+    with pytest.raises(UserError, match=r"no images in the sub-folders of .* \(found: "
+                                        r"ILSVRC2012_val_00000001.JPEG\);"):
         imagenet.read_val(tmp_path, IDS, "key")
     paint(tmp_path / "val" / "tench" / "a.JPEG")
     with pytest.raises(UserError, match=r"not ImageNet-1k's wnids in .*: tench"):

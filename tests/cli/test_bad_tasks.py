@@ -100,8 +100,8 @@ class TestFoldersInAnotherLayout:
         Image.new("L", (8, 8)).save(tmp_path / "flat" / "a.png")
         line = refused("benchmark=folders", f"benchmark.known_root={tmp_path / 'flat'}",
                        f"benchmark.target_root={tmp_path / 'flat'}")
-        assert line.endswith("no sub-folder in " + f"{tmp_path / 'flat'}; put each class into its "
-                             "own")
+        assert line.endswith(f"no sub-folder in {tmp_path / 'flat'} (found: a.png); put each class "
+                             "into its own")
 
     def test_captions(self, refused, tmp_path):
         (tmp_path / "other.json").write_text('{"photos": []}')

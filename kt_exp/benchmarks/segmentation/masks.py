@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kt_exp.benchmarks.datasets import ClassFolder, ImageFiles, decoded, labelled, listing
+from kt_exp.benchmarks.datasets import (
+    ClassFolder,
+    ImageFiles,
+    decoded,
+    found_in,
+    labelled,
+    listing,
+)
 from kt_exp.benchmarks.segmentation.postprocess import Mask
 from kt_exp.concepts import Concept, name_key
 from kt_exp.errors import UserError
@@ -106,7 +113,7 @@ def read_pairs(root: Path, threshold: int, limit: int = 0) -> MaskedImages:
     """
     images, masks = _by_name(root / IMAGES), _by_name(root / MASKS)
     if not images:
-        raise UserError(WHERE, f"no images in {root / IMAGES}", LAYOUT)
+        raise UserError(WHERE, f"no images in {root / IMAGES} {found_in(root / IMAGES)}", LAYOUT)
     problems = []
     if lone := sorted(images.keys() - masks.keys()):
         problems.append(f"no mask of {_files(images[name] for name in lone)}")
