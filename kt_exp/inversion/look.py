@@ -22,16 +22,20 @@ Look = Callable[[Tensor, int], Tensor]  # images (B, 3, H, H) and the step → s
 
 
 def check_look(model: Model, settings: InversionSettings) -> None:
-    """Refuse what changes the result and the model cannot do, before anything costly.
+    """Refuse what changes the result and the model cannot do, and log what it does without.
 
     Raises:
         UserError: names the key.
     """
     speed = settings.speed
+    if isinstance(model, PatchEncoder) or speed.tower == "model":
+        return
     for key, wanted in (("native_size", speed.native_size), ("patch_dropout", speed.patch_dropout)):
-        if wanted and not isinstance(model, PatchEncoder):
+        if wanted:
             raise UserError(f"inversion.speed.{key}", "the model's image tower is not a plain ViT "
                             "of open_clip", "leave it off")
+    log.info("The image tower is used as it is: inversion.speed.tower=lean is for plain ViTs of "
+             "open_clip.")
 
 
 def make_look(model: Model, captions: Sequence[str], settings: InversionSettings,
@@ -40,11 +44,8 @@ def make_look(model: Model, captions: Sequence[str], settings: InversionSettings
 
     `streams` are those of the patches, one for each image; used with `patch_dropout` alone.
     """
-    if settings.speed.tower == "lean":
-        if isinstance(model, PatchEncoder):
-            return _lean_look(model, captions, settings, streams)
-        log.info("inversion.speed.tower=lean is for plain ViTs of open_clip: this model's image "
-                 "tower is used as it is.")
+    if settings.speed.tower == "lean" and isinstance(model, PatchEncoder):
+        return _lean_look(model, captions, settings, streams)
     scorer = _compiled(model.scorer(captions, settings.distance), settings, model.device)
     return lambda images, step: scorer(to_model_size(images, model.image_size))
 
