@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from speed.measure import Clock, Row
 from speed.models import NAMES, load
-from speed.quality import Curve, summary
+from speed.quality import Curve, picture, summary
 from speed.rows import ROWS, Bench
 
 from kt_exp.config import Config, conf_folder, parse, register_schema
@@ -61,6 +61,9 @@ def _curve(bench: Bench, asked: argparse.Namespace) -> Iterator[Row]:
     curve = Curve(bench.config, _compose([]).inversion, bench.model, bench.clock, asked.name,
                   asked.curve, range(asked.seeds), asked.points)
     yield from summary(list(curve.points()))
+    if asked.plot:
+        kept = asked.points.read_text(encoding="utf-8").splitlines()
+        picture([json.loads(line) for line in kept]).save_png(asked.plot)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -82,6 +85,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     quality.add_argument("--name", default="as configured", help="of the config, in the points")
     quality.add_argument("--points", type=Path, default=Path("quality.jsonl"),
                          help="kept here as they come; a run goes on from them")
+    quality.add_argument("--plot", type=Path, help="a PNG of all that is kept there")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     asked, overrides = parser.parse_known_args(arguments)
     if unknown := [word for word in overrides if word.startswith("-")]:

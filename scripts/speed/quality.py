@@ -26,7 +26,10 @@ from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import invert_captions
 from kt_exp.models.protocol import Model
 from kt_exp.pipeline import Experiment, prepare
+from kt_exp.report.canvas import Canvas
 from kt_exp.report.console import progress
+from kt_exp.report.curves import Curve as Line
+from kt_exp.report.curves import Panel, plot_panels
 from kt_exp.store import Entry
 from kt_exp.training_images import TrainingImages
 from speed.measure import Clock, Row
@@ -98,6 +101,29 @@ def summary(points: Sequence[Point]) -> Iterator[Row]:
         yield Row(f"{own[0]['name']}, {steps} steps", "s",
                   statistics.median(p["seconds"] for p in own),
                   against=f"{said} ({len(own)} seeds)")
+
+
+def picture(points: Sequence[Point]) -> Canvas:
+    """Return the plot of all configs that have three lengths or more: means over the seeds."""
+    lengths: dict[str, set[int]] = {}
+    for point in points:
+        lengths.setdefault(point["name"], set()).add(point["steps"])
+    names = [name for name, steps in lengths.items() if len(steps) > 2]
+    places = sorted(set().union(*(lengths[name] for name in names)))
+
+    def panel(key: str, label: str, factor: float) -> list[Panel]:
+        lines = []
+        for colour, name in enumerate(names):
+            found = [(steps, [factor * p[key] for p in points
+                              if (p["name"], p["steps"]) == (name, steps)])
+                     for steps in sorted(lengths[name])]
+            lines.append(Line(name, colour, [
+                (steps, statistics.mean(values), statistics.stdev(values) if values[1:] else 0.0)
+                for steps, values in found]))
+        return [Panel("", label, "steps of inversion", lines, places)]
+
+    return plot_panels([panel("target", "target accuracy in", 1),
+                        panel("similarity", "mean cosine in", 100)], "")
 
 
 def _with_range(name: str, values: list[float], digits: int) -> str:

@@ -5,6 +5,7 @@ import json
 import bench
 import pytest
 import torch
+from PIL import Image
 from speed import rows
 from speed.measure import Clock, alternate, count_flops, rate_row
 from speed.models import load
@@ -60,7 +61,8 @@ def test_a_curve_goes_on_from_the_points_it_has(tmp_path, capsys):
     noise, short = (json.loads(line) for line in points.read_text().splitlines())
     assert (noise["steps"], noise["seconds"] < short["seconds"]) == (0, True)
     assert noise["similarity"] < short["similarity"]
-    bench.main([*words, "--curve", "0", "2", "3"])
+    bench.main([*words, "--curve", "0", "2", "3", "--plot", str(tmp_path / "curve.png")])
+    assert Image.open(tmp_path / "curve.png").size[0] > 0
     assert [json.loads(line)["steps"] for line in points.read_text().splitlines()] == [0, 2, 3]
     assert "3 steps" in capsys.readouterr().out
 
