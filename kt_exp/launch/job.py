@@ -6,6 +6,7 @@ Everything it depends on is fixed at submission: the config is composed, the cod
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from kt_exp.errors import UserError
 from kt_exp.existing import run_unless_done
 
 _SWEEP, _SUBDIR = "hydra.sweep.dir", "hydra.sweep.subdir"
+_LONGEST_NAME = 255  # of a file or folder, wherever kt_exp runs
 _taken: dict[Path, int] = {}  # the folders of this multirun's jobs; it may come in batches
 
 
@@ -61,7 +63,7 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
     """Return the jobs of a batch whose first number is `first`.
 
     Raises:
-        UserError: two jobs of the multirun would write into one folder.
+        UserError: two jobs of the multirun would write into one folder, or one's name is too long.
     """
     setup_globals()
     jobs = []
@@ -75,6 +77,9 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
         if folder in _taken:
             raise UserError(_SUBDIR, f"jobs {_taken[folder]} and {number} would both write into "
                             f"{folder}", "let the folder depend on the job: ${hydra.job.num}")
+        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in folder.parts):
+            raise UserError(_SUBDIR, f"the name of job {number}'s folder has more than "
+                            f"{_LONGEST_NAME} bytes", "name it by ${hydra.job.num}")
         _taken[folder] = number
         with read_write(composed.hydra):  # Absolute, since the job may start elsewhere.
             composed.hydra.sweep.dir = str(Path(composed.hydra.sweep.dir).absolute())

@@ -199,8 +199,9 @@ def read_progress(folder: Path) -> Snapshot | None:
 def _last_line(submitted: Path) -> str:
     for path in sorted(submitted.glob("*_log.*")):  # .err if there is one, .out
         with suppress(OSError):
-            if text := path.read_text(encoding="utf-8", errors="replace").strip():
-                return text.splitlines()[-1]
+            lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            if told := [line for line in lines if not line.startswith("srun: error:")] or lines:
+                return told[-1]  # srun adds that there was an error, not which
     return "no log"
 
 

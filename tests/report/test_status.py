@@ -94,7 +94,8 @@ def submit(folder: Path, array: int, *overrides: str) -> None:
 def died(folder: Path, job: str, last_line: str) -> None:
     """What submitit leaves of a job that ended without a record."""
     (folder / ".submitit" / job / f"{job}_0_result.pkl").touch()
-    (folder / ".submitit" / job / f"{job}_0_log.out").write_text(f"Traceback …\n{last_line}\n\n")
+    (folder / ".submitit" / job / f"{job}_0_log.out").write_text(
+        f"Traceback …\n{last_line}\nsrun: error: node: task 0: Exited with exit code 1\n\n")
 
 
 def shown(folder: Path) -> list[list[str]]:
