@@ -82,8 +82,8 @@ def test_two_jobs_into_one_folder(launcher, home, scripted_slurm):
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_folder_whose_name_is_too_long(launcher, home, scripted_slurm):
-    line = refused(home.call(*SLURM, f"hydra/launcher={launcher}", f"hydra.sweep.subdir={'a' * 256}",
-                             path=scripted_slurm), home)
+    line = refused(home.call(*SLURM, f"hydra/launcher={launcher}",
+                             f"hydra.sweep.subdir={'a' * 256}", path=scripted_slurm), home)
     assert line == ("kt-exp: error: hydra.sweep.subdir: the name of job 0's folder has more "
                     "than 255 bytes; name it by ${hydra.job.num}")
     assert not (home.path / "sbatch_was_called").exists()
