@@ -54,4 +54,5 @@ def test_a_folder_with_too_long_a_name_is_refused(kt_exp):
     ended = kt_exp("experiment=tab1_pictograms", *first_job("tab1_pictograms"), *SMALL,
                    "concepts.only=[moongate]", "-m")
     assert ended.code == 2
-    assert "hydra.sweep.subdir: the folder of a job would have too long a name" in ended.stderr
+    assert "hydra.sweep.subdir: the name of job 0's folder has more than 255 bytes; name it by" \
+        in ended.stderr
