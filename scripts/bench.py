@@ -24,7 +24,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 from speed.measure import Clock, Row
-from speed.models import NAMES, load
+from speed.models import OVERRIDES, load
 from speed.quality import Curve, picture, summary
 from speed.rows import ROWS, Bench
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.threads:
         torch.set_num_threads(asked.threads)
     device = pick_device(asked.device)
-    config = _compose([f"device={device}", *asked.overrides])
+    config = _compose([f"device={device}", *OVERRIDES[asked.model], *asked.overrides])
     about = {"device": _device_name(device), "threads": torch.get_num_threads(),
              "clock": asked.clock, "model": asked.model, "precision": config.precision,
              "repeats": asked.repeats, "images": asked.images, "steps": asked.steps,
@@ -58,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _curve(bench: Bench, asked: argparse.Namespace) -> Iterator[Row]:
-    curve = Curve(bench.config, _compose([]).inversion, bench.model, bench.clock, asked.name,
-                  asked.curve, range(asked.seeds), asked.points)
+    rehearsed = _compose(OVERRIDES[asked.model]).inversion
+    curve = Curve(bench.config, rehearsed, bench.model, bench.clock, asked.name, asked.curve,
+                  range(asked.seeds), asked.points)
     yield from summary(list(curve.points()))
     if asked.plot:
         kept = asked.points.read_text(encoding="utf-8").splitlines()
@@ -69,7 +70,7 @@ def _curve(bench: Bench, asked: argparse.Namespace) -> Iterator[Row]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--model", choices=NAMES, default="pictoclip",
+    parser.add_argument("--model", choices=list(OVERRIDES), default="pictoclip",
                         help="ViT-B-32 and ViT-L-14 have random weights")
     parser.add_argument("--what", nargs="+", choices=[*ROWS, "quality"], default=list(ROWS),
                         help="default: all but quality, which is long")

@@ -15,10 +15,13 @@ from kt_exp.config import Config
 from kt_exp.models import vilt_loading
 from kt_exp.models.clip import OpenClipPlainViT
 from kt_exp.models.factory import load_model
+from kt_exp.models.protocol import DualEncoder
 from kt_exp.models.vilt import ViLTModel
 from kt_exp.models.vilt_network import ViltNetwork
 
-NAMES = ("pictoclip", "ViT-B-32", "ViT-L-14")
+# What the config is when a model is measured; random weights where it says nothing of one.
+OVERRIDES = {"pictoclip": [], "effnet_minilm": ["experiment=photos"], "ViT-B-32": [],
+             "ViT-L-14": []}
 
 
 def load_vilt(device: torch.device, precision: str) -> ViLTModel:
@@ -31,12 +34,11 @@ def load_vilt(device: torch.device, precision: str) -> ViLTModel:
     return ViLTModel(network, tokenizer, "itm", "crop", device, precision)
 
 
-def load(name: str, config: Config, device: torch.device, precision: str) -> OpenClipPlainViT:
-    """Return the config's own model for `pictoclip`, or an open_clip shape: speed asks for no
-    trained weights."""
-    if name == "pictoclip":
+def load(name: str, config: Config, device: torch.device, precision: str) -> DualEncoder:
+    """Return the config's own model, or an open_clip shape: speed asks for no trained weights."""
+    if name in ("pictoclip", "effnet_minilm"):
         model = load_model(config.model, device, precision)
-        assert isinstance(model, OpenClipPlainViT)
+        assert isinstance(model, DualEncoder)
         return model
     logging.getLogger().setLevel(logging.ERROR)  # open_clip warns that the weights are random.
     torch.manual_seed(0)

@@ -26,8 +26,7 @@ from kt_exp.finetune.objectives import objective
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.inversion.invert import State, Task, initial_state, invert
 from kt_exp.inversion.settings import InversionSettings
-from kt_exp.models.clip import OpenClipPlainViT
-from kt_exp.models.protocol import Model
+from kt_exp.models.protocol import DualEncoder, Model, PatchEncoder, TransformerTrunk
 from kt_exp.pipeline import Findings, prepare, run
 from kt_exp.store import Store
 from speed.images import CountedImages, NoisePictures
@@ -44,7 +43,7 @@ class Bench:
     """What all rows share."""
 
     config: Config
-    model: OpenClipPlainViT
+    model: DualEncoder
     clock: Clock
     repeats: int
     images: int
@@ -65,10 +64,10 @@ def inversion(bench: Bench) -> Iterator[Row]:
     """
     ways: dict[str, Way] = {REFERENCE: lambda: invert_plainly(bench.model, [CAPTION] * bench.images,
                                               bench.settings(tower="model"))}
-    levers: dict[str, dict[str, Any]] = {
-        "own tower": {"tower": "model"}, "lean tower": {"tower": "lean"},
-        "lean, half of the patches": {"tower": "lean", "patch_dropout": 0.5},
-    }
+    levers: dict[str, dict[str, Any]] = {"own tower": {"tower": "model"}}
+    if isinstance(bench.model, PatchEncoder):
+        levers["lean tower"] = {"tower": "lean"}
+        levers["lean, half of the patches"] = {"tower": "lean", "patch_dropout": 0.5}
     for name, speed in levers.items():
         ways[name] = _inverting(bench, bench.settings(**speed), bench.images)
     flops = count_flops(_inverting(bench, replace(bench.settings(tower="model"), steps=1),
@@ -237,7 +236,7 @@ def _silent(description: str, total: int) -> Iterator[_NoBar]:
 
 
 @contextmanager
-def _training(model: OpenClipPlainViT, strategy: str) -> Iterator[None]:
+def _training(model: DualEncoder, strategy: str) -> Iterator[None]:
     parameters = trained_parameters(model, strategy).values()
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -266,11 +265,14 @@ def _noise(bench: Bench, count: int) -> Tensor:
 
 
 def _rate(bench: Bench) -> float:
-    """The rate of products in the shape of the widest layer, for all images at once."""
-    tokens = bench.images * (bench.model.patch_tower().grid**2 + 1)
-    layer: Any = bench.model.trunk_layers[0]
-    columns, inner = layer.mlp.c_fc.weight.shape
-    return product_rate(bench.clock, tokens, inner, columns, bench.config.precision == "bf16")
+    """The rate of products in the shape of a ViT's widest layer, for all images at once, or else
+    of large square ones."""
+    rows, columns, inner = 1024, 1024, 1024
+    if isinstance(bench.model, PatchEncoder) and isinstance(bench.model, TransformerTrunk):
+        rows = bench.images * (bench.model.patch_tower().grid**2 + 1)
+        layer: Any = bench.model.trunk_layers[0]
+        columns, inner = layer.mlp.c_fc.weight.shape
+    return product_rate(bench.clock, rows, inner, columns, bench.config.precision == "bf16")
 
 
 def _reset_peak(bench: Bench) -> None:
