@@ -1,11 +1,13 @@
 """A tiny CLIP with random weights, short settings, and a progress that shows nothing."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import open_clip
 import pytest
 import torch
 
+from kt_exp.inversion.invert import initial_state, invert
 from kt_exp.inversion.settings import AffineSettings, InversionSettings, SpeedSettings
 from kt_exp.models.clip import OpenClipPlainViT
 
@@ -46,6 +48,41 @@ def settings():
                                  speed=SpeedSettings(**{**SPEED, **(speed or {})}))
 
     return make
+
+
+class Hooks:
+    """Stops after the step `stop_at`, keeping what is saved."""
+
+    def __init__(self, stop_at=None):
+        self.stop_at, self.saved, self.steps = stop_at, None, 0
+
+    def advance(self, score):
+        self.steps += 1
+
+    def stop(self):
+        return self.steps == self.stop_at
+
+    def save(self, state):
+        self.saved = replace(state, images=state.images.detach().clone(),
+                             moments=[moment.clone() for moment in state.moments],
+                             curve_steps=list(state.curve_steps), curve=list(state.curve))
+
+
+@pytest.fixture
+def hooks_class():
+    """What `invert` calls: to take as it is, or to make others from."""
+    return Hooks
+
+
+@pytest.fixture
+def run():
+    """Inverts tasks from their start, or from where a saved state is."""
+
+    def run(model, tasks, settings, *, seed=0, hooks=None, state=None):
+        return invert(model, tasks, settings, seed,
+                      state or initial_state(tasks, settings, model, seed), hooks or Hooks())
+
+    return run
 
 
 @pytest.fixture

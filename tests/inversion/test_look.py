@@ -1,6 +1,5 @@
 """The levers of `inversion.speed`: which change nothing but the time, and what the others do."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,7 +7,7 @@ import torch
 
 from kt_exp.checks import check
 from kt_exp.errors import UserError
-from kt_exp.inversion.invert import Task, initial_state, invert
+from kt_exp.inversion.invert import Task
 from kt_exp.inversion.look import check_look, make_look
 
 TASKS = [Task("a tower with a roof", 0), Task("a tower with a roof", 1), Task("a round dish", 0)]
@@ -17,27 +16,6 @@ LADDER = {"sizes": [8, 12, 16], "upsize_at": [2, 5]}
 LEVERS = [{"tower": "lean"}, {"tower": "lean", "native_size": True},
           {"tower": "lean", "patch_dropout": 0.5},
           {"tower": "lean", "native_size": True, "patch_dropout": 0.5}]
-
-
-class Hooks:
-    def __init__(self, stop_at=None):
-        self.stop_at, self.saved, self.steps = stop_at, None, 0
-
-    def advance(self, score):
-        self.steps += 1
-
-    def stop(self):
-        return self.steps == self.stop_at
-
-    def save(self, state):
-        self.saved = replace(state, images=state.images.detach().clone(),
-                             moments=[moment.clone() for moment in state.moments],
-                             curve_steps=list(state.curve_steps), curve=list(state.curve))
-
-
-def run(model, settings, tasks=TASKS, hooks=None, state=None):
-    return invert(model, tasks, settings, 0, state or initial_state(tasks, settings, model, 0),
-                  hooks or Hooks())
 
 
 def streams(count=3):
@@ -68,19 +46,19 @@ def test_the_lean_tower_scores_as_the_model_does(model, settings, distance):
     torch.testing.assert_close(whole, lean, rtol=1e-4, atol=1e-5)
 
 
-def test_the_lean_tower_leads_to_the_same_images(model, settings):
-    whole, lean = (run(model, settings(lr=0.01, speed={"tower": tower}, **LADDER)).images
+def test_the_lean_tower_leads_to_the_same_images(model, settings, run):
+    whole, lean = (run(model, TASKS, settings(lr=0.01, speed={"tower": tower}, **LADDER)).images
                    for tower in ("model", "lean"))
     torch.testing.assert_close(whole, lean, rtol=1e-3, atol=1e-3)
 
 
-def test_a_small_image_is_seen_as_small(model, settings, seen_patches):
-    run(model, settings(speed={"tower": "lean", "native_size": True}, **LADDER))
+def test_a_small_image_is_seen_as_small(model, settings, seen_patches, run):
+    run(model, TASKS, settings(speed={"tower": "lean", "native_size": True}, **LADDER))
     assert seen_patches == [1 + 2**2] * 2 + [1 + 3**2] * 3 + [1 + 4**2] * 3
 
 
-def test_a_share_of_the_patches_is_not_looked_at(model, settings, seen_patches):
-    run(model, settings(speed={"tower": "lean", "patch_dropout": 0.75}))
+def test_a_share_of_the_patches_is_not_looked_at(model, settings, seen_patches, run):
+    run(model, TASKS, settings(speed={"tower": "lean", "patch_dropout": 0.75}))
     assert seen_patches == [1 + 4] * 8
 
 
@@ -109,23 +87,23 @@ def test_compiled_it_scores_the_same(model, settings, tower, monkeypatch):
 
 
 @pytest.mark.parametrize("speed", LEVERS)
-def test_an_image_does_not_depend_on_the_company_it_keeps(model, settings, speed):
+def test_an_image_does_not_depend_on_the_company_it_keeps(model, settings, speed, run):
     chosen = settings(lr=0.01, speed=speed, **LADDER)
-    together = run(model, chosen).images
+    together = run(model, TASKS, chosen).images
     for i, task in enumerate(TASKS):
-        alone = run(model, chosen, [task]).images[0]
+        alone = run(model, [task], chosen).images[0]
         torch.testing.assert_close(together[i], alone, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("speed", LEVERS)
-def test_stopped_at_any_step_it_goes_on_to_the_same_bits(model, settings, speed):
+def test_stopped_at_any_step_it_goes_on_to_the_same_bits(model, settings, speed, run, hooks_class):
     chosen = settings(speed=speed, **LADDER)
-    whole = run(model, chosen).images
+    whole = run(model, TASKS, chosen).images
     for step in range(1, chosen.steps + 1):
-        hooks = Hooks(stop_at=step)
+        hooks = hooks_class(stop_at=step)
         with pytest.raises(KeyboardInterrupt):
-            run(model, chosen, hooks=hooks)
-        assert torch.equal(run(model, chosen, state=hooks.saved).images, whole)
+            run(model, TASKS, chosen, hooks=hooks)
+        assert torch.equal(run(model, TASKS, chosen, state=hooks.saved).images, whole)
 
 
 @pytest.mark.parametrize("key", ["native_size", "patch_dropout"])
@@ -151,11 +129,12 @@ def test_a_model_that_is_no_plain_vit_keeps_its_tower_but_refuses_what_would_cha
         check_look(Other(), settings(speed={"tower": "lean", "native_size": True}))
 
 
-def test_it_saves_no_more_often_than_saving_is_worth(model, settings, monkeypatch):
+def test_it_saves_no_more_often_than_saving_is_worth(
+        model, settings, monkeypatch, run, hooks_class):
     clock = [0.0]
     monkeypatch.setattr("kt_exp.inversion.invert.time.monotonic", lambda: clock[0])
 
-    class Slow(Hooks):
+    class Slow(hooks_class):
         saves = 0
 
         def advance(self, score):
@@ -166,5 +145,5 @@ def test_it_saves_no_more_often_than_saving_is_worth(model, settings, monkeypatc
             clock[0] += 0.5
             Slow.saves += 1
 
-    run(model, settings(steps=100, checkpoint_seconds=2), hooks=Slow())
+    run(model, TASKS, settings(steps=100, checkpoint_seconds=2), hooks=Slow())
     assert Slow.saves == 1 + (100 - 3) // 11
