@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Iterator
 
@@ -12,8 +11,11 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from kt_exp.errors import UserError, did_you_mean
 
 
-def explain(error: Exception) -> UserError:
-    """Return what is wrong with the command line, where, and what would be right."""
+def explain(error: Exception, folder_key: str) -> UserError:
+    """Return what is wrong with the command line, where, and what would be right.
+
+    `folder_key` names the folder that Hydra was to write into.
+    """
     for cause in _causes(error):
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return key_error(cause)
@@ -21,12 +23,9 @@ def explain(error: Exception) -> UserError:
     for pattern, explained in _KNOWN:
         if found := re.search(pattern, text, re.DOTALL):
             return explained(found)
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return UserError("hydra.sweep.subdir", "the folder of a job would have too long a name",
-                         "number them: 'hydra.sweep.subdir=${hydra.job.num}'")
     if isinstance(error, OSError):
-        return UserError("hydra.run.dir", f"cannot write to '{error.filename}' ({error.strerror})",
-                         "name a folder you may write to")
+        return UserError(folder_key, f"cannot write to '{error.filename}' ({error.strerror})",
+                         "name another folder")
     return UserError("config", _first_line(error))
 
 

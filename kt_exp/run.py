@@ -68,7 +68,8 @@ def _main() -> int:
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         from kt_exp.compose_errors import explain
 
-        return _bad_input(explain(error))
+        folder_key = "hydra.sweep.dir" if ending.sweep else "hydra.run.dir"
+        return _bad_input(explain(error, folder_key))
     return ending.exit_code()
 
 

@@ -89,6 +89,17 @@ def test_a_folder_whose_name_is_too_long(launcher, home, scripted_slurm):
     assert not (home.path / "sbatch_was_called").exists()
 
 
+@pytest.mark.parametrize("flags", [[], ["-m"]], ids=["run", "sweep"])
+@pytest.mark.parametrize(("folder", "reason"), [
+    ("a" * 256, "File name too long"), ("file/below", "Not a directory")], ids=["long", "file"])
+def test_a_folder_that_cannot_be_made(flags, folder, reason, home):
+    (home.path / "file").touch()
+    key = "hydra.sweep.dir" if flags else "hydra.run.dir"
+    code, stderr = home.call(*flags, f"{key}={folder}")
+    assert (code, stderr) == (2, f"kt-exp: error: {key}: cannot write to '{folder}' ({reason}); "
+                                 "name another folder\n")
+
+
 @pytest.mark.parametrize("override", ["array_parallelism=0", "cpus_per_task=0"])
 def test_a_setting_that_local_processes_do_not_take(override, home):
     line = refused(home.call("-m", "hydra/launcher=local_processes", "hydra.sweep.dir=sweep",
