@@ -69,9 +69,7 @@ def across(jobs: Sequence[Job], key: str, prompts: bool = False) -> Grid:
             for (value,), same in by_value.items():
                 shared: dict[str, Any] = dict(zip(others, settings, strict=True))
                 grid.data += data({**shared, key: value}, concept, kinds_of(placed), same)
-    for job in jobs:
-        if not job.config:
-            notes.mark(job.state, [job])
+    notes.mark_unplaced(jobs)
     grid.notes = notes.lines
     return grid
 

@@ -38,6 +38,12 @@ class Footnotes:
         """Return `state` with the number of the note `line`."""
         return Words(f"{state} [{self._number(line, 'warn')}]", "warn")
 
+    def mark_unplaced(self, jobs: Sequence[Job]) -> None:
+        """Note the jobs without a config, which are in no row."""
+        for job in jobs:
+            if not job.config:
+                self.mark(job.state, [job])
+
     def _number(self, line: str, tone: str) -> int:
         if line not in self._numbers:
             self._numbers[line] = len(self._numbers) + 1
@@ -73,9 +79,7 @@ def overview(jobs: Sequence[Job], prompts: bool = False) -> Grid:
             row = [*map(Words, (*names[values], concept)), *row]
             grid.rows.append([*row, Words(str(numbers))] if counted else row)
             grid.data += data(dict(zip(keys, values, strict=True)), concept, kinds, about)
-    for job in jobs:
-        if not job.config:
-            notes.mark(job.state, [job])
+    notes.mark_unplaced(jobs)
     grid.title = summary_line(jobs)
     grid.notes = notes.lines
     return grid
