@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Self
 
 from kt_exp.report.grid import Grid, Words
-from kt_exp.report.grouping import grouped, shown, varied
+from kt_exp.report.grouping import grouped, labels, varied
 from kt_exp.report.progress import Bar, Field, Progress
 from kt_exp.report.record import write_atomically
 from kt_exp.report.runs import Job
@@ -146,14 +146,14 @@ def status_grid(jobs: Sequence[Job], now: datetime | None = None) -> Grid:
     keys = varied(jobs) or _differing(jobs)
     grid = Grid("", [*keys, "state", "", "folder"], [], labels=len(keys) + 3)
     counts: dict[str, int] = dict.fromkeys(TONES, 0)
-    for values, some in grouped(jobs, keys).items():
-        for job in some:
-            state = state_of(job, now)
-            counts[state.name] += 1
-            labels = [Words(shown(value)) for value in values] if job.config else \
-                [Words(_override(job, key)) for key in keys]
-            grid.rows.append([*labels, Words(state.name, TONES[state.name]), Words(state.detail),
-                              Words(str(job.folder), "soft")])
+    placed = [(values if job.config else tuple(_override(job, key) for key in keys), job)
+              for values, some in grouped(jobs, keys).items() for job in some]
+    names = labels(values for values, _ in placed)
+    for values, job in placed:
+        state = state_of(job, now)
+        counts[state.name] += 1
+        grid.rows.append([*map(Words, names[values]), Words(state.name, TONES[state.name]),
+                          Words(state.detail), Words(str(job.folder), "soft")])
     grid.title = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return grid
 
@@ -205,9 +205,12 @@ def _last_line(submitted: Path) -> str:
     return "no log"
 
 
-def _override(job: Job, key: str) -> str:
+def _override(job: Job, key: str) -> str | float:
     given = dict(override.split("=", 1) for override in job.overrides if "=" in override)
-    return given.get(key, "")
+    text = given.get(key, "")
+    with suppress(ValueError):
+        return text if text.isdigit() else float(text)
+    return text
 
 
 def _differing(jobs: Sequence[Job]) -> list[str]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -123,15 +126,28 @@ def test_of_a_job_that_was_submitted_again_the_last_submission_counts(sweeps) ->
     submit(folder, 9, "finetune.lr=1e-05", "finetune.lr=2e-05")
     died(folder, "9_0", "No space left on device")
     submit(folder, 10, "finetune.lr=2e-05", "finetune.lr=1e-05")
-    assert shown(folder) == [["1e-05", "pending", "submitted as job 10_1"],
-                             ["2e-05", "pending", "submitted as job 10_0"]]
+    assert shown(folder) == [["1e-5", "pending", "submitted as job 10_1"],
+                             ["2e-5", "pending", "submitted as job 10_0"]]
 
 
 def test_a_sweep_that_did_not_begin_is_told_apart_by_its_overrides(sweeps) -> None:
     folder = sweeps.multirun("sweep", "finetune.lr=1e-5,2e-5", "seed=1")
     grid = status_grid(find_jobs([folder]), NOW)
     assert grid.header[0] == "finetune.lr"
-    assert [row[0].text for row in grid.rows] == ["1e-05", "2e-05"]
+    assert [row[0].text for row in grid.rows] == ["1e-5", "2e-5"]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_rates_are_written_alike(sweeps, begun) -> None:
+    rates = ("0.0003", "0.003", "0.1")
+    folder = sweeps.multirun("sweep", f"finetune.lr={','.join(rates)}")
+    for number, lr in enumerate(rates if begun else ()):
+        sweeps.run(f"sweep/{number}", {"moongate": (0, 1, 2, 3)}, f"finetune.lr={lr}",
+                   finetune__lr=float(lr))
+    told = subprocess.run([sys.executable, "-m", "kt_exp.report.cli", "status", folder],
+                          capture_output=True, text=True, check=True)
+    assert re.findall(r"^(\d\S+) +(?:completed|pending) ", told.stdout, re.M) == [
+        "3e-4", "3e-3", "1e-1"]
 
 
 def test_a_job_writes_its_progress_and_shows_it(tmp_path: Path) -> None:
