@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -55,13 +57,14 @@ def _main() -> int:
     # Hydra then hands exceptions on instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        _check_options()
         _job()
         sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         raise
-    # A job's own errors stay in the job: these come from the launcher …
+    # A job's own errors stay in the job: these come from the options, the launcher …
     except UserError as error:
         return _bad_input(error)
     # … the command line or the output folder.
@@ -71,6 +74,18 @@ def _main() -> int:
         folder_key = "hydra.sweep.dir" if ending.sweep else "hydra.run.dir"
         return _bad_input(explain(error, folder_key))
     return ending.exit_code()
+
+
+def _check_options() -> None:
+    # Hydra's parser would show its usage, and not say that options in between divide overrides.
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    parser.parse_args()
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError("command line", message,
+                    "options go before all overrides: kt-exp -m key=value …")
 
 
 def _bad_input(error: UserError) -> int:

@@ -115,6 +115,17 @@ def test_a_launcher_without_a_multirun(launcher, home):
                                  "multiruns; add -m\n")
 
 
+@pytest.mark.parametrize(("arguments", "problem"), [
+    (["seed=0", "-m", "finetune.lr=1e-4,1e-3"], "unrecognized arguments: finetune.lr=1e-4,1e-3"),
+    (["--multi", "seed=0,1", "--dry"], "unrecognized arguments: --dry"),
+    (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs'"),
+], ids=["option in the middle", "unknown option", "unknown choice"])
+def test_options_that_cannot_be_read(arguments, problem, home):
+    line = refused(home.call(*arguments), home)
+    assert line.startswith(f"kt-exp: error: command line: {problem}")
+    assert line.endswith("; options go before all overrides: kt-exp -m key=value …")
+
+
 def test_without_the_extra(home):
     hidden = ("import os, hydra_plugins\n"
               "hydra_plugins.__path__ = [path for path in hydra_plugins.__path__\n"
