@@ -37,11 +37,15 @@ def test_a_run_is_refused_in_one_line(case: str, home: Path) -> None:
     assert ended.stderr.startswith(f"kt-exp: error: {message}")
 
 
-def test_a_sweep_is_refused_job_by_job(home: Path) -> None:
+def test_a_sweep_is_refused_once_as_it_runs_and_once_at_its_end(home: Path) -> None:
     override, message = MIXED["a loss for pairs on a dual encoder"]
     ended = kt_exp(home, override, "-m", "hydra.sweep.dir=sweep")
     assert ended.returncode == 2, ended.stderr
+    told = [line for line in ended.stderr.splitlines() if message in line]
+    assert len(told) == 2, ended.stderr
+    assert told[0].startswith(f"kt-exp: error: {message}")
+    assert told[1].startswith(f"kt-exp: error: 2 jobs (sweep/0, sweep/1): {message}")
     for number in "01":
-        assert f"kt-exp: error: sweep/{number}: {message}" in ended.stderr
+        assert message in (home / "sweep" / number / "kt_exp.log").read_text(encoding="utf-8")
     assert ended.stderr.endswith("kt-exp: error: 2 of 2 jobs failed\n")
     assert not list(home.glob("store/inversion/*"))

@@ -115,6 +115,19 @@ def test_a_launcher_without_a_multirun(launcher, home):
                                  "multiruns; add -m\n")
 
 
+@pytest.mark.parametrize("launcher", ["in_process", "local_processes"])
+def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(launcher, home):
+    code, stderr = home.call("-m", f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep",
+                             "inversion.steps=0", "seed=0,1", "inversion.images=0,2")
+    assert code == 2
+    assert stderr.splitlines()[-3:] == [
+        "kt-exp: error: 2 jobs (sweep/0, sweep/2): inversion.images: 0 is out of range; give a "
+        "number at least 1",
+        "kt-exp: error: 2 jobs (sweep/1, sweep/3): inversion.steps: 0 is out of range; give a "
+        "number at least 1",
+        "kt-exp: error: 4 of 4 jobs failed"]
+
+
 @pytest.mark.parametrize(("arguments", "problem"), [
     (["seed=0", "-m", "finetune.lr=1e-4,1e-3"], "unrecognized arguments: finetune.lr=1e-4,1e-3"),
     (["--multi", "seed=0,1", "--dry"], "unrecognized arguments: --dry"),
