@@ -22,7 +22,7 @@ Look = Callable[[Tensor, int], Tensor]  # images (B, 3, H, H) and the step → s
 
 
 def check_look(model: Model, settings: InversionSettings) -> None:
-    """Refuse what changes the result and the model cannot do, and log what it does without.
+    """Refuse what changes the result and the model cannot do.
 
     Raises:
         UserError: names the key.
@@ -30,12 +30,10 @@ def check_look(model: Model, settings: InversionSettings) -> None:
     speed = settings.speed
     if isinstance(model, PatchEncoder) or speed.tower == "model":
         return
-    for key, wanted in (("native_size", speed.native_size), ("patch_dropout", speed.patch_dropout)):
-        if wanted:
+    for key in ("bf16", "native_size", "patch_dropout"):
+        if getattr(speed, key):
             raise UserError(f"inversion.speed.{key}", "the model's image tower is not a plain ViT "
                             "of open_clip", "leave it off")
-    log.info("The image tower is used as it is: inversion.speed.tower=lean is for plain ViTs of "
-             "open_clip.")
 
 
 def make_look(model: Model, captions: Sequence[str], settings: InversionSettings,
@@ -59,7 +57,7 @@ def to_model_size(images: Tensor, size: int) -> Tensor:
 
 def _lean_look(model: PatchEncoder, captions: Sequence[str], settings: InversionSettings,
                streams: list[torch.Generator]) -> Look:
-    tower = model.patch_tower()
+    tower = model.patch_tower(half=settings.speed.bf16 and _has_bf16_products(model.device))
     closeness = embedding_closeness(model, captions, settings.distance)
     unit = of_unit_norm(settings.distance)
     encode = _compiled(tower.__call__, settings, model.device)
@@ -73,6 +71,15 @@ def _lean_look(model: PatchEncoder, captions: Sequence[str], settings: Inversion
         return closeness(F.normalize(features, dim=-1) if unit else features)
 
     return look
+
+
+def _has_bf16_products(device: torch.device) -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in an older torch
+    if device.type != "cpu" or capabilities.get("avx512_bf16", True):
+        return True
+    log.info("inversion.speed.bf16 is off: this CPU has no products in bf16, and imitating them is "
+             "slower than fp32.")
+    return False
 
 
 def _patches_along(settings: InversionSettings, step: int, tower: PatchTower) -> int:

@@ -30,15 +30,15 @@ class SpeedSettings:
     """How the model looks at the images: with all of its work, or with less."""
 
     tower: str = choice("model", "lean")
+    bf16: bool
     native_size: bool
     patch_dropout: float = number(minimum=0, maximum=0.95)
     compile: bool
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
-        for key in ("native_size", "patch_dropout"):
+        for key in ("bf16", "native_size", "patch_dropout"):
             if getattr(self, key) and self.tower != "lean":
-                yield (key, "the model's own tower takes whole images of its own size",
-                       "add inversion.speed.tower=lean")
+                yield key, "is for the lean tower", "add inversion.speed.tower=lean"
 
 
 @dataclass(kw_only=True)

@@ -13,7 +13,7 @@ from kt_exp.inversion.look import check_look, make_look
 TASKS = [Task("a tower with a roof", 0), Task("a tower with a roof", 1), Task("a round dish", 0)]
 CAPTIONS = [task.caption for task in TASKS]
 LADDER = {"sizes": [8, 12, 16], "upsize_at": [2, 5]}
-LEVERS = [{"tower": "lean"}, {"tower": "lean", "native_size": True},
+LEVERS = [{"tower": "lean"}, {"tower": "lean", "bf16": True}, {"tower": "lean", "native_size": True},
           {"tower": "lean", "patch_dropout": 0.5},
           {"tower": "lean", "native_size": True, "patch_dropout": 0.5}]
 
@@ -34,7 +34,7 @@ def seen_patches(model, monkeypatch):
         return tokens
 
     monkeypatch.setattr(tower, "_embed", noting)
-    monkeypatch.setattr(model, "patch_tower", lambda: tower)
+    monkeypatch.setattr(model, "patch_tower", lambda half: tower)
     return seen
 
 
@@ -44,6 +44,26 @@ def test_the_lean_tower_scores_as_the_model_does(model, settings, distance):
     whole, lean = (make_look(model, CAPTIONS, settings(distance=distance, speed={"tower": tower}),
                              streams())(images, 0) for tower in ("model", "lean"))
     torch.testing.assert_close(whole, lean, rtol=1e-4, atol=1e-5)
+
+
+def test_in_bf16_it_scores_nearly_the_same(model, settings):
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    full, half = (make_look(model, CAPTIONS, settings(speed={"tower": "lean", "bf16": on}),
+                            streams())(images, 0) for on in (False, True))
+    torch.testing.assert_close(full, half, rtol=0, atol=0.02)
+    assert not torch.equal(full, half)
+
+
+def test_bf16_is_off_where_the_cpu_has_none_and_the_log_says_so(
+        model, settings, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False},
+                        raising=False)
+    images = torch.rand(3, 3, 16, 16)
+    with caplog.at_level("INFO"):
+        full, half = (make_look(model, CAPTIONS, settings(speed={"tower": "lean", "bf16": on}),
+                                streams())(images, 0) for on in (False, True))
+    assert torch.equal(full, half)
+    assert caplog.text.count("no products in bf16") == 1
 
 
 def test_the_lean_tower_leads_to_the_same_images(model, settings, run):
@@ -106,14 +126,14 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_bits(model, settings, speed,
         assert torch.equal(run(model, TASKS, chosen, state=hooks.saved).images, whole)
 
 
-@pytest.mark.parametrize("key", ["native_size", "patch_dropout"])
+@pytest.mark.parametrize("key", ["bf16", "native_size", "patch_dropout"])
 def test_what_the_models_own_tower_cannot_do_is_refused(settings, key):
     with pytest.raises(UserError, match=f"{key}.*tower=lean"):
         check(settings(speed={key: 0.5 if key == "patch_dropout" else True}), "inversion")
 
 
 def test_a_model_that_is_no_plain_vit_keeps_its_tower_but_refuses_what_would_change_images(
-        model, settings, caplog):
+        model, settings):
     class Other:
         image_size, device = model.image_size, model.device
         scorer = model.scorer
@@ -122,9 +142,7 @@ def test_a_model_that_is_no_plain_vit_keeps_its_tower_but_refuses_what_would_cha
     lean = settings(speed={"tower": "lean"})
     scores = make_look(Other(), CAPTIONS, lean, streams())(images, 0)
     assert torch.equal(scores, model.scorer(CAPTIONS)(images))
-    with caplog.at_level("INFO"):
-        check_look(Other(), lean)
-    assert "used as it is" in caplog.text
+    check_look(Other(), lean)
     with pytest.raises(UserError, match="native_size"):
         check_look(Other(), settings(speed={"tower": "lean", "native_size": True}))
 
