@@ -13,8 +13,8 @@ from kt_exp.inversion.look import check_look, make_look
 TASKS = [Task("a tower with a roof", 0), Task("a tower with a roof", 1), Task("a round dish", 0)]
 CAPTIONS = [task.caption for task in TASKS]
 LADDER = {"sizes": [8, 12, 16], "upsize_at": [2, 5]}
-LEVERS = [{"tower": "lean"}, {"tower": "lean", "bf16": True}, {"tower": "lean", "native_size": True},
-          {"tower": "lean", "patch_dropout": 0.5},
+LEVERS = [{"tower": "lean"}, {"tower": "lean", "bf16": True},
+          {"tower": "lean", "native_size": True}, {"tower": "lean", "patch_dropout": 0.5},
           {"tower": "lean", "native_size": True, "patch_dropout": 0.5}]
 
 
