@@ -79,7 +79,7 @@ def score_pairs(model: PairMatcher, images: ImageSet, captions: Sequence[str],
 def _score(model: PairMatcher, images: ImageSet, captions: Sequence[str],
            settings: LoaderSettings, store: Store, key: str, rows: _Rows, bar: Bar) -> None:
     model.module.eval()
-    blocks, position = _blocks(model.embed_captions(captions))
+    blocks, position = _blocks(model, captions)
     at_once = min(settings.batch_size, max(1, PAIRS_AT_ONCE // len(captions)))
     saved = time.monotonic()
     for batch in image_batches(model, images, settings, at_once, rows.seen):
@@ -99,12 +99,16 @@ def _score(model: PairMatcher, images: ImageSet, captions: Sequence[str],
     rows.save(store, key)
 
 
-def _blocks(captions: EmbeddedCaptions) -> tuple[list[EmbeddedCaptions], Tensor]:
-    """Return blocks of captions, short ones first, and where each caption's column then is."""
-    order = captions.mask.sum(dim=1).argsort(stable=True)
-    ordered = EmbeddedCaptions(captions.tokens[order], captions.mask[order])
-    starts = range(0, len(order), CAPTIONS_AT_ONCE)
-    return [ordered.rows(slice(i, i + CAPTIONS_AT_ONCE)) for i in starts], order.argsort()
+def _blocks(model: PairMatcher, captions: Sequence[str]) -> tuple[list[EmbeddedCaptions], Tensor]:
+    """Return blocks of captions, short ones first, and where each caption's column then is.
+
+    Embedded all at once, each caption would take the memory of the longest.
+    """
+    lengths = [min(model.count_tokens(caption), model.max_text_tokens) for caption in captions]
+    order = torch.tensor(lengths).argsort(stable=True)
+    blocks = [model.embed_captions([captions[i] for i in some.tolist()])
+              for some in order.split(CAPTIONS_AT_ONCE)]
+    return blocks, order.argsort().to(model.device)
 
 
 @dataclass

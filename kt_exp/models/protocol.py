@@ -178,7 +178,10 @@ class PairMatcher(Model, Protocol):
         ...
 
     def embed_captions(self, captions: Sequence[str]) -> EmbeddedCaptions:
-        """Return what can be computed of captions alone: their token embeddings."""
+        """Return what can be computed of captions alone: their token embeddings.
+
+        Padded to the longest of them, so that short captions together cost little.
+        """
         ...
 
     def match_block(self, images: Tensor, captions: EmbeddedCaptions) -> Tensor:
@@ -203,12 +206,6 @@ class EmbeddedCaptions(NamedTuple):
 
     tokens: Tensor
     mask: Tensor
-
-    def rows(self, index: slice) -> EmbeddedCaptions:
-        """Return some of the captions, cut to the longest of them."""
-        mask = self.mask[index]
-        length = int(mask.sum(dim=1).max())
-        return EmbeddedCaptions(self.tokens[index, :length], mask[:, :length])
 
 
 class MaskedCaptions(NamedTuple):

@@ -31,15 +31,20 @@ class Matcher:
         self.module.weight.copy_(torch.eye(3))
         self.to_tensor = colour_model.to_tensor
         self.embedded: list[int] = []
+        self.read: list[tuple[int, int]] = []
         self.pairs = 0
+
+    def count_tokens(self, caption):
+        return len(caption.split())
 
     def embed_images(self, images):
         self.embedded.append(len(images))
         return self.module(images.mean(dim=(2, 3))[:, None])
 
     def embed_captions(self, captions):
-        lengths = torch.tensor([len(caption.split()) for caption in captions])
-        mask = (torch.arange(10) < lengths[:, None]).long()
+        lengths = torch.tensor([self.count_tokens(caption) for caption in captions])
+        mask = (torch.arange(lengths.max()) < lengths[:, None]).long()
+        self.read.append(tuple(mask.shape))
         colours = torch.tensor([next(rgb for word, rgb in RGB.items() if word in caption)
                                 for caption in captions])
         return EmbeddedCaptions(colours[:, None] * mask[:, :, None], mask)
@@ -101,6 +106,13 @@ def test_blocks_change_nothing(matcher, images, store, silent, monkeypatch, pair
     again = score(matcher, images, store, silent)
     torch.testing.assert_close(again.scores, whole.scores)
     assert (again.skipped, again.labels.tolist()) == (whole.skipped, whole.labels.tolist())
+
+
+def test_captions_are_embedded_with_those_of_their_length(matcher, images, store, silent,
+                                                          monkeypatch):
+    monkeypatch.setattr(pairs, "CAPTIONS_AT_ONCE", 2)
+    score(matcher, images, store, silent)
+    assert matcher.read == [(2, 1), (2, 5), (1, 6)]
 
 
 @pytest.mark.parametrize("dies_at", [0, 1, 2, 3, 4])
