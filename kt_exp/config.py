@@ -26,9 +26,10 @@ ON_EXISTING = ("skip", "rerun", "error")
 
 @dataclass
 class StoreSettings:
-    """Where stage results are kept."""
+    """Where stage results are kept, and which of the images that were decoded for them."""
 
     root: str
+    pixels_gib: float = number(minimum=0)
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         if not self.root:

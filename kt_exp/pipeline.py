@@ -24,6 +24,7 @@ from kt_exp.config import Config
 from kt_exp.diagnosis import Diagnosis, count_tokens, diagnose
 from kt_exp.errors import UserError
 from kt_exp.finetune.lesson import Lesson, plan_lesson
+from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.strategies import trained_parameters
@@ -37,6 +38,8 @@ from kt_exp.store import Entry, Store
 from kt_exp.training_images import TrainingImages, folder_images, image_count
 
 ModelLoader = Callable[[object, torch.device, str], Model]
+
+_MEMO = Memo()  # of all jobs in this process: those of a sweep
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def prepare(config: Config, progress: Progress, load: ModelLoader = load_model) 
     """
     concepts = load_concepts(config.concepts)
     device = pick_device(config.device)
-    store = Store(Path(config.store.root))
+    store = Store(Path(config.store.root), config.store.pixels_gib * 2**30)
     config.benchmark.check_concepts(concepts)
     if config.finetune.images == "folder":
         for concept in concepts:
@@ -222,7 +225,8 @@ def _teach(experiment: Experiment, group: Group, findings: Findings, rehearsal: 
     findings.signatures.setdefault("finetune", {})[group.name] = key
     entry = finetune(experiment.model, key, group.lesson,
                      lambda: images.load(group.concepts, findings.inverted),
-                     rehearsal, config.finetune, experiment.store, progress, group.name)
+                     rehearsal, config.finetune, experiment.store, progress, group.name,
+                     _MEMO.of(experiment.fingerprint))
     findings.reused["finetune"] = findings.reused.get("finetune", 0) + entry.found
     taught = Taught(group, key, entry.tensors, entry.record)
     findings.taught.append(taught)

@@ -45,7 +45,8 @@ def signature(inputs: Any) -> str:
 class Entry:
     """A stored result: a JSON record and named tensors (on the CPU).
 
-    `found` tells whether it was read from the store, rather than just written to it.
+    `found` tells whether it was read from the store, rather than just written to it. What was read
+    is mapped into memory: it takes none that the system could not use otherwise.
     """
 
     record: dict[str, Any]
@@ -58,13 +59,15 @@ class Store:
 
     Args:
         root: folder, created if absent.
+        pixel_bytes: of the largest image set whose pixels are kept (benchmarks/pixels.py).
 
     Raises:
         UserError: the folder cannot be made or written to.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, pixel_bytes: float = 0) -> None:
         self.root = Path(root).expanduser()
+        self.pixel_bytes = pixel_bytes
         probe = self.root / f".write-{uuid.uuid4().hex}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)

@@ -118,7 +118,7 @@ class CaptioningEvaluator:
         self.model.module.eval()
         saved = time.monotonic()
         for batch in image_batches(self.model, self.images, self.settings,
-                                   self.settings.batch_size, len(captions)):
+                                   self.settings.batch_size, len(captions), self.store):
             size = len(batch.labels) + len(batch.problems)
             some: Captions = [None] * size
             if len(batch.labels):

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from kt_exp.benchmarks.evaluate import Predicted, count
 from kt_exp.benchmarks.outcome import Outcome
-from kt_exp.benchmarks.pixels import ImageBatch
 from kt_exp.benchmarks.prompts import target_prompts
 from kt_exp.benchmarks.protocol import ImageSet
-from kt_exp.benchmarks.scoring import LoaderSettings, image_batches
+from kt_exp.benchmarks.scoring import ImageBatch, LoaderSettings, image_batches
 from kt_exp.benchmarks.stage import FROZEN, PhaseEvaluator, Wanted, Weights
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
@@ -82,7 +81,7 @@ def _score(model: PairMatcher, images: ImageSet, captions: Sequence[str],
     blocks, position = _blocks(model, captions)
     at_once = min(settings.batch_size, max(1, PAIRS_AT_ONCE // len(captions)))
     saved = time.monotonic()
-    for batch in image_batches(model, images, settings, at_once, rows.seen):
+    for batch in image_batches(model, images, settings, at_once, rows.seen, store):
         bar.advance(len(batch.problems) * len(captions))
         scores = torch.empty(0, len(captions), device=model.device)
         if len(batch.labels):

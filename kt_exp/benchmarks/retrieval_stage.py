@@ -136,7 +136,7 @@ class RetrievalEvaluator:
     def _embedded_images(self, model: DualEncoder, frozen: bool) -> Embedded:
         def compute() -> Entry:
             found = embed_images(model, self.images, self.settings, self.progress,
-                                 "Embedding images")
+                                 "Embedding images", store=self.store)
             return Entry({"skipped": found.skipped},
                          {"embeddings": found.embeddings, "labels": found.labels})
 

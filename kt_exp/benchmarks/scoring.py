@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -13,13 +12,24 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from kt_exp.benchmarks.pixels import ImageBatch, Key, PixelCache, Problem
+from kt_exp.benchmarks.pixels import (
+    Block,
+    PixelCache,
+    Problem,
+    image_bytes,
+    joined,
+    packed,
+    pixel_key,
+    regrouped,
+    shards,
+)
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder
 from kt_exp.report.progress import Progress
+from kt_exp.store import Store
 
-_PIXELS = PixelCache()
+PIXELS = PixelCache()
 
 
 class LoaderSettings(Protocol):
@@ -28,6 +38,14 @@ class LoaderSettings(Protocol):
     batch_size: int
     workers: int
     on_bad_image: str
+
+
+class ImageBatch(NamedTuple):
+    """Images `(B, 3, H, W)` with their labels `(B,)`, and what is wrong with those left out."""
+
+    pixels: Tensor
+    labels: Tensor
+    problems: list[Problem]
 
 
 @dataclass
@@ -48,10 +66,12 @@ class Embedded:
 def embed_images(
     model: DualEncoder, images: ImageSet, settings: LoaderSettings, progress: Progress,
     description: str, encode: Callable[[Tensor], Tensor] | None = None,
+    store: Store | None = None,
 ) -> Embedded:
     """Return the embeddings of all readable images, in order. Leaves the model in eval mode.
 
-    `encode` replaces `model.encode_image`: images `(B, 3, H, W)` → any `(B, F)`.
+    `encode` replaces `model.encode_image`: images `(B, 3, H, W)` → any `(B, F)`. `store` is where
+    pixels are kept for other processes.
 
     Raises:
         UserError: an unreadable image under `on_bad_image: error`, not one readable image, or
@@ -61,7 +81,7 @@ def embed_images(
     encode = encode or model.encode_image
     embeddings, labels, problems = [], [], []
     with torch.no_grad(), progress(description, len(images)) as bar:
-        for batch in image_batches(model, images, settings, settings.batch_size):
+        for batch in image_batches(model, images, settings, settings.batch_size, store=store):
             problems += batch.problems
             if len(batch.labels):
                 # Results stay on the device: fetching each batch would stall the next one.
@@ -82,24 +102,38 @@ def project(model: ProjectedEncoder, features: Embedded, chunk: int) -> Embedded
 
 
 def image_batches(model: Model, images: ImageSet, settings: LoaderSettings, batch_size: int,
-                  start: int = 0) -> Iterator[ImageBatch]:
+                  start: int = 0, store: Store | None = None) -> Iterator[ImageBatch]:
     """Yield the images from `start` on, in order, as the model wants them and on its device.
+
+    They are decoded once: kept in memory, unless they are many, and in `store`, if there is one.
 
     Raises:
         UserError: an unreadable image under `on_bad_image: error`.
     """
-    cuda = model.device.type == "cuda"
-    batches: Iterable[ImageBatch] = DataLoader(
-        Subset(_Tensors(images, model.to_tensor), range(start, len(images))),
-        batch_size=batch_size, num_workers=settings.workers, collate_fn=_collate, pin_memory=cuda,
-    )
-    if start == 0 and 3 * len(images) * model.image_size**2 <= _PIXELS.limit:
-        key = Key(weakref.ref(model.module), images.fingerprint(), batch_size)
-        batches = _PIXELS.batches(key, batches)
-    for batch in batches:
-        if batch.problems and settings.on_bad_image == "error":
-            raise UserError(*batch.problems[0])
-        yield batch._replace(pixels=batch.pixels.to(model.device, non_blocking=cuda))
+    labels, at = images.labels, start
+    blocks = _blocks(model, images, settings, batch_size, start, store)
+    for block in regrouped(blocks, batch_size):
+        if block.problems and settings.on_bad_image == "error":
+            raise UserError(*next(iter(block.problems.values())))
+        readable = [labels[at + i] for i in range(block.images) if i not in block.problems]
+        at += block.images
+        yield ImageBatch(block.on(model.device),
+                         torch.tensor(readable, dtype=torch.long), [*block.problems.values()])
+
+
+def _blocks(model: Model, images: ImageSet, settings: LoaderSettings, batch_size: int,
+            start: int, store: Store | None) -> Iterator[Block]:
+    def decode(some: range) -> Iterator[Block]:
+        yield from DataLoader(
+            Subset(_Decoded(images, model.to_tensor), some), batch_size=batch_size,
+            num_workers=settings.workers, collate_fn=joined,
+            pin_memory=model.device.type == "cuda")
+
+    count, key = len(images), pixel_key(model, images)
+    kept = shards(store, key, count, model.image_size)
+    blocks = kept.blocks(start, decode) if kept else decode(range(start, count))
+    fits = count * image_bytes(model.image_size) <= PIXELS.limit
+    return PIXELS.blocks(key, start, blocks) if fits else blocks
 
 
 def text_classifier(
@@ -135,34 +169,19 @@ def _checked(embeddings: Tensor, description: str) -> Tensor:
     return joined
 
 
-class _Item(NamedTuple):
-    pixels: Tensor | None
-    label: int
-    problem: Problem | None
-
-
-class _Tensors(Dataset[_Item]):
+class _Decoded(Dataset[Block]):
     """Images as the model wants them. A bad one is returned as its problem, not raised: an
     exception would lose its parts on the way out of a loader process."""
 
     def __init__(self, images: ImageSet, to_tensor: Callable[[Image.Image], Tensor]) -> None:
-        self.images, self.labels, self.to_tensor = images, images.labels, to_tensor
+        self.images, self.to_tensor = images, to_tensor
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> _Item:
+    def __getitem__(self, index: int) -> Block:
         try:
             image = self.images.open(index)
         except UserError as error:
-            return _Item(None, 0, (error.where, error.problem, error.remedy))
-        return _Item(self.to_tensor(image), self.labels[index], None)
-
-
-def _collate(items: list[_Item]) -> ImageBatch:
-    good = [(item.pixels, item.label) for item in items if item.pixels is not None]
-    return ImageBatch(
-        pixels=torch.stack([pixels for pixels, _ in good]) if good else torch.empty(0),
-        labels=torch.tensor([label for _, label in good], dtype=torch.long),
-        problems=[item.problem for item in items if item.problem],
-    )
+            return Block(1, torch.empty(0), {0: (error.where, error.problem, error.remedy)})
+        return packed(self.to_tensor(image)[None])

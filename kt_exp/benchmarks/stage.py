@@ -151,7 +151,8 @@ class EmbeddingEvaluator(PhaseEvaluator):
             return project(self.model, features, self.benchmark.batch_size)
         if not changed:
             return self._encoded(images, description, "image", self.model.encode_image)
-        return embed_images(self.model, images, self.benchmark, self.progress, description)
+        return embed_images(self.model, images, self.benchmark, self.progress, description,
+                            store=self.store)
 
     def _classifier(self, weights: Weights) -> Tensor:
         if weights.changes.keys() & self._text_parameters:
@@ -163,7 +164,7 @@ class EmbeddingEvaluator(PhaseEvaluator):
         """Return what `part` of the model, which is as it came, makes of images."""
         def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
             found = embed_images(self.model, images, self.benchmark, self.progress, description,
-                                 encode)
+                                 encode, self.store)
             return ({"skipped": found.skipped},
                     {"embeddings": found.embeddings, "labels": found.labels})
 

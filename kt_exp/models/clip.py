@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms import Normalize
@@ -31,6 +30,7 @@ from kt_exp.models.loading import (
     WEIGHTS_FILE,
     load_network,
 )
+from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer
 from kt_exp.models.similarity import embedding_scorer
 
@@ -227,8 +227,9 @@ def _side(size: int | Sequence[int]) -> int:
     return size[0]
 
 
-def _to_tensor(preprocess: PreprocessCfg) -> Callable[[Image.Image], Tensor]:
+def _to_tensor(preprocess: PreprocessCfg) -> Preprocessing:
     """open_clip's own evaluation transform, less its last step: normalisation."""
     transform = image_transform_v2(preprocess, is_train=False)
     transform.transforms = [t for t in transform.transforms if not isinstance(t, Normalize)]
-    return transform
+    decides = {k: v for k, v in asdict(preprocess).items() if k not in ("mean", "std")}
+    return Preprocessing(transform, "open_clip", open_clip.__version__, decides)

@@ -18,7 +18,6 @@ from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -31,6 +30,7 @@ from kt_exp.errors import UserError, did_you_mean
 from kt_exp.models.digest import digest_of
 from kt_exp.models.effnet_lite0 import FEATURES, EfficientNetLite0
 from kt_exp.models.minilm import MAX_TOKENS, embed_sentences, read_tokenizer
+from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer
 from kt_exp.models.similarity import embedding_scorer
 from kt_exp.store import Store, signature
@@ -162,10 +162,10 @@ class EffNetMiniLMModel:
         self._tokenizer = tokenizer
         self._precision = precision
         self.device = device
-        self._transform = v2.Compose([
-            v2.Resize(CROPPED_FROM, v2.InterpolationMode.BICUBIC), v2.CenterCrop(IMAGE_SIZE),
-            v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True),
-        ])
+        self.to_tensor = Preprocessing(v2.Compose([
+            v2.RGB(), v2.Resize(CROPPED_FROM, v2.InterpolationMode.BICUBIC),
+            v2.CenterCrop(IMAGE_SIZE), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True),
+        ]), "EffNetMiniLM", CROPPED_FROM, IMAGE_SIZE)
 
     @property
     def module(self) -> nn.Module:
@@ -212,9 +212,6 @@ class EffNetMiniLMModel:
 
     def count_tokens(self, caption: str) -> int:
         return len(self._tokenizer.encode(caption).ids)
-
-    def to_tensor(self, image: Image.Image) -> Tensor:
-        return self._transform(image.convert("RGB"))
 
     def fingerprint(self) -> str:
         return signature([VERSION, digest_of(self._network), self._tokenizer.to_str(),

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Optional
@@ -23,6 +24,7 @@ from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
 from kt_exp.models.files import hub_folder, read_state
 from kt_exp.models.medclip_network import MedClipNetwork, load_published, published_state
+from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer
 from kt_exp.models.similarity import embedding_scorer
 from kt_exp.store import signature
@@ -86,6 +88,8 @@ class MedClipModel:
         self._precision = precision
         self.device = device
         self.image_size = getattr(self._vision_config, "image_size", _IMAGE_SIZE)
+        self.to_tensor = Preprocessing(partial(_grey_square, side=self.image_size), "MedCLIP",
+                                       self.image_size)
 
     @property
     def module(self) -> nn.Module:
@@ -139,15 +143,6 @@ class MedClipModel:
     def count_tokens(self, caption: str) -> int:
         return len(self._tokenizer(caption, verbose=False).input_ids)
 
-    def to_tensor(self, image: Image.Image) -> Tensor:
-        """Return it grey, on a black square, at the model's size, `(3, S, S)` in [0, 1]."""
-        grey = image.convert("L")
-        side = max(self.image_size, *grey.size)
-        square = Image.new("L", (side, side))
-        square.paste(grey, ((side - grey.width) // 2, (side - grey.height) // 2))
-        square = square.resize((self.image_size, self.image_size), Image.Resampling.BICUBIC)
-        return (pil_to_tensor(square) / 255).expand(3, -1, -1)
-
     def fingerprint(self) -> str:
         words = json.loads(self._tokenizer.backend_tokenizer.to_str())
         # Both are set anew by each call of the tokenizer.
@@ -172,6 +167,16 @@ class MedClipModel:
     def _autocast(self) -> AbstractContextManager:
         enabled = self._precision == "bf16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _grey_square(image: Image.Image, side: int) -> Tensor:
+    """Return an image grey, on a black square, at the model's size, `(3, side, side)` in [0, 1]."""
+    grey = image.convert("L")
+    longest = max(side, *grey.size)
+    square = Image.new("L", (longest, longest))
+    square.paste(grey, ((longest - grey.width) // 2, (longest - grey.height) // 2))
+    square = square.resize((side, side), Image.Resampling.BICUBIC)
+    return (pil_to_tensor(square) / 255).expand(3, -1, -1)
 
 
 def _alike(order: list[int], lengths: list[int]) -> list[list[int]]:

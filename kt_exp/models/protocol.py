@@ -61,7 +61,10 @@ class Model(Protocol):
         ...
 
     def to_tensor(self, image: Image.Image) -> Tensor:
-        """Return a PIL image as the model wants it, `(3, image_size, image_size)` in [0, 1]."""
+        """Return a PIL image as the model wants it, `(3, image_size, image_size)` in [0, 1].
+
+        Where it is a `SignedTransform`, what it makes of benchmarks' images is kept in the store.
+        """
         ...
 
     def fingerprint(self) -> str:
@@ -70,6 +73,20 @@ class Model(Protocol):
 
     def export(self, folder: Path) -> None:
         """Write the model as it is now, in a format that its own library loads."""
+        ...
+
+
+@runtime_checkable
+class SignedTransform(Protocol):
+    """A `to_tensor` that says what it does (`models.preprocessing.Preprocessing` is one).
+
+    Attributes:
+        signature: two of the same make the same pixels of an image, whatever the model.
+    """
+
+    signature: str
+
+    def __call__(self, image: Image.Image) -> Tensor:
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from transformers import ViltImageProcessor
 from kt_exp.checks import choice
 from kt_exp.errors import UserError
 from kt_exp.models.masking import mask_whole_words
+from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import EmbeddedCaptions, MaskedCaptions, Scorer
 from kt_exp.models.vilt_loading import WEIGHTS_FILES, load_vilt
 from kt_exp.models.vilt_network import HEADS, MATCH_HEADS, MLM_HEAD, ViltNetwork
@@ -209,11 +210,11 @@ class ViLTModel:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def _to_tensor(size: int, resize: str) -> Callable[[Image.Image], Tensor]:
+def _to_tensor(size: int, resize: str) -> Preprocessing:
     cubic = InterpolationMode.BICUBIC
-    if resize == "squash":
-        return Compose([_rgb, Resize((size, size), cubic), ToTensor()])
-    return Compose([_rgb, Resize(size, cubic), CenterCrop(size), ToTensor()])
+    steps = [Resize((size, size), cubic)] if resize == "squash" \
+        else [Resize(size, cubic), CenterCrop(size)]
+    return Preprocessing(Compose([_rgb, *steps, ToTensor()]), "ViLT", resize, size)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -6,8 +6,10 @@ import resource
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from torch import Tensor
 
 from kt_exp.benchmarks.pairs import score_pairs
 from kt_exp.benchmarks.protocol import ImageSet
-from kt_exp.benchmarks.scoring import embed_images, image_batches
+from kt_exp.benchmarks.scoring import PIXELS, embed_images, image_batches
 from kt_exp.concepts import load_concepts
 from kt_exp.config import Config
 from kt_exp.finetune.lesson import plan_lesson
+from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.objectives import objective
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.inversion.invert import State, Task, initial_state, invert
@@ -98,7 +101,7 @@ def finetune(bench: Bench) -> Iterator[Row]:
                          0)
     pictures, rehearsed = _noise(bench, bench.images), _noise(bench, len(lesson.rehearsed))
     with _training(model, settings.strategy):
-        loss_of = objective(model, pictures, rehearsed, lesson, settings)
+        loss_of = objective(model, pictures, rehearsed, lesson, settings, Memo())
         batch = lesson.batches[0]
         together = len(batch.images) + len(batch.rehearsal)
         seen = torch.cat([pictures, rehearsed])[:together]
@@ -131,15 +134,40 @@ def evaluation(bench: Bench) -> Iterator[Row]:
 
 def again(bench: Bench) -> Iterator[Row]:
     """Seconds of the first and of the second evaluation of the same images by weights that are
-    trained, and how many of the images are opened for each."""
-    model, benchmark = bench.model, bench.config.benchmark
-    images = CountedImages(benchmark.known_images())
-    for time in ("first", "second"):
-        opened = images.opened
-        seconds = bench.clock.seconds(
-            lambda: embed_images(model, images, benchmark, _silent, ""))
-        yield Row(f"{time} evaluation of {len(images)} images", "s", seconds,
-                  against=f"{images.opened - opened} images opened")
+    trained, and of one by another process with the same store; the same of seeing the images
+    alone, without the network. Each says how many of the images are opened for it."""
+    for what, seen in (("evaluation", _embed), ("loading", _load)):
+        PIXELS.clear()
+        with tempfile.TemporaryDirectory() as folder, \
+                ProcessPoolExecutor(1, get_context("spawn")) as other:
+            threads = torch.get_num_threads()
+            images = len(bench.config.benchmark.known_images())
+            for time, (seconds, opened) in (
+                    ("first", _seconds(bench, seen, folder, threads)),
+                    ("second", _seconds(bench, seen, folder, threads)),
+                    ("another process's", other.submit(_seconds, bench, seen, folder,
+                                                       threads).result())):
+                yield Row(f"{time} {what} of {images} images", "s", seconds,
+                          against=f"{opened} images opened")
+
+
+def _seconds(bench: Bench, seen: Callable[[Bench, ImageSet, Store], None], folder: str,
+             threads: int) -> tuple[float, int]:
+    """Return the seconds of this process for seeing the known images, and how many it opened."""
+    torch.set_num_threads(threads)
+    images = CountedImages(bench.config.benchmark.known_images())
+    store = Store(Path(folder), pixel_bytes=2**40)
+    return bench.clock.seconds(lambda: seen(bench, images, store)), images.opened
+
+
+def _embed(bench: Bench, images: ImageSet, store: Store) -> None:
+    embed_images(bench.model, images, bench.config.benchmark, _silent, "", store=store)
+
+
+def _load(bench: Bench, images: ImageSet, store: Store) -> None:
+    benchmark = bench.config.benchmark
+    for _ in image_batches(bench.model, images, benchmark, benchmark.batch_size, store=store):
+        pass
 
 
 def pairs(bench: Bench) -> Iterator[Row]:

@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from kt_exp.benchmarks.datasets import ImageFiles
+from kt_exp.benchmarks.scoring import PIXELS
+
 COLOURS = {
     "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0),
 }
@@ -43,6 +46,22 @@ class ColourModel:
 def colour_tensor(image: Image.Image) -> Tensor:
     pixels = np.array(image.resize((4, 4)))
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+@pytest.fixture(autouse=True)
+def nothing_in_memory() -> None:
+    """Images that another test has read are read again."""
+    PIXELS.clear()
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[int]:
+    """The images that are read from disk in this process, in order."""
+    read: list[int] = []
+    original = ImageFiles.open
+    monkeypatch.setattr(ImageFiles, "open",
+                        lambda images, index: read.append(index) or original(images, index))
+    return read
 
 
 @pytest.fixture

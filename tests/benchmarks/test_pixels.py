@@ -1,4 +1,4 @@
-"""Batches kept in memory: bit-equal, of these images and no others, within a limit."""
+"""Pixels kept in memory: bit-equal, of these images and no others, within a limit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import weakref
 
 import pytest
 import torch
+from torchvision.transforms import v2
 
-from kt_exp.benchmarks import scoring
 from kt_exp.benchmarks.datasets import ImageFiles
-from kt_exp.benchmarks.pixels import ImageBatch, Key, PixelCache
-from kt_exp.benchmarks.scoring import image_batches
+from kt_exp.benchmarks.pixels import SCALES, Block, Key, PixelCache, joined, looked_up, packed
+from kt_exp.benchmarks.scoring import PIXELS, image_batches
 from kt_exp.errors import UserError
 
 
@@ -25,84 +25,80 @@ class Settings:
         self.on_bad_image = on_bad_image
 
 
-@pytest.fixture(autouse=True)
-def cache(monkeypatch) -> PixelCache:
-    monkeypatch.setattr(scoring, "_PIXELS", PixelCache())
-    return scoring._PIXELS
-
-
-@pytest.fixture
-def opened(monkeypatch) -> list[int]:
-    """The images that are read from disk, in order."""
-    read: list[int] = []
-    original = ImageFiles.open
-    monkeypatch.setattr(ImageFiles, "open",
-                        lambda images, index: read.append(index) or original(images, index))
-    return read
-
-
 @pytest.fixture
 def images(tmp_path, paint) -> ImageFiles:
     files = [paint(tmp_path / f"{i}.png", colour) for i, colour in enumerate(("red", "green"))]
     return ImageFiles(tmp_path, files, [0, 1])
 
 
-def batch(pixels: torch.Tensor) -> ImageBatch:
-    return ImageBatch(pixels, torch.arange(len(pixels)), [])
-
-
-def batches_of(cache: PixelCache, name: str, network: torch.nn.Module,
-               pixels: torch.Tensor) -> tuple[torch.Tensor, bool]:
+def blocks_of(cache: PixelCache, name: str, network: torch.nn.Module,
+              pixels: torch.Tensor) -> tuple[torch.Tensor, bool]:
     """What the cache yields for a set, and whether it had to be loaded."""
     loaded = []
 
     def load():
         loaded.append(True)
-        yield from map(batch, pixels.split(2))
+        yield from (Block(len(some), some, {}) for some in pixels.split(2))
 
-    found = list(cache.batches(Key(weakref.ref(network), name, 2), load()))
+    found = list(cache.blocks(Key(weakref.ref(network), name), 0, load()))
     return torch.cat([one.pixels for one in found]), bool(loaded)
 
 
-@pytest.mark.parametrize("pixels", [
-    torch.arange(256).float().reshape(4, 1, 8, 8) / 255,  # each value that 8 bits can have
-    torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
-    torch.linspace(-1, 2, 256).reshape(4, 1, 8, 8),
-], ids=["bytes", "floats", "beyond"])
-def test_kept_pixels_are_bit_equal(pixels) -> None:
-    cache, network = PixelCache(), torch.nn.Identity()
-    first, loaded = batches_of(cache, "a", network, pixels)
-    second, again = batches_of(cache, "a", network, pixels)
-    assert (loaded, again) == (True, False)
-    assert torch.equal(first, pixels)
-    assert torch.equal(second, pixels)
+LEVELS = torch.arange(256).reshape(4, 1, 8, 8).float()  # each value that 8 bits can have
+
+
+@pytest.mark.parametrize(("pixels", "kept_as"), [
+    (LEVELS / 255, torch.uint8),
+    (LEVELS * (1 / 255), torch.uint8),
+    (v2.functional.to_dtype(LEVELS.byte(), scale=True), torch.uint8),
+    (torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.float32),
+    (torch.linspace(-1, 2, 256).reshape(4, 1, 8, 8), torch.float32),
+], ids=["divided", "multiplied", "by torchvision", "floats", "beyond"])
+def test_packed_pixels_are_bytes_where_nothing_is_lost_by_it(pixels, kept_as) -> None:
+    assert packed(pixels).pixels.dtype == kept_as
+    assert torch.equal(packed(pixels).on("cpu"), pixels)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_what_other_devices_look_up_is_what_the_cpu_computes(scale) -> None:
+    assert torch.equal(looked_up(scale, LEVELS.byte()), scale(LEVELS.byte()))
+
+
+@pytest.mark.parametrize(("pixels", "kept_as"), [
+    (LEVELS / 255, torch.uint8), (LEVELS * (1 / 255), torch.uint8), (LEVELS / 256, torch.float32)])
+def test_a_black_image_among_others_changes_nothing(pixels, kept_as) -> None:
+    with_black = torch.cat([torch.zeros(1, 1, 8, 8), pixels])
+    whole = joined([packed(one) for one in with_black.split(1)])
+    assert (whole.images, whole.pixels.dtype) == (5, kept_as)
+    assert torch.equal(whole.on("cpu"), with_black)
 
 
 def test_those_not_used_for_longest_go_first_and_too_large_a_set_is_not_kept() -> None:
     cache, network = PixelCache(limit=300), torch.nn.Identity()
-    small, large = torch.zeros(2, 1, 8, 8), torch.zeros(8, 1, 8, 8)  # 128 and 512 bytes
+    small, large = (torch.zeros(n, 1, 8, 8, dtype=torch.uint8) for n in (2, 8))
     for name in ("a", "b", "a", "c"):
-        batches_of(cache, name, network, small)
-    assert not batches_of(cache, "a", network, small)[1]
-    assert batches_of(cache, "large", network, large)[1]
-    assert batches_of(cache, "large", network, large)[1]
-    assert not batches_of(cache, "c", network, small)[1]
-    assert batches_of(cache, "b", network, small)[1]
+        blocks_of(cache, name, network, small)
+    assert not blocks_of(cache, "a", network, small)[1]
+    assert blocks_of(cache, "large", network, large)[1]
+    assert blocks_of(cache, "large", network, large)[1]
+    assert not blocks_of(cache, "c", network, small)[1]
+    assert blocks_of(cache, "b", network, small)[1]
 
 
 def test_a_set_that_was_not_read_to_its_end_is_not_kept() -> None:
     cache, network = PixelCache(), torch.nn.Identity()
     pixels = torch.zeros(4, 1, 8, 8)
-    next(cache.batches(Key(weakref.ref(network), "a", 2), map(batch, pixels.split(2))))
-    assert batches_of(cache, "a", network, pixels)[1]
+    load = (Block(len(some), some, {}) for some in pixels.split(2))
+    next(cache.blocks(Key(weakref.ref(network), "a"), 0, load))
+    assert blocks_of(cache, "a", network, pixels)[1]
 
 
 def test_images_of_a_model_that_is_gone_are_dropped() -> None:
     cache, gone = PixelCache(), torch.nn.Identity()
-    batches_of(cache, "a", gone, torch.zeros(2, 1, 8, 8))
+    blocks_of(cache, "a", gone, torch.zeros(2, 1, 8, 8))
     del gone
     gc.collect()
-    batches_of(cache, "a", torch.nn.Identity(), torch.zeros(2, 1, 8, 8))
+    blocks_of(cache, "a", torch.nn.Identity(), torch.zeros(2, 1, 8, 8))
     assert len(cache._sets) == 1
 
 
@@ -122,15 +118,24 @@ def test_a_file_that_changed_is_read_again(colour_model, images, opened, paint) 
     assert after.pixels[1, :, 0, 0].tolist() == [0, 0, 1]
 
 
-@pytest.mark.parametrize("other", ["model", "size of batches", "labels"])
+@pytest.mark.parametrize("other", ["model", "labels"])
 def test_others_see_images_of_their_own(colour_model, images, opened, other) -> None:
     list(image_batches(colour_model, images, Settings(), 2))
     if other == "model":
         colour_model.module = torch.nn.Identity()
     if other == "labels":
         images = ImageFiles(images.root, images.files, [1, 0])
-    list(image_batches(colour_model, images, Settings(), 1 if other == "size of batches" else 2))
+    list(image_batches(colour_model, images, Settings(), 2))
     assert opened == [0, 1, 0, 1]
+
+
+def test_the_size_of_batches_does_not_matter(colour_model, images, opened) -> None:
+    list(image_batches(colour_model, images, Settings(), 2))
+    for size, start, expected in ((1, 0, [[0], [1]]), (3, 0, [[0, 1]]), (2, 1, [[1]])):
+        found = list(image_batches(colour_model, images, Settings(), size, start))
+        assert [batch.labels.tolist() for batch in found] == expected
+        assert torch.cat([batch.pixels for batch in found])[-1, :, 0, 0].tolist() == [0, 1, 0]
+    assert opened == [0, 1]
 
 
 def test_a_bad_image_is_told_each_time_and_an_error_where_it_shall_be(
@@ -146,8 +151,8 @@ def test_a_bad_image_is_told_each_time_and_an_error_where_it_shall_be(
 
 
 def test_what_is_larger_than_memory_allows_is_read_each_time(
-        colour_model, images, opened, cache) -> None:
-    cache.limit = 3 * 4 * 4
+        colour_model, images, opened, monkeypatch) -> None:
+    monkeypatch.setattr(PIXELS, "limit", 3 * 4 * 4)
     for _ in range(2):
         list(image_batches(colour_model, images, Settings(), 2))
     assert opened == [0, 1, 0, 1]

@@ -54,6 +54,7 @@ BAD = {
                  "shorten the description"),
     "empty store": (["store.root="], "store.root: empty"),
     "store": (["store.root=file/below"], "store.root: cannot write to file/below"),
+    "pixels": (["store.pixels_gib=-1"], "store.pixels_gib: "),
     "run folder": (["hydra.run.dir=file/below"], "hydra.run.dir: cannot write to 'file"),
     "a job of a sweep": (["sedd=1,2", "-m"], "sedd: no such key"),
 }

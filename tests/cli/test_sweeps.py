@@ -8,6 +8,7 @@ import re
 import pytest
 from safetensors.torch import load_file
 
+from kt_exp.benchmarks.scoring import PIXELS
 from kt_exp.report import cli
 from kt_exp.report.record import read_record
 from kt_exp.report.runs import find_jobs
@@ -173,6 +174,19 @@ def test_a_job_after_one_that_failed_in_fine_tuning_is_the_same(kt_exp, home, mo
     second = json.loads((home / "sweep" / "1" / "result.json").read_text())
     assert second["metrics"] == alone.metrics
     assert second["curves"]["finetune"] == alone.curves["finetune"]
+
+
+def test_pixels_from_the_store_change_nothing(kt_exp, home):
+    def run(lr, *words):
+        PIXELS.clear()  # as a new process begins
+        return kt_exp(*TINY, "finetune.strategy=visual", f"finetune.lr={lr}", *words).record
+
+    decoded = run(0.01, "store.root=own", "store.pixels_gib=0")
+    run(0.1, "store.root=shared")
+    kept = run(0.01, "store.root=shared")
+    assert not (home / "own" / "pixels").exists()
+    assert len(list((home / "shared" / "pixels").iterdir())) == 2  # known images, and the concept's
+    assert (kept.metrics, kept.signatures) == (decoded.metrics, decoded.signatures)
 
 
 def test_what_is_computed_once_is_what_would_be_computed_each_time(kt_exp, monkeypatch):

@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from kt_exp.benchmarks.pixels import packed
 from kt_exp.models.clip import OpenClip
 from kt_exp.models.coca import Coca
 from kt_exp.models.effnet_minilm import EffNetMiniLM
 from kt_exp.models.factory import load_model
 from kt_exp.models.medclip import MedClip
-from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder
+from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder, SignedTransform
 from kt_exp.models.vilt import ViLT
 from kt_exp.pictograms.weights import PictoClip
 
@@ -124,6 +125,14 @@ def test_any_picture_becomes_a_tensor_within_0_and_1(model, mode):
     assert tensor.shape == (3, model.image_size, model.image_size)
     assert 0 <= tensor.min() < 0.2
     assert 0.8 < tensor.max() <= 1
+
+
+def test_pixels_are_bytes_and_signed_by_what_is_done_to_images(spec, model):
+    picture = Image.effect_noise((300, 200), 60)
+    assert packed(model.to_tensor(picture)[None]).pixels.dtype == torch.uint8
+    again = load_model(spec, CPU, "fp32")
+    assert isinstance(model.to_tensor, SignedTransform)
+    assert model.to_tensor.signature == again.to_tensor.signature
 
 
 def test_towers_hold_the_network_s_own_parameters(model):

@@ -133,6 +133,12 @@ def test_an_oblong_image_is_cropped_or_squashed(vilt_folders, resize, borders):
     assert bool(tensor[0, :, 0].mean() > 0.5) == borders
 
 
+def test_pixels_are_signed_by_how_an_image_becomes_square(vilt_folders):
+    crop, squash, other = (load(vilt_folders[head], resize=resize).to_tensor.signature for
+                           head, resize in (("itm", "crop"), ("itm", "squash"), ("rank", "crop")))
+    assert crop == other != squash
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("pairs_at_once", [1, 5, 128])
 def test_a_block_equals_each_of_its_pairs(itm, rank, images, monkeypatch, pairs_at_once):
