@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from kt_exp.errors import UserError
 from kt_exp.finetune import losses
 from kt_exp.finetune.lesson import Batch, Lesson
+from kt_exp.finetune.memo import Memo, content
 from kt_exp.finetune.settings import CONTRASTIVE, FinetuneSettings
 from kt_exp.finetune.strategies import TRAINS_TEXT
 from kt_exp.models.protocol import (
@@ -49,17 +51,17 @@ def check_objective(model: Model, settings: FinetuneSettings) -> None:
 
 
 def objective(model: Model, images: Tensor, rehearsal: Tensor, lesson: Lesson,
-              settings: FinetuneSettings) -> Objective:
+              settings: FinetuneSettings, memo: Memo) -> Objective:
     """Return the loss of a batch, a scalar; made while the model is still as it was.
 
     `images` `(N, 3, H, W)` and `rehearsal` `(M, 3, H, W)` lie on the model's device. The model is
-    one that `check_objective` lets pass.
+    one that `check_objective` lets pass; `memo` holds what it computed before, being the same.
     """
     if settings.loss == "itm":
         return _Matching(cast(PairMatcher, model), images, lesson)
     if settings.loss == "mlm":
         return _MaskedWords(cast(PairMatcher, model), images, lesson, settings)
-    return _Contrastive(cast(DualEncoder, model), images, rehearsal, lesson, settings)
+    return _Contrastive(cast(DualEncoder, model), images, rehearsal, lesson, settings, memo)
 
 
 class _Contrastive:
@@ -67,23 +69,25 @@ class _Contrastive:
     λ1 · contrastive + λ2 · captioning (supplementary Eq. 4)."""
 
     def __init__(self, model: DualEncoder, images: Tensor, rehearsal: Tensor, lesson: Lesson,
-                 settings: FinetuneSettings) -> None:
+                 settings: FinetuneSettings, memo: Memo) -> None:
         self._model, self._images, self._rehearsal = model, images, rehearsal
         self._lesson, self._settings = lesson, settings
         self._encode: Callable[[Tensor], Tensor] = model.encode_image
         if isinstance(model, ProjectedEncoder) and _trunk_is_constant(settings):
-            features = _in_chunks(model.encode_trunk, torch.cat([images, rehearsal]))
-            self._images, self._rehearsal = features.split([len(images), len(rehearsal)])
+            self._images, self._rehearsal = (
+                memo.get(("trunk", content(some)), partial(_in_chunks, model.encode_trunk, some))
+                for some in (images, rehearsal))
             self._encode = model.project
         self._temperature = float(settings.temperature) if settings.temperature != "model" \
             else 1 / model.logit_scale.detach()
         with torch.no_grad():
             self._texts = model.encode_text(lesson.captions)
-            self._negatives = _class_embeddings(model, lesson.negatives)
+            self._negatives = memo.get(("classes", repr(lesson.negatives)),
+                                       lambda: _class_embeddings(model, lesson.negatives))
         if settings.distillation:
-            self._teacher = _in_chunks(self._encode, self._images)
+            self._teacher = self._embedded(images, self._images, memo)
         if settings.rehearsal:
-            self._rehearsal_teacher = _in_chunks(self._encode, self._rehearsal)
+            self._rehearsal_teacher = self._embedded(rehearsal, self._rehearsal, memo)
 
     def __call__(self, batch: Batch) -> Tensor:
         device, settings = self._model.device, self._settings
@@ -102,6 +106,10 @@ class _Contrastive:
             loss = loss + settings.caption_weight * captioner.caption_loss(self._images[chosen],
                                                                            said)
         return loss
+
+    def _embedded(self, images: Tensor, shown: Tensor, memo: Memo) -> Tensor:
+        """Return the embeddings of images, of which `shown` is what is encoded at each step."""
+        return memo.get(("embeddings", content(images)), lambda: _in_chunks(self._encode, shown))
 
     def _alignment(self, images: Tensor, texts: Tensor) -> Tensor:
         if self._settings.loss == "bank":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kt_exp.finetune.lesson import Lesson
+from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.train import restored, train
 from kt_exp.models.protocol import Model
@@ -34,11 +35,11 @@ def finetune_signature(model_fingerprint: str, device: torch.device, lesson: Les
 
 def finetune(model: Model, key: str, lesson: Lesson, images: Callable[[], Tensor],
              rehearsal: Tensor, settings: FinetuneSettings, store: Store, progress: Progress,
-             name: str) -> Entry:
+             name: str, memo: Memo) -> Entry:
     """Return the entry of `key`: tensors are the weights that changed, the record has the losses.
 
-    The model itself is left as it was. `images` returns those to learn from, and is called only if
-    there is work to do.
+    The model itself is left as it was; `memo` is its own. `images` returns those to learn from, and
+    is called only if there is work to do.
 
     Raises:
         UserError: the loss became NaN or infinite.
@@ -49,6 +50,6 @@ def finetune(model: Model, key: str, lesson: Lesson, images: Callable[[], Tensor
         steps = len(lesson.batches)
         with progress(f"Fine-tuning {name}", steps) as bar, restored(model):
             changed, losses = train(model, images(), rehearsal, lesson, settings,
-                                    lambda loss: bar.advance(1, loss=loss))
+                                    lambda loss: bar.advance(1, loss=loss), memo)
         record = {"steps": list(range(1, steps + 1)), "loss": losses}
         return store.commit(KIND, key, record, changed)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kt_exp.errors import UserError
 from kt_exp.finetune.lesson import Lesson
+from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.objectives import objective
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.strategies import trained_parameters
@@ -19,12 +20,13 @@ from kt_exp.models.protocol import Model
 
 def train(
     model: Model, images: Tensor, rehearsal: Tensor, lesson: Lesson,
-    settings: FinetuneSettings, advance: Callable[[Callable[[], float]], None],
+    settings: FinetuneSettings, advance: Callable[[Callable[[], float]], None], memo: Memo,
 ) -> tuple[dict[str, Tensor], list[float]]:
     """Fine-tune `model` in place on `images` `(N, 3, H, W)`, which lie on its device.
 
     `rehearsal` `(M, 3, H, W)` are images of what is known; their embeddings are held to those of
-    the frozen model. Returns the changed state `{name: tensor}` and the loss of each step.
+    the frozen model; `memo` is that of the model as it is now. Returns the changed state
+    `{name: tensor}` and the loss of each step.
 
     Only what the strategy names is trained; everything else stays bit-equal. Dropout is drawn from
     the lesson's seed, whatever the process drew before. The caller puts the model back with
@@ -35,7 +37,7 @@ def train(
     """
     parameters = trained_parameters(model, settings.strategy)
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
-    loss_of = objective(model, images, rehearsal, lesson, settings)
+    loss_of = objective(model, images, rehearsal, lesson, settings, memo)
     optimizer = _optimizer(parameters, settings)
     model.module.requires_grad_(False)
     for parameter in parameters.values():

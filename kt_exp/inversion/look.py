@@ -74,7 +74,8 @@ def _lean_look(model: PatchEncoder, captions: Sequence[str], settings: Inversion
 
 
 def _has_bf16_products(device: torch.device) -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in an older torch
+    # Not in an older torch.
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     if device.type != "cpu" or capabilities.get("avx512_bf16", True):
         return True
     log.info("inversion.speed.bf16 is off: this CPU has no products in bf16, and imitating them is "

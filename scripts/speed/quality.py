@@ -21,6 +21,7 @@ from torch import Tensor
 
 from kt_exp.benchmarks.outcome import Outcome, Phase
 from kt_exp.config import Config
+from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import invert_captions
@@ -164,7 +165,8 @@ def _teach(experiment: Experiment, images: TrainingImages, inverted: dict[str, E
         key = finetune_signature(experiment.fingerprint, model.device, group.lesson, signed,
                                  config.finetune, config.seed)
         taught = finetune(model, key, group.lesson, partial(images.load, group.concepts, inverted),
-                          rehearsal, config.finetune, experiment.store, progress, group.name)
+                          rehearsal, config.finetune, experiment.store, progress, group.name,
+                          Memo())
         outcomes += experiment.evaluator.transferred(group.concepts, key, taught.tensors)
     return outcomes
 

@@ -8,6 +8,7 @@ from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
 from kt_exp.finetune import losses
 from kt_exp.finetune.lesson import plan_lesson
+from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.objectives import check_objective, objective
 from kt_exp.finetune.train import restored, train
 
@@ -27,7 +28,7 @@ def images(*counts):
 
 def learn(model, lesson, pictures, settings):
     with restored(model):
-        return train(model, pictures, NONE, lesson, settings, lambda loss: None)
+        return train(model, pictures, NONE, lesson, settings, lambda loss: None, Memo())
 
 
 def test_itm_is_the_cross_entropy_of_matches_and_of_what_does_not_match(matcher, settings):
@@ -35,7 +36,7 @@ def test_itm_is_the_cross_entropy_of_matches_and_of_what_does_not_match(matcher,
     model, pictures = matcher, images(4, 4)
     lesson = plan_lesson([TOWER, DISH], [4, 4], chosen, KNOWN, 0)
     for batch in lesson.batches:
-        loss = objective(model, pictures, NONE, lesson, chosen)(batch)
+        loss = objective(model, pictures, NONE, lesson, chosen, Memo())(batch)
         terms = []
         for i, own, others in zip(*(part.tolist() for part in (
                 batch.images, batch.captions, batch.negatives)), strict=True):
@@ -69,7 +70,7 @@ def test_mlm_masks_each_caption_in_several_ways_once_and_for_all(matcher, settin
         {tuple(ids): labels for ids, labels in
          zip(masked.ids.tolist(), masked.labels.tolist(), strict=True)})
     for run in (1, 2):
-        loss_of = objective(model, pictures, NONE, lesson, chosen)
+        loss_of = objective(model, pictures, NONE, lesson, chosen, Memo())
         for batch in lesson.batches:
             loss_of(batch)
         assert 3 < len(met) <= 6, run  # two captions, three maskings; some may look alike
@@ -93,7 +94,7 @@ def test_a_captioner_learns_by_both_losses(captioner, settings):
     model, pictures = captioner, images(4, 4)
     lesson = plan_lesson([TOWER, DISH], [4, 4], chosen, KNOWN, 0)
     batch = lesson.batches[0]
-    loss = objective(model, pictures, NONE, lesson, chosen)(batch)
+    loss = objective(model, pictures, NONE, lesson, chosen, Memo())(batch)
     own = pictures[batch.images]
     contrastive = losses.ntxent(model.encode_image(own), model.encode_text(
         [lesson.captions[i] for i in batch.captions]), 0.07)

@@ -1,5 +1,6 @@
 """The stage around the loop: trained once, and signed by all that decides."""
 
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
@@ -13,6 +14,7 @@ from kt_exp.concepts import Concept
 from kt_exp.config import conf_folder
 from kt_exp.errors import UserError
 from kt_exp.finetune.lesson import plan_lesson
+from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.store import Store
@@ -40,13 +42,46 @@ def test_weights_are_trained_once_and_the_model_stays_as_it_was(vit, settings, t
         return torch.rand(8, 3, size, size, generator=torch.Generator().manual_seed(0))
 
     entries = [finetune(vit, "key", lesson, images, torch.empty(0, 3, size, size), settings(),
-                        store, silent, "tower") for _ in range(2)]
+                        store, silent, "tower", Memo()) for _ in range(2)]
     assert asked == [1]
     assert vit.fingerprint() == before
     assert [entry.found for entry in entries] == [False, True]
     assert entries[0].record == entries[1].record
     assert entries[0].record["steps"] == [1, 2]
     assert entries[0].tensors.keys() == entries[1].tensors.keys() <= vit.towers()["visual"].keys()
+
+
+def test_what_the_frozen_model_makes_of_things_is_computed_once_for_all_rates(
+        vit, settings, tmp_path, monkeypatch):
+    asked = []
+    for name in ("encode_text", "encode_image"):
+        encode = getattr(vit, name)
+        monkeypatch.setattr(vit, name, lambda *words, name=name, encode=encode:
+                            (asked.append(name), encode(*words))[1])
+    size, store, shared = vit.image_size, Store(tmp_path), Memo()
+    images, rehearsal = torch.rand(2, 4, 3, size, size)
+    changes = {}
+    for lr in (0.01, 0.02):
+        for memo in (shared, Memo()):
+            chosen = settings(loss="bank", distillation=1.0, rehearsal=1.0, lr=lr)
+            lesson = plan_lesson([CONCEPT], [4], chosen, KNOWN, 0)
+            before = len(asked)
+            taught = finetune(vit, f"{lr} {id(memo)}", lesson, lambda: images, rehearsal, chosen,
+                              store, silent, "tower", memo.of(vit.fingerprint()))
+            changes[lr, memo is shared] = taught.tensors["visual.proj"], Counter(asked[before:])
+    for lr in (0.01, 0.02):
+        assert torch.equal(changes[lr, True][0], changes[lr, False][0])
+    whole = changes[0.01, True][1]
+    assert changes[0.02, False][1] == whole
+    # Known classes, images and rehearsed ones; what is left are the captions, and the steps.
+    assert whole - changes[0.02, True][1] == Counter(encode_text=1, encode_image=2)
+
+
+def test_a_memo_forgets_what_another_model_made():
+    memo = Memo()
+    assert memo.of("one").get("key", lambda: torch.zeros(1)) == 0
+    assert memo.of("one").get("key", lambda: torch.ones(1)) == 0
+    assert memo.of("other").get("key", lambda: torch.ones(1)) == 1
 
 
 DECIDES = {
