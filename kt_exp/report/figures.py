@@ -20,6 +20,8 @@ ACCENT, PALE = "#2563a8", "#c3cad1"
 SCALE = 2  # drawn at twice the size it is shown at, for dense screens
 MARGIN, GAP = 24 * SCALE, 6 * SCALE
 CELL = 64 * SCALE
+# The noise in inverted images does not shrink further, however long it is tried.
+_COMPRESSION = 1
 
 
 def contact_sheet(rows: Images, path: Path) -> Path:
@@ -41,7 +43,7 @@ def contact_sheet(rows: Images, path: Path) -> Path:
         label = text_lines(name, 13, INK, label_width - GAP)
         write_lines(draw, label, MARGIN, top + (CELL - sum(line.height for line in label)) // 2)
         _strip(sheet, images, MARGIN + label_width, top)
-    sheet.save(path)
+    sheet.save(path, compress_level=_COMPRESSION)
     return path
 
 
@@ -84,7 +86,7 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
         _bar(draw, row.target_before, (columns[-1], top + 12 * SCALE), bars_width, PALE)
         _bar(draw, row.target_after, (columns[-1], top + 36 * SCALE), bars_width, ACCENT)
         top += height
-    canvas.save(path)
+    canvas.save(path, compress_level=_COMPRESSION)
     return path
 
 
