@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import cast
 
 import torch
@@ -74,9 +73,8 @@ class _Contrastive:
         self._lesson, self._settings = lesson, settings
         self._encode: Callable[[Tensor], Tensor] = model.encode_image
         if isinstance(model, ProjectedEncoder) and _trunk_is_constant(settings):
-            self._images, self._rehearsal = (
-                memo.get(("trunk", content(some)), partial(_in_chunks, model.encode_trunk, some))
-                for some in (images, rehearsal))
+            self._images = _trunk(model, images, memo)
+            self._rehearsal = _trunk(model, rehearsal, memo) if len(rehearsal) else self._images[:0]
             self._encode = model.project
         self._temperature = float(settings.temperature) if settings.temperature != "model" \
             else 1 / model.logit_scale.detach()
@@ -165,6 +163,10 @@ def _mask(model: PairMatcher, captions: Sequence[str], settings: FinetuneSetting
           seed: int) -> MaskedCaptions:
     generator = torch.Generator().manual_seed(seed)
     return model.mask_words(captions, settings.mask_probability, generator)
+
+
+def _trunk(model: ProjectedEncoder, images: Tensor, memo: Memo) -> Tensor:
+    return memo.get(("trunk", content(images)), lambda: _in_chunks(model.encode_trunk, images))
 
 
 def _class_embeddings(model: DualEncoder, prompts: Sequence[list[str]]) -> Tensor:
