@@ -35,7 +35,8 @@ def test_a_small_run_prints_a_table_and_writes_what_it_measured(tmp_path, capsys
     assert written["overrides"] == ["inversion=paper"]
     own, lean, bf16, half = written["rows"]
     assert own["unit"] == "image-steps/s"
-    assert all(row["ours"] > 0 and row["plain"] > 0 and row["ratio"] > 0 for row in (own, lean, bf16))
+    assert all(row["ours"] > 0 and row["plain"] > 0 and row["ratio"] > 0
+               for row in (own, lean, bf16))
     assert half["share"] == pytest.approx(half["ours"] / half["floor"])
     assert "lean tower" in capsys.readouterr().out
 
