@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kt_exp import interrupts
+from kt_exp.allocator import keep_freed_memory
 from kt_exp.artifacts import Artifacts, device_name
 from kt_exp.captions import training_captions
 from kt_exp.config import Config, parse, to_plain
@@ -51,6 +52,7 @@ def run_job(cfg: DictConfig) -> int:
         KeyboardInterrupt: stopped from outside.
     """
     interrupts.sigterm_interrupts()
+    keep_freed_memory()
     folder = Path(HydraConfig.get().runtime.output_dir)
     record = _new_record()
     write_record(record, folder)

@@ -28,6 +28,7 @@ from speed.models import OVERRIDES, load
 from speed.quality import Curve, picture, summary
 from speed.rows import ROWS, Bench
 
+from kt_exp.allocator import keep_freed_memory
 from kt_exp.config import Config, conf_folder, parse, register_schema
 from kt_exp.models.factory import pick_device
 from kt_exp.report.record import collect_versions
@@ -36,6 +37,7 @@ from kt_exp.report.record import collect_versions
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for, print it, and write it as JSON."""
     asked = _parse(arguments)
+    keep_freed_memory()
     if asked.threads:
         torch.set_num_threads(asked.threads)
     device = pick_device(asked.device)
