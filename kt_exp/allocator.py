@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
     """Have glibc keep freed memory for the next tensors; return whether it does now.
 
     By default it gives back what a step of inversion frees, and the next step takes it anew page by
-    page: a fifth of the time (docs/speed.md). What the user sets in the environment stands, and
+    page (docs/speed.md has what that costs). What the user sets in the environment stands, and
     other C libraries are left alone.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _USERS_OWN):

@@ -17,12 +17,12 @@ import sys
 import tempfile
 import time
 
-RATES = ["finetune.lr=1e-4,3e-4,1e-3,3e-3,1e-2", "-m"]
+RATES = ["-m", "finetune.lr=1e-4,3e-4,1e-3,3e-3,1e-2"]
 RUNS = {
     "single run": [],
     "five rates": RATES,
     "the same again": RATES,
-    "again, none skipped": ["on_existing=rerun", *RATES],
+    "again, none skipped": [*RATES, "on_existing=rerun"],
 }
 
 
@@ -37,8 +37,8 @@ def main() -> None:
             for name, words in RUNS.items():
                 home = f"{folder}/{'one' if name == 'single run' else 'five'}"
                 spent[name].append(run([
-                    *arguments.overrides, f"store.root={home}/store", f"hydra.run.dir={home}/run",
-                    f"hydra.sweep.dir={home}/sweep", *words]))
+                    *words, *arguments.overrides, f"store.root={home}/store",
+                    f"hydra.run.dir={home}/run", f"hydra.sweep.dir={home}/sweep"]))
     wall, cpu = ({name: min(times[i] for times in spent[name]) for name in RUNS} for i in (0, 1))
     for name in RUNS:
         print(f"{name}: {wall[name]:.1f} s ({wall[name] / wall['single run']:.2f} × single run), "

@@ -5,6 +5,7 @@ import json
 import bench
 import pytest
 import torch
+from hydra._internal.utils import get_args_parser
 from PIL import Image
 from speed import rows
 from speed.measure import Clock, alternate, count_flops, rate_row
@@ -77,6 +78,21 @@ def test_a_second_evaluation_and_another_process_open_no_image(tmp_path):
     assert opened == {
         f"{time} {what}": f"{35 if time == 'first' else 0} images opened"
         for what in ("evaluation", "loading") for time in ("first", "second", "another process's")}
+
+
+def test_a_sweep_is_measured_in_turns_with_a_single_run(config, model, monkeypatch):
+    begun = []
+
+    def run(words):
+        get_args_parser().parse_args(words)
+        begun.append(words)
+        return (len(begun), 0.0)
+
+    monkeypatch.setattr(rows, "run_command", run)
+    clock = Clock(torch.device("cpu"), of_cpu=False)
+    (row,) = rows.sweep(rows.Bench(config, model, clock, repeats=2, images=1, steps=1))
+    assert ["-m" in words for words in begun] == [False, True, False, True]
+    assert (row.plain, row.ours, row.ratio) == (2, 3, (1 / 2 + 3 / 4) / 2)
 
 
 def test_pairs_are_scored_by_a_matcher(config, model, monkeypatch, tmp_path):
