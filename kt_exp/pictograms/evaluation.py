@@ -6,8 +6,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from kt_exp.benchmarks.classification_task import ClassificationTask
@@ -17,6 +19,7 @@ from kt_exp.checks import choice, number
 from kt_exp.concepts import Concept, name_key
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.pictograms.benchmark import HELD_OUT, KNOWN, draw_class, invented_names
+from kt_exp.store import signature
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,8 @@ class Drawings:
         return Image.fromarray(_draw(self.names[label], self.per_class, self.seed)[nth])
 
     def fingerprint(self) -> str:
-        """Return a hash of the pixels: it also changes when the world is drawn differently."""
-        digest = hashlib.sha256(repr(self.names).encode())
-        for name in self.names:
-            digest.update(_draw(name, self.per_class, self.seed).tobytes())
-        return digest.hexdigest()
+        """Return a hash of all that decides the pixels, without drawing them."""
+        return signature([_world(), self.names, self.per_class, self.seed])
 
 
 @dataclass(kw_only=True)
@@ -92,6 +92,15 @@ class PictogramBenchmark(ClassificationTask):
         refuse_known(concepts, KNOWN, "choose a concept that the world holds out")
         for concept in concepts:
             self.target_images(concept)
+
+
+@cache
+def _world() -> str:
+    """Return a hash of how the world is drawn: its code, and the libraries that it paints with."""
+    digest = hashlib.sha256(f"{np.__version__} {PIL.__version__}".encode())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
 
 
 @cache
