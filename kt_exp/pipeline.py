@@ -226,7 +226,7 @@ def _teach(experiment: Experiment, group: Group, findings: Findings, rehearsal: 
     entry = finetune(experiment.model, key, group.lesson,
                      lambda: images.load(group.concepts, findings.inverted),
                      rehearsal, config.finetune, experiment.store, progress, group.name,
-                     _MEMO.of(experiment.fingerprint))
+                     _MEMO.of((experiment.fingerprint, experiment.model.device)))
     findings.reused["finetune"] = findings.reused.get("finetune", 0) + entry.found
     taught = Taught(group, key, entry.tensors, entry.record)
     findings.taught.append(taught)

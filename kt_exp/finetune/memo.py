@@ -16,13 +16,13 @@ class Memo:
     """Tensors by what they were computed from; those of one model at a time."""
 
     def __init__(self) -> None:
-        self._owner: str | None = None
+        self._owner: Hashable = None
         self._kept: dict[Hashable, Tensor] = {}
 
-    def of(self, fingerprint: str) -> Memo:
-        """Return the memo of the model with that fingerprint; another model's is forgotten."""
-        if fingerprint != self._owner:
-            self._owner, self._kept = fingerprint, {}
+    def of(self, owner: Hashable) -> Memo:
+        """Return the memo of a model, by its fingerprint and device; another one's is forgotten."""
+        if owner != self._owner:
+            self._owner, self._kept = owner, {}
         return self
 
     def get(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
@@ -32,6 +32,6 @@ class Memo:
         return self._kept[key]
 
 
-def content(images: Tensor) -> str:
-    """Return a hash of the values of images, which stands for them as a key."""
-    return hashlib.blake2b(images.detach().cpu().contiguous().numpy().data).hexdigest()
+def content(values: Tensor) -> str:
+    """Return a hash of a tensor's values, which stands for them as a key."""
+    return hashlib.blake2b(values.detach().cpu().contiguous().numpy().data).hexdigest()

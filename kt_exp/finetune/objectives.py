@@ -83,9 +83,9 @@ class _Contrastive:
             self._negatives = memo.get(("classes", repr(lesson.negatives)),
                                        lambda: _class_embeddings(model, lesson.negatives))
         if settings.distillation:
-            self._teacher = self._embedded(images, self._images, memo)
+            self._teacher = self._embedded(self._images, memo)
         if settings.rehearsal:
-            self._rehearsal_teacher = self._embedded(rehearsal, self._rehearsal, memo)
+            self._rehearsal_teacher = self._embedded(self._rehearsal, memo)
 
     def __call__(self, batch: Batch) -> Tensor:
         device, settings = self._model.device, self._settings
@@ -105,9 +105,10 @@ class _Contrastive:
                                                                            said)
         return loss
 
-    def _embedded(self, images: Tensor, shown: Tensor, memo: Memo) -> Tensor:
-        """Return the embeddings of images, of which `shown` is what is encoded at each step."""
-        return memo.get(("embeddings", content(images)), lambda: _in_chunks(self._encode, shown))
+    def _embedded(self, shown: Tensor, memo: Memo) -> Tensor:
+        """Return the embeddings of images, given as what is encoded at each step: pixels, or what
+        the trunk makes of them, which rounds otherwise."""
+        return memo.get(("embeddings", content(shown)), lambda: _in_chunks(self._encode, shown))
 
     def _alignment(self, images: Tensor, texts: Tensor) -> Tensor:
         if self._settings.loss == "bank":

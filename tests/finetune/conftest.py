@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kt_exp.finetune.settings import FinetuneSettings
-from kt_exp.models.clip import OpenClipModel
+from kt_exp.models.clip import OpenClipModel, OpenClipViT
 from kt_exp.models.protocol import EmbeddedCaptions, MaskedCaptions
 
 torch.set_num_threads(1)
@@ -29,22 +29,21 @@ SETTINGS = {
 }
 
 
-def build(kind):
+def build(kind, of):
     architecture = {"embed_dim": 16, "vision_cfg": VISION[kind], "text_cfg": TEXT}
     torch.manual_seed(0)
-    return OpenClipModel(open_clip.CLIP(**architecture),
-                         open_clip.SimpleTokenizer(context_length=16), architecture,
-                         torch.device("cpu"))
+    return of(open_clip.CLIP(**architecture), open_clip.SimpleTokenizer(context_length=16),
+              architecture, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")
 def vit():
-    return build("vit")
+    return build("vit", OpenClipViT)
 
 
 @pytest.fixture(scope="session")
 def resnet():
-    return build("resnet")
+    return build("resnet", OpenClipModel)
 
 
 @pytest.fixture

@@ -77,6 +77,24 @@ def test_what_the_frozen_model_makes_of_things_is_computed_once_for_all_rates(
     assert whole - changes[0.02, True][1] == Counter(encode_text=1, encode_image=2)
 
 
+def test_a_memo_keeps_apart_what_rounds_otherwise(vit, settings, tmp_path, monkeypatch):
+    size, memo = vit.image_size, Memo()
+    images = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+    def projection(strategy, memo):
+        chosen = settings(strategy=strategy, distillation=1.0)
+        lesson = plan_lesson([CONCEPT], [4], chosen, KNOWN, 0)
+        return finetune(vit, f"{strategy} {id(memo)}", lesson, lambda: images,
+                        torch.empty(0, 3, size, size), chosen, Store(tmp_path), silent, "tower",
+                        memo).tensors["visual.proj"]
+
+    with monkeypatch.context() as patch:
+        encode = vit.encode_image
+        patch.setattr(vit, "encode_image", lambda images: encode(images) * 1.01)
+        projection("visual", memo)
+    assert torch.equal(projection("projection", memo), projection("projection", Memo()))
+
+
 def test_a_memo_forgets_what_another_model_made():
     memo = Memo()
     assert memo.of("one").get("key", lambda: torch.zeros(1)) == 0
