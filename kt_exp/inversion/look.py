@@ -22,12 +22,15 @@ Look = Callable[[Tensor, int], Tensor]  # images (B, 3, H, H) and the step → s
 
 
 def check_look(model: Model, settings: InversionSettings) -> None:
-    """Refuse what changes the result and the model cannot do.
+    """Refuse what changes the result and the model cannot do; log what the device cannot.
 
     Raises:
         UserError: names the key.
     """
     speed = settings.speed
+    if speed.bf16 and not _has_bf16_products(model.device):
+        log.info("inversion.speed.bf16 is off: this CPU has no products in bf16, and imitating "
+                 "them is slower than fp32.")
     if isinstance(model, PatchEncoder) or speed.tower == "model":
         return
     for key in ("bf16", "native_size", "patch_dropout"):
@@ -76,11 +79,7 @@ def _lean_look(model: PatchEncoder, captions: Sequence[str], settings: Inversion
 def _has_bf16_products(device: torch.device) -> bool:
     # Not in an older torch.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    if device.type != "cpu" or capabilities.get("avx512_bf16", True):
-        return True
-    log.info("inversion.speed.bf16 is off: this CPU has no products in bf16, and imitating them is "
-             "slower than fp32.")
-    return False
+    return device.type != "cpu" or bool(capabilities.get("avx512_bf16", True))
 
 
 def _patches_along(settings: InversionSettings, step: int, tower: PatchTower) -> int:

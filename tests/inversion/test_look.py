@@ -60,6 +60,7 @@ def test_bf16_is_off_where_the_cpu_has_none_and_the_log_says_so(
                         raising=False)
     images = torch.rand(3, 3, 16, 16)
     with caplog.at_level("INFO"):
+        check_look(model, settings(speed={"tower": "lean", "bf16": True}))
         full, half = (make_look(model, CAPTIONS, settings(speed={"tower": "lean", "bf16": on}),
                                 streams())(images, 0) for on in (False, True))
     assert torch.equal(full, half)
