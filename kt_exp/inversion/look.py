@@ -60,11 +60,13 @@ def to_model_size(images: Tensor, size: int) -> Tensor:
 
 def _lean_look(model: PatchEncoder, captions: Sequence[str], settings: InversionSettings,
                streams: list[torch.Generator]) -> Look:
-    tower = model.patch_tower(half=settings.speed.bf16 and _has_bf16_products(model.device))
+    speed = settings.speed
+    tower = model.patch_tower(half=speed.bf16 and _has_bf16_products(model.device),
+                              packed=speed.packed and not speed.compile)
     closeness = embedding_closeness(model, captions, settings.distance)
     unit = of_unit_norm(settings.distance)
     encode = _compiled(tower.__call__, settings, model.device)
-    kept = _kept_patches(settings, tower, streams) if settings.speed.patch_dropout else {}
+    kept = _kept_patches(settings, tower, streams) if speed.patch_dropout else {}
 
     def look(images: Tensor, step: int) -> Tensor:
         side = tower.patch_size * _patches_along(settings, step, tower)

@@ -2,8 +2,8 @@
 
 What it spares while the weights are frozen and only the class token is read:
 - normalisation is folded into the patch embedding, which is one matrix product, not a convolution;
-- queries, keys and values stay where they are: `nn.MultiheadAttention` transposes the batch to and
-  fro, and its linear map then becomes a batch of small products;
+- tokens lie token by token, and queries, keys and values head by head: attention takes them as they
+  are, where `nn.MultiheadAttention` copies them to and fro;
 - in the last layer only the class token asks, and only it goes on through the MLP.
 
 It also takes images of any multiple of the patch, with position embeddings interpolated
@@ -12,7 +12,9 @@ It also takes images of any multiple of the patch, with position embeddings inte
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +22,14 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
+from kt_exp.models.packed import PackedLinear, can_pack
+
 _QUICK = 1.702  # of QuickGELU
+# On a CPU the fused kernel pays above so many tokens, and not at all in bf16, through which it goes
+# back three times slower than products do.
+_FEW = 80
+
+Linear = Callable[[Tensor], Tensor]
 
 
 def can_run_lean(visual: torch.nn.Module) -> bool:
@@ -40,16 +49,22 @@ class LeanViT:
         mean, std: of the channels, with which the tower's input is normalised, each `(3,)`.
         half: compute in bf16, on a copy of the weights that is rounded once (autocast rounds frozen
             weights at every step).
+        packed: where it computes in fp32 and on a CPU, keep the weights packed, too
+            (`models.packed`): three times their memory.
     """
 
-    def __init__(self, visual: Any, mean: Tensor, std: Tensor, half: bool = False) -> None:
+    def __init__(self, visual: Any, mean: Tensor, std: Tensor, half: bool = False,
+                 packed: bool = False) -> None:
         self._visual, self._half = _rounded(visual) if half else visual, half
         self.patch_size = int(visual.patch_size[0])
         self.grid = int(visual.grid_size[0])
         std, mean = std.to(visual.conv1.weight), mean.to(visual.conv1.weight)
         kernel = visual.conv1.weight.detach() / std[None, :, None, None]
-        self._kernel = kernel.flatten(1)
-        self._bias = -(kernel * mean[None, :, None, None]).sum(dim=(1, 2, 3))
+        bias = -(kernel * mean[None, :, None, None]).sum(dim=(1, 2, 3))
+        linear = PackedLinear if packed and not half and can_pack(kernel) else _plain
+        self._patches = linear(kernel.flatten(1), bias)
+        *blocks, last = self._visual.transformer.resblocks
+        self._blocks = [_Block(block, linear) for block in blocks] + [_LastBlock(last, linear)]
 
     def __call__(self, images: Tensor, kept: Tensor | None = None) -> Tensor:
         """Return un-normalised embeddings `(B, D)`, fp32, of images `(B, 3, H, W)` in [0, 1].
@@ -62,11 +77,9 @@ class LeanViT:
 
     def _encode(self, images: Tensor, kept: Tensor | None) -> Tensor:
         tokens = self._embed(images, kept)
-        *blocks, last = self._visual.transformer.resblocks
-        for block in blocks:
-            tokens = _mlp(block, tokens + block.ls_1(_attend(block, tokens)))
-        first = _mlp(last, tokens[:, :1] + last.ls_1(_attend(last, tokens, queries=1)))
-        return self._visual.ln_post(first[:, 0]) @ self._visual.proj
+        for block in self._blocks:
+            tokens = block(tokens)
+        return self._visual.ln_post(tokens[0]) @ self._visual.proj
 
     def _embed(self, images: Tensor, kept: Tensor | None) -> Tensor:
         visual, side = self._visual, images.shape[-1] // self.patch_size
@@ -77,10 +90,11 @@ class LeanViT:
         if kept is not None:
             patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))
             places = places.gather(1, kept[..., None].expand(-1, -1, places.shape[-1]))
-        tokens = F.linear(patches, self._kernel, self._bias)
+        tokens = self._patches(patches)
         first = (visual.class_embedding + visual.positional_embedding[0]).expand(
             len(images), 1, -1)
-        return visual.ln_pre(torch.cat([first.to(tokens.dtype), tokens + places], dim=1))
+        joined = torch.cat([first.to(tokens.dtype), tokens + places], dim=1)
+        return visual.ln_pre(joined.transpose(0, 1).contiguous())
 
     def _positions(self, side: int) -> Tensor:
         """Return the position embeddings of `side` × `side` patches, `(1, side², C)`."""
@@ -102,41 +116,84 @@ def _rounded(visual: Any) -> Any:
     return copy
 
 
-def _attend(block: Any, tokens: Tensor, queries: int | None = None) -> Tensor:
-    """Return what the first `queries` tokens (None: all) find by attention, `(B, queries, C)`."""
-    attention, seen = block.attn, block.ln_1(tokens)
-    weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    width, heads = tokens.shape[-1], attention.num_heads
-    if queries is None:
-        query, key, value = _heads(F.linear(seen, weight, bias), 3, heads)
+def _plain(weight: Tensor, bias: Tensor) -> Linear:
+    return partial(F.linear, weight=weight, bias=bias)
+
+
+class _Block:
+    """A `ResidualAttentionBlock`: tokens `(N, B, C)` → `(N, B, C)`."""
+
+    def __init__(self, block: Any, linear: Callable[[Tensor, Tensor], Linear]) -> None:
+        attention = block.attn
+        self._block, self._heads = block, attention.num_heads
+        self._join = linear(*_head_by_head(attention, slice(None)))
+        self._out = linear(attention.out_proj.weight, attention.out_proj.bias)
+        self._mlp = _Mlp(block, linear)
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        parts = _split(self._join(self._block.ln_1(tokens)), 3, self._heads)
+        found = self._out(_attend(*parts).view_as(tokens))
+        return self._mlp(tokens + self._block.ls_1(found))
+
+
+class _LastBlock:
+    """The last block, as far as the class token needs it: `(N, B, C)` → `(1, B, C)`."""
+
+    def __init__(self, block: Any, linear: Callable[[Tensor, Tensor], Linear]) -> None:
+        self._block, self._heads = block, block.attn.num_heads
+        self._ask = _plain(*_head_by_head(block.attn, slice(1)))
+        self._join = linear(*_head_by_head(block.attn, slice(1, None)))
+        self._mlp = _Mlp(block, _plain)
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        seen, first = self._block.ln_1(tokens), tokens[:1]
+        (query,) = _split(self._ask(seen[:1]), 1, self._heads)
+        key, value = _split(self._join(seen), 2, self._heads)
+        found = self._block.attn.out_proj(_attend(query, key, value).view_as(first))
+        return self._mlp(first + self._block.ls_1(found))
+
+
+def _head_by_head(attention: Any, which: slice) -> tuple[Tensor, Tensor]:
+    """Return the weight and bias that make `which` of queries, keys and values, head by head, not
+    one after the other: so all heads of all images lie at one distance in `_split`."""
+    weight, bias = attention.in_proj_weight.detach(), attention.in_proj_bias.detach()
+    rows = torch.arange(len(weight)).view(3, attention.num_heads, -1)[which].transpose(0, 1)
+    return weight[rows.flatten()], bias[rows.flatten()]
+
+
+def _split(joined: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """Split `(N, B, heads · parts · D)` into tensors `(B · heads, N, D)`."""
+    apart = joined.view(joined.shape[0], joined.shape[1] * heads, parts, -1)
+    return tuple(part.transpose(0, 1) for part in apart.unbind(2))
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return the attention of queries to keys, each `(B · heads, …, D)`: `(queries, B · heads, D)`.
+    """
+    half = query.dtype == torch.bfloat16
+    if query.device.type == "cpu" and (half or key.shape[1] <= _FEW):
+        found = (query @ key.mT * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
     else:
-        asking = F.linear(seen[:, :queries], weight[:width], bias[:width])
-        (query,) = _heads(asking, 1, heads)
-        key, value = _heads(F.linear(seen, weight[width:], bias[width:]), 2, heads)
-    found = _weighted(query, key, value)
-    return attention.out_proj(found.transpose(1, 2).flatten(2))
+        found = F.scaled_dot_product_attention(query[None], key[None], value[None])[0]
+    return found.transpose(0, 1).contiguous()
 
 
-def _weighted(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return the attention of `(B, heads, queries, C)` to `(B, heads, N, C)`."""
-    if query.dtype == torch.bfloat16 and query.device.type == "cpu":
-        # On CPUs the fused kernel goes back through bf16 three times slower than products do.
-        return (query @ key.mT * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
-    return F.scaled_dot_product_attention(query, key, value)
+class _Mlp:
+    """The second half of a block: tokens + MLP(tokens)."""
 
+    def __init__(self, block: Any, linear: Callable[[Tensor, Tensor], Linear]) -> None:
+        mlp, self._scale, self._norm, self._factor = block.mlp, block.ls_2, block.ln_2, 1.0
+        self._bend: Callable[[Tensor], Tensor] = mlp.gelu
+        if isinstance(mlp.gelu, QuickGELU):
+            # x · sigmoid(a · x) is silu(a · x) / a: one step, and a goes into the norm and the
+            # bias before it, and into the bias and the sum after it.
+            self._bend, self._factor = F.silu, _QUICK
+            self._norm = partial(F.layer_norm, normalized_shape=block.ln_2.normalized_shape,
+                                 weight=_QUICK * block.ln_2.weight, bias=_QUICK * block.ln_2.bias,
+                                 eps=block.ln_2.eps)
+        self._open = linear(mlp.c_fc.weight, self._factor * mlp.c_fc.bias)
+        self._close = linear(mlp.c_proj.weight, self._factor * mlp.c_proj.bias)
 
-def _heads(joined: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """Split `(B, N, parts · C)` into tensors `(B, heads, N, C / heads)`."""
-    return joined.unflatten(-1, (parts, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-
-
-def _mlp(block: Any, tokens: Tensor) -> Tensor:
-    mlp, seen = block.mlp, block.ln_2(tokens)
-    if not isinstance(mlp.gelu, QuickGELU):
-        return tokens + block.ls_2(mlp.c_proj(mlp.gelu(mlp.c_fc(seen))))
-    # x · sigmoid(a · x) is silu(a · x) / a: one step, and a goes into the product before it and
-    # into the sum after it.
-    hidden = torch.addmm(mlp.c_fc.bias, seen.flatten(0, 1), mlp.c_fc.weight.T,
-                         beta=_QUICK, alpha=_QUICK)
-    found = F.linear(F.silu(hidden), mlp.c_proj.weight, _QUICK * mlp.c_proj.bias)
-    return torch.add(tokens, block.ls_2(found).view_as(tokens), alpha=1 / _QUICK)
+    def __call__(self, tokens: Tensor) -> Tensor:
+        found = self._scale(self._close(self._bend(self._open(self._norm(tokens)))))
+        return torch.add(tokens, found, alpha=1 / self._factor)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -59,13 +60,33 @@ class Clock:
 
 def alternate(clock: Clock, repeats: int, ways: Mapping[str, Way]) -> dict[str, list[float]]:
     """Return the seconds of each way; they take turns, after a first round that does not count."""
-    for way in ways.values():
+    return take_turns(repeats, {name: partial(clock.seconds, way) for name, way in ways.items()})
+
+
+def take_turns(repeats: int, timed: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """The same of ways that tell their seconds themselves."""
+    for way in timed.values():
         way()
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    taken: dict[str, list[float]] = {name: [] for name in timed}
     for _ in range(repeats):
-        for name, way in ways.items():
-            taken[name].append(clock.seconds(way))
+        for name, way in timed.items():
+            taken[name].append(way())
     return taken
+
+
+class Loop:
+    """Tells how long the steps of a loop take, without what comes before the second one."""
+
+    def __init__(self, clock: Clock, steps: int) -> None:
+        self._clock, self._steps, self._done = clock, steps, 0
+
+    def step(self) -> None:
+        """To be called after each step; waits for the device after the first and the last alone."""
+        self._done += 1
+        if self._done == 1:
+            self._begun = self._clock()
+        if self._done == self._steps:
+            self.seconds = self._clock() - self._begun
 
 
 def rate_row(what: str, unit: str, amount: float, taken: dict[str, list[float]], ours: str,
@@ -85,11 +106,26 @@ def count_flops(way: Way) -> float:
     return counter.get_total_flops()
 
 
-def product_rate(clock: Clock, rows: int, inner: int, columns: int, half: bool) -> float:
-    """Return what the device reaches in products `(rows, inner) @ (inner, columns)`, FLOP/s."""
-    dtype = torch.bfloat16 if half else torch.float32
-    left = torch.rand(rows, inner, device=clock.device).to(dtype)
-    right = torch.rand(inner, columns, device=clock.device).to(dtype)
-    flops, times = 2 * rows * inner * columns, max(1, int(4e9 / (rows * inner * columns)))
-    taken = alternate(clock, 5, {"": lambda: [left @ right for _ in range(times)]})[""]
-    return flops * times / statistics.median(taken)
+@dataclass(frozen=True)
+class Products:
+    """Products `(rows, inner) @ (inner, columns)` that take turns with what they are a floor of.
+
+    Attributes:
+        flops: of all the products that `way` makes.
+    """
+
+    way: Way
+    flops: float
+
+    @classmethod
+    def of_shape(cls, device: torch.device, rows: int, inner: int, columns: int,
+                 half: bool) -> Products:
+        dtype = torch.bfloat16 if half else torch.float32
+        left = torch.rand(rows, inner, device=device).to(dtype)
+        right = torch.rand(inner, columns, device=device).to(dtype)
+        flops, times = 2 * rows * inner * columns, max(1, int(4e9 / (rows * inner * columns)))
+        return cls(lambda: [left @ right for _ in range(times)], flops * times)
+
+    def floor(self, flops: float, taken: Sequence[float]) -> float:
+        """Return the seconds for `flops`, from those that `way` has taken: their median."""
+        return flops / self.flops * statistics.median(taken)

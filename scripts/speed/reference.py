@@ -8,6 +8,7 @@ each step, the loss read at each step, fp32, no compilation. Text is encoded onc
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -19,18 +20,20 @@ from kt_exp.inversion.settings import InversionSettings
 from kt_exp.models.protocol import DualEncoder
 
 
-def invert_plainly(model: DualEncoder, captions: list[str], settings: InversionSettings) -> Tensor:
+def invert_plainly(model: DualEncoder, captions: list[str], settings: InversionSettings,
+                   after_step: Callable[[], None] = lambda: None) -> Tensor:
     """Return one image for each caption, `(B, 3, H, W)`."""
     model.module.eval().requires_grad_(True)
     try:
-        return _loop(model, captions, settings)
+        return _loop(model, captions, settings, after_step)
     finally:
         model.module.requires_grad_(False)
         for weight in model.module.parameters():
             weight.grad = None
 
 
-def _loop(model: DualEncoder, captions: list[str], settings: InversionSettings) -> Tensor:
+def _loop(model: DualEncoder, captions: list[str], settings: InversionSettings,
+          after_step: Callable[[], None]) -> Tensor:
     device = model.device
     with torch.no_grad():
         texts = model.encode_text(captions)
@@ -54,6 +57,7 @@ def _loop(model: DualEncoder, captions: list[str], settings: InversionSettings) 
         optimizer.step()
         images.data.clamp_(0, 1)
         losses.append(loss.item())
+        after_step()
     return images.detach()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,21 @@ from kt_exp.models.protocol import DualEncoder, Model, PatchEncoder, Transformer
 from kt_exp.pipeline import Findings, prepare, run
 from kt_exp.store import Store
 from speed.images import CountedImages, NoisePictures
-from speed.measure import Clock, Row, Way, alternate, count_flops, product_rate, rate_row
+from speed.measure import (
+    Clock,
+    Loop,
+    Products,
+    Row,
+    alternate,
+    count_flops,
+    rate_row,
+    take_turns,
+)
 from speed.models import load_vilt
 from speed.reference import invert_plainly
 
 CAPTION = "a round thing with two narrow parts"
-REFERENCE, FORWARD = "reference loop", "bare forward"
+REFERENCE, FORWARD, PRODUCTS = "reference loop", "bare forward", "products"
 
 
 @dataclass(frozen=True)
@@ -62,25 +72,26 @@ class Bench:
 def inversion(bench: Bench) -> Iterator[Row]:
     """Image-steps per second in the model's own tower, and in the lean one, each with its levers.
 
-    The floor is the time of the products and convolutions that the model's own tower needs, to the
-    pixels and back, at the rate measured for products of its shape. A lever may go below it.
+    A first step and what comes before it do not count. The floor is the time of the products and
+    convolutions that the model's own tower needs, to the pixels and back, at the rate measured for
+    products of its shape. A lever may go below it.
     """
-    ways: dict[str, Way] = {REFERENCE: lambda: invert_plainly(bench.model, [CAPTION] * bench.images,
-                                              bench.settings(tower="model"))}
     levers: dict[str, dict[str, Any]] = {"own tower": {"tower": "model"}}
     if isinstance(bench.model, PatchEncoder):
-        levers["lean tower"] = {"tower": "lean"}
+        levers["lean tower"] = {"tower": "lean", "packed": False}
+        levers["lean, packed"] = {"tower": "lean", "packed": True}
         levers["lean, bf16"] = {"tower": "lean", "bf16": True}
         levers["lean, half of the patches"] = {"tower": "lean", "patch_dropout": 0.5}
+    products = _products(bench)
+    ways = {PRODUCTS: partial(bench.clock.seconds, products.way),
+            REFERENCE: partial(_plain_loop, bench)}
     for name, speed in levers.items():
-        ways[name] = _inverting(bench, bench.settings(**speed), bench.images)
-    flops = count_flops(_inverting(bench, replace(bench.settings(tower="model"), steps=1),
-                                   bench.images))
-    floor = flops / _rate(bench) * bench.steps
-    taken = alternate(bench.clock, bench.repeats, ways)
+        ways[name] = partial(_loop, bench, bench.settings(**speed))
+    taken = take_turns(bench.repeats, ways)
+    floor = products.floor(_flops_to_pixels(bench) * bench.steps, taken[PRODUCTS])
     for name in levers:
         yield rate_row(f"inversion, {name}", "image-steps/s", bench.images * bench.steps, taken,
-                       name, REFERENCE, f"{REFERENCE}; products", floor)
+                       name, REFERENCE, f"{REFERENCE}; {PRODUCTS}", floor)
 
 
 def memory(bench: Bench) -> Iterator[Row]:
@@ -90,7 +101,7 @@ def memory(bench: Bench) -> Iterator[Row]:
     for count in (10, 100, 1000):
         _reset_peak(bench)
         for _ in range(0, count, bench.images):
-            _inverting(bench, settings, bench.images)()
+            _invert(bench, settings, _Quiet())
         yield Row(f"peak memory, {count} images in chunks of {bench.images}", "MiB", _peak(bench))
 
 
@@ -126,11 +137,13 @@ def evaluation(bench: Bench) -> Iterator[Row]:
         for pixels in batches:
             model.encode_image(pixels)
 
+    products = _products(bench)
     taken = alternate(bench.clock, bench.repeats, {
-        "ours": lambda: embed_images(model, images, benchmark, _silent, ""), "plain": forward})
-    flops = count_flops(forward)
+        "ours": lambda: embed_images(model, images, benchmark, _silent, ""), "plain": forward,
+        PRODUCTS: products.way})
     yield rate_row("evaluation, images once decoded", "images/s", len(images), taken, "ours",
-                   "plain", f"{FORWARD}; products", flops / _rate(bench))
+                   "plain", f"{FORWARD}; {PRODUCTS}",
+                   products.floor(count_flops(forward), taken[PRODUCTS]))
 
 
 def again(bench: Bench) -> Iterator[Row]:
@@ -247,9 +260,12 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 }
 
 
+@dataclass(frozen=True)
 class _Quiet:
+    after_step: Callable[[], None] = lambda: None
+
     def advance(self, score: Callable[[], float]) -> None:
-        pass
+        self.after_step()
 
     def stop(self) -> bool:
         return False
@@ -281,10 +297,29 @@ def _training(model: DualEncoder, strategy: str) -> Iterator[None]:
             parameter.grad = None
 
 
-def _inverting(bench: Bench, settings: InversionSettings, count: int) -> Callable[[], State]:
-    tasks = [Task(CAPTION, index) for index in range(count)]
-    return lambda: invert(bench.model, tasks, settings, 0,
-                          initial_state(tasks, settings, bench.model, 0), _Quiet())
+def _invert(bench: Bench, settings: InversionSettings, hooks: _Quiet) -> None:
+    tasks = [Task(CAPTION, index) for index in range(bench.images)]
+    invert(bench.model, tasks, settings, 0, initial_state(tasks, settings, bench.model, 0), hooks)
+
+
+def _loop(bench: Bench, settings: InversionSettings) -> float:
+    loop = Loop(bench.clock, bench.steps + 1)
+    _invert(bench, replace(settings, steps=bench.steps + 1), _Quiet(loop.step))
+    return loop.seconds
+
+
+def _plain_loop(bench: Bench) -> float:
+    loop = Loop(bench.clock, bench.steps + 1)
+    settings = replace(bench.settings(tower="model"), steps=bench.steps + 1)
+    invert_plainly(bench.model, [CAPTION] * bench.images, settings, loop.step)
+    return loop.seconds
+
+
+def _flops_to_pixels(bench: Bench) -> float:
+    bench.model.module.eval().requires_grad_(False)
+    scorer = bench.model.scorer([CAPTION] * bench.images)
+    images = _noise(bench, bench.images).requires_grad_()
+    return count_flops(lambda: scorer(images).sum().backward())
 
 
 def _pixels(model: Model, images: ImageSet) -> Tensor:
@@ -297,15 +332,16 @@ def _noise(bench: Bench, count: int) -> Tensor:
     return torch.rand(count, 3, size, size, device=bench.model.device)
 
 
-def _rate(bench: Bench) -> float:
-    """The rate of products in the shape of a ViT's widest layer, for all images at once, or else
-    of large square ones."""
+def _products(bench: Bench) -> Products:
+    """Products in the shape of a ViT's widest layer, for all images at once, or else large square
+    ones."""
     rows, columns, inner = 1024, 1024, 1024
     if isinstance(bench.model, PatchEncoder) and isinstance(bench.model, TransformerTrunk):
         rows = bench.images * (bench.model.patch_tower().grid**2 + 1)
         layer: Any = bench.model.trunk_layers[0]
         columns, inner = layer.mlp.c_fc.weight.shape
-    return product_rate(bench.clock, rows, inner, columns, bench.config.precision == "bf16")
+    return Products.of_shape(bench.model.device, rows, inner, columns,
+                             bench.config.precision == "bf16")
 
 
 def _reset_peak(bench: Bench) -> None:

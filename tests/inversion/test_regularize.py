@@ -36,6 +36,27 @@ def test_the_anisotropic_form_is_the_mean_difference_of_neighbours():
     assert total_variation(steps, "anisotropic").tolist() == [1, 2]
 
 
+def test_the_gradient_of_the_norm_form_is_that_of_small_steps():
+    images = torch.rand(2, 3, 5, 4, dtype=torch.float64, requires_grad=True,
+                        generator=torch.Generator().manual_seed(0))
+    assert torch.autograd.gradcheck(lambda x: total_variation(x, "norm"), images)
+
+
+def test_the_gradient_of_the_norm_form_is_autograds_to_the_bit():
+    start, found = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), []
+    parts = (lambda x: x[..., 1:] - x[..., :-1], lambda x: x[..., 1:, :] - x[..., :-1, :],
+             lambda x: x[..., 1:, 1:] - x[..., :-1, :-1],
+             lambda x: x[..., 1:, :-1] - x[..., :-1, 1:])
+    for variation in (
+            lambda x: torch.stack([part(x).norm(dim=(2, 3)).mean(1) for part in parts]).sum(0),
+            lambda x: total_variation(x, "norm")):
+        images = start.clone().requires_grad_()
+        score = images.sin().sum()
+        (0.005 * variation(images).sum() - score).backward()
+        found.append(images.grad)
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("form", ["norm", "anisotropic"])
 def test_one_colour_has_none_and_its_gradient_is_finite(form):
     flat = torch.full((1, 3, 4, 4), 0.5, requires_grad=True)

@@ -191,8 +191,8 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
                         "padding": "zeros", "per_sample": False}.items():
         different.append(deepcopy(base))
         setattr(different[-1].affine, name, value)
-    for name, value in {"tower": "lean", "native_size": True, "patch_dropout": 0.5,
-                        "compile": True}.items():
+    for name, value in {"tower": "lean", "packed": True, "native_size": True,
+                        "patch_dropout": 0.5, "compile": True}.items():
         different.append(deepcopy(base))
         setattr(different[-1].speed, name, value)
     keys = [key(), *(key(settings) for settings in different), key(model="other"),

@@ -1,5 +1,7 @@
 """The ViT that is run by hand: the same function, on other sizes and on parts of images too."""
 
+from functools import partial
+
 import open_clip
 import pytest
 import torch
@@ -34,13 +36,16 @@ def as_open_clip(visual, images):
 def test_embeddings_and_pixel_gradients_are_open_clips(changes):
     visual, found = tower(**changes), []
     assert can_run_lean(visual)
-    for encode in (lambda images: as_open_clip(visual, images), LeanViT(visual, MEAN, STD)):
+    for encode in (partial(as_open_clip, visual), LeanViT(visual, MEAN, STD),
+                   LeanViT(visual, MEAN, STD, packed=True)):
         images = pixels().requires_grad_()
         embeddings = encode(images)
         embeddings.square().sum().backward()
         found.append((embeddings, images.grad))
-    torch.testing.assert_close(*(e for e, _ in found), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(*(g for _, g in found), rtol=1e-3, atol=1e-4)
+    (embeddings, gradient), *lean = found
+    for other, other_gradient in lean:
+        torch.testing.assert_close(other, embeddings, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(other_gradient, gradient, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("changes", [
