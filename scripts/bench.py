@@ -23,10 +23,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
+from speed.common import Bench
 from speed.measure import Clock, Row
 from speed.models import OVERRIDES, load
 from speed.quality import Curve, picture, summary
-from speed.rows import ROWS, Bench
+from speed.rows import ROWS
 
 from kt_exp.allocator import keep_freed_memory
 from kt_exp.config import Config, conf_folder, parse, register_schema

@@ -1,18 +1,15 @@
-"""The rows of the table: inversion, memory, fine-tuning, evaluation, and starting."""
+"""The rows of the table; those of inversion are beside this file."""
 
 from __future__ import annotations
 
-import resource
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
 from benchmark_sweep import RATES
@@ -23,86 +20,20 @@ from kt_exp.benchmarks.pairs import score_pairs
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.benchmarks.scoring import PIXELS, embed_images, image_batches
 from kt_exp.concepts import load_concepts
-from kt_exp.config import Config
 from kt_exp.finetune.lesson import plan_lesson
 from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.objectives import objective
 from kt_exp.finetune.strategies import trained_parameters
-from kt_exp.inversion.invert import State, Task, initial_state, invert
-from kt_exp.inversion.settings import InversionSettings
-from kt_exp.models.protocol import DualEncoder, Model, PatchEncoder, TransformerTrunk
+from kt_exp.models.protocol import DualEncoder, Model
 from kt_exp.pipeline import Findings, prepare, run
 from kt_exp.store import Store
+from speed.common import CAPTION, PRODUCTS, Bench, noise, products_of
 from speed.images import CountedImages, NoisePictures
-from speed.measure import (
-    Clock,
-    Loop,
-    Products,
-    Row,
-    alternate,
-    count_flops,
-    rate_row,
-    take_turns,
-)
+from speed.inversion import inversion, memory
+from speed.measure import Clock, Row, alternate, count_flops, rate_row
 from speed.models import load_vilt
-from speed.reference import invert_plainly
 
-CAPTION = "a round thing with two narrow parts"
-REFERENCE, FORWARD, PRODUCTS = "reference loop", "bare forward", "products"
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all rows share."""
-
-    config: Config
-    model: DualEncoder
-    clock: Clock
-    repeats: int
-    images: int
-    steps: int
-
-    def settings(self, **speed: Any) -> InversionSettings:
-        """Return the config's inversion, but for the number of steps and for `speed`."""
-        chosen = replace(self.config.inversion, steps=self.steps, sizes=[], upsize_at=[],
-                         checkpoint_seconds=1e9)
-        return replace(chosen, speed=replace(chosen.speed, **speed))
-
-
-def inversion(bench: Bench) -> Iterator[Row]:
-    """Image-steps per second in the model's own tower, and in the lean one, each with its levers.
-
-    A first step and what comes before it do not count. The floor is the time of the products and
-    convolutions that the model's own tower needs, to the pixels and back, at the rate measured for
-    products of its shape. A lever may go below it.
-    """
-    levers: dict[str, dict[str, Any]] = {"own tower": {"tower": "model"}}
-    if isinstance(bench.model, PatchEncoder):
-        levers["lean tower"] = {"tower": "lean", "packed": False}
-        levers["lean, packed"] = {"tower": "lean", "packed": True}
-        levers["lean, bf16"] = {"tower": "lean", "bf16": True}
-        levers["lean, half of the patches"] = {"tower": "lean", "patch_dropout": 0.5}
-    products = _products(bench)
-    ways = {PRODUCTS: partial(bench.clock.seconds, products.way),
-            REFERENCE: partial(_plain_loop, bench)}
-    for name, speed in levers.items():
-        ways[name] = partial(_loop, bench, bench.settings(**speed))
-    taken = take_turns(bench.repeats, ways)
-    floor = products.floor(_flops_to_pixels(bench) * bench.steps, taken[PRODUCTS])
-    for name in levers:
-        yield rate_row(f"inversion, {name}", "image-steps/s", bench.images * bench.steps, taken,
-                       name, REFERENCE, f"{REFERENCE}; {PRODUCTS}", floor)
-
-
-def memory(bench: Bench) -> Iterator[Row]:
-    """Peak memory of three steps for 10, 100 and 1000 images in chunks of `images`; what is more
-    than for 10 are the images themselves."""
-    settings = replace(bench.settings(tower="lean"), steps=3)
-    for count in (10, 100, 1000):
-        _reset_peak(bench)
-        for _ in range(0, count, bench.images):
-            _invert(bench, settings, _Quiet())
-        yield Row(f"peak memory, {count} images in chunks of {bench.images}", "MiB", _peak(bench))
+FORWARD = "bare forward"
 
 
 def finetune(bench: Bench) -> Iterator[Row]:
@@ -111,7 +42,7 @@ def finetune(bench: Bench) -> Iterator[Row]:
     concept = load_concepts(bench.config.concepts)[:1]
     lesson = plan_lesson(concept, [bench.images], settings, bench.config.benchmark.known_prompts(),
                          0)
-    pictures, rehearsed = _noise(bench, bench.images), _noise(bench, len(lesson.rehearsed))
+    pictures, rehearsed = noise(bench, bench.images), noise(bench, len(lesson.rehearsed))
     with _training(model, settings.strategy):
         loss_of = objective(model, pictures, rehearsed, lesson, settings, Memo())
         batch = lesson.batches[0]
@@ -137,7 +68,7 @@ def evaluation(bench: Bench) -> Iterator[Row]:
         for pixels in batches:
             model.encode_image(pixels)
 
-    products = _products(bench)
+    products = products_of(bench)
     taken = alternate(bench.clock, bench.repeats, {
         "ours": lambda: embed_images(model, images, benchmark, _silent, ""), "plain": forward,
         PRODUCTS: products.way})
@@ -260,20 +191,6 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Quiet:
-    after_step: Callable[[], None] = lambda: None
-
-    def advance(self, score: Callable[[], float]) -> None:
-        self.after_step()
-
-    def stop(self) -> bool:
-        return False
-
-    def save(self, state: State) -> None:
-        pass
-
-
 class _NoBar:
     def advance(self, n: int = 1, **fields: object) -> None:
         pass
@@ -297,63 +214,9 @@ def _training(model: DualEncoder, strategy: str) -> Iterator[None]:
             parameter.grad = None
 
 
-def _invert(bench: Bench, settings: InversionSettings, hooks: _Quiet) -> None:
-    tasks = [Task(CAPTION, index) for index in range(bench.images)]
-    invert(bench.model, tasks, settings, 0, initial_state(tasks, settings, bench.model, 0), hooks)
-
-
-def _loop(bench: Bench, settings: InversionSettings) -> float:
-    loop = Loop(bench.clock, bench.steps + 1)
-    _invert(bench, replace(settings, steps=bench.steps + 1), _Quiet(loop.step))
-    return loop.seconds
-
-
-def _plain_loop(bench: Bench) -> float:
-    loop = Loop(bench.clock, bench.steps + 1)
-    settings = replace(bench.settings(tower="model"), steps=bench.steps + 1)
-    invert_plainly(bench.model, [CAPTION] * bench.images, settings, loop.step)
-    return loop.seconds
-
-
-def _flops_to_pixels(bench: Bench) -> float:
-    bench.model.module.eval().requires_grad_(False)
-    scorer = bench.model.scorer([CAPTION] * bench.images)
-    images = _noise(bench, bench.images).requires_grad_()
-    return count_flops(lambda: scorer(images).sum().backward())
-
-
 def _pixels(model: Model, images: ImageSet) -> Tensor:
     pixels = torch.stack([model.to_tensor(images.open(i)) for i in range(len(images))])
     return pixels.to(model.device)
-
-
-def _noise(bench: Bench, count: int) -> Tensor:
-    size = bench.model.image_size
-    return torch.rand(count, 3, size, size, device=bench.model.device)
-
-
-def _products(bench: Bench) -> Products:
-    """Products in the shape of a ViT's widest layer, for all images at once, or else large square
-    ones."""
-    rows, columns, inner = 1024, 1024, 1024
-    if isinstance(bench.model, PatchEncoder) and isinstance(bench.model, TransformerTrunk):
-        rows = bench.images * (bench.model.patch_tower().grid**2 + 1)
-        layer: Any = bench.model.trunk_layers[0]
-        columns, inner = layer.mlp.c_fc.weight.shape
-    return Products.of_shape(bench.model.device, rows, inner, columns,
-                             bench.config.precision == "bf16")
-
-
-def _reset_peak(bench: Bench) -> None:
-    if bench.model.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(bench.model.device)
-
-
-def _peak(bench: Bench) -> float:
-    """MiB: of the GPU, or of the whole process so far."""
-    if bench.model.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(bench.model.device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def _command_seconds(clock: Clock, words: list[str]) -> float:

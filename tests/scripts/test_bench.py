@@ -8,6 +8,7 @@ import torch
 from hydra._internal.utils import get_args_parser
 from PIL import Image
 from speed import rows
+from speed.common import Bench
 from speed.measure import Clock, alternate, count_flops, rate_row
 from speed.models import load
 from speed.reference import invert_plainly
@@ -90,7 +91,7 @@ def test_a_sweep_is_measured_in_turns_with_a_single_run(config, model, monkeypat
 
     monkeypatch.setattr(rows, "run_command", run)
     clock = Clock(torch.device("cpu"), of_cpu=False)
-    (row,) = rows.sweep(rows.Bench(config, model, clock, repeats=2, images=1, steps=1))
+    (row,) = rows.sweep(Bench(config, model, clock, repeats=2, images=1, steps=1))
     assert ["-m" in words for words in begun] == [False, True, False, True]
     assert (row.plain, row.ours, row.ratio) == (2, 3, (1 / 2 + 3 / 4) / 2)
 
@@ -101,7 +102,7 @@ def test_pairs_are_scored_by_a_matcher(config, model, monkeypatch, tmp_path):
     small = ViLTModel(network, tokenizer, "itm", "crop", torch.device("cpu"))
     monkeypatch.setattr(rows, "load_vilt", lambda *_: small)
     clock = Clock(torch.device("cpu"), of_cpu=False)
-    (row,) = rows.pairs(rows.Bench(config, model, clock, repeats=1, images=2, steps=1))
+    (row,) = rows.pairs(Bench(config, model, clock, repeats=1, images=2, steps=1))
     assert row.unit == "pairs/s"
     assert row.ours > 0 < row.plain
 
