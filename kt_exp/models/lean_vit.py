@@ -37,7 +37,7 @@ def can_run_lean(visual: torch.nn.Module) -> bool:
     return isinstance(visual, VisionTransformer) and visual.attn_pool is None \
         and visual.pool_type == "tok" and visual.proj is not None \
         and len(set(visual.patch_size)) == 1 \
-        and all(type(block) is ResidualAttentionBlock and block.attn.batch_first
+        and all(type(block) is ResidualAttentionBlock
                 and isinstance(block.mlp.gelu, torch.nn.GELU | QuickGELU)
                 for block in visual.transformer.resblocks)
 

@@ -31,7 +31,7 @@ def as_open_clip(visual, images):
 @pytest.mark.parametrize("changes", [
     {}, {"act_layer": open_clip.transformer.QuickGELU}, {"ls_init_value": 0.5},
     {"no_ln_pre": True}, {"final_ln_after_pool": True}, {"pos_embed_type": "sin_cos_2d"},
-    {"layers": 1},
+    {"layers": 1}, {"patch_size": 2},
 ])
 def test_embeddings_and_pixel_gradients_are_open_clips(changes):
     visual, found = tower(**changes), []
