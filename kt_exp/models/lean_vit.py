@@ -155,10 +155,12 @@ class _LastBlock:
 
 def _head_by_head(attention: Any, which: slice) -> tuple[Tensor, Tensor]:
     """Return the weight and bias that make `which` of queries, keys and values, head by head, not
-    one after the other: so all heads of all images lie at one distance in `_split`."""
+    one after the other: so all heads of all images lie at one distance in `_split`. Queries come
+    scaled for attention."""
     weight, bias = attention.in_proj_weight.detach(), attention.in_proj_bias.detach()
     rows = torch.arange(len(weight)).view(3, attention.num_heads, -1)[which].transpose(0, 1)
-    return weight[rows.flatten()], bias[rows.flatten()]
+    scale = torch.where(rows < weight.shape[1], attention.head_dim ** -0.5, 1.0).flatten().to(bias)
+    return scale[:, None] * weight[rows.flatten()], scale * bias[rows.flatten()]
 
 
 def _split(joined: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
@@ -168,13 +170,13 @@ def _split(joined: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return the attention of queries to keys, each `(B · heads, …, D)`: `(queries, B · heads, D)`.
+    """Return the attention of scaled queries, each `(B · heads, …, D)`: `(queries, B · heads, D)`.
     """
     half = query.dtype == torch.bfloat16
     if query.device.type == "cpu" and (half or key.shape[1] <= _FEW):
-        found = (query @ key.mT * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
+        found = (query @ key.mT).softmax(dim=-1) @ value
     else:
-        found = F.scaled_dot_product_attention(query[None], key[None], value[None])[0]
+        found = F.scaled_dot_product_attention(query[None], key[None], value[None], scale=1.0)[0]
     return found.transpose(0, 1).contiguous()
 
 

@@ -48,5 +48,5 @@ def products_of(bench: Bench) -> Products:
         rows = bench.images * (bench.model.patch_tower().grid**2 + 1)
         layer: Any = bench.model.trunk_layers[0]
         columns, inner = layer.mlp.c_fc.weight.shape
-    return Products.of_shape(bench.model.device, rows, inner, columns,
+    return Products.of_shape(bench.clock, rows, inner, columns,
                              bench.config.precision == "bf16")

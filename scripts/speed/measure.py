@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 Way = Callable[[], object]
+_LONG_ENOUGH = 0.5  # seconds
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ def count_flops(way: Way) -> float:
     return counter.get_total_flops()
 
 
+def _multiply(left: Tensor, right: Tensor, times: int) -> None:
+    for _ in range(times):
+        left @ right
+
+
 @dataclass(frozen=True)
 class Products:
     """Products `(rows, inner) @ (inner, columns)` that take turns with what they are a floor of.
@@ -118,13 +125,16 @@ class Products:
     flops: float
 
     @classmethod
-    def of_shape(cls, device: torch.device, rows: int, inner: int, columns: int,
-                 half: bool) -> Products:
+    def of_shape(cls, clock: Clock, rows: int, inner: int, columns: int, half: bool) -> Products:
         dtype = torch.bfloat16 if half else torch.float32
-        left = torch.rand(rows, inner, device=device).to(dtype)
-        right = torch.rand(inner, columns, device=device).to(dtype)
-        flops, times = 2 * rows * inner * columns, max(1, int(4e9 / (rows * inner * columns)))
-        return cls(lambda: [left @ right for _ in range(times)], flops * times)
+        left = torch.rand(rows, inner, device=clock.device).to(dtype)
+        right = torch.rand(inner, columns, device=clock.device).to(dtype)
+        times, seconds = 1, 0.0
+        while seconds < _LONG_ENOUGH:  # A short burst between other work is slower than the device.
+            times *= 2
+            way = partial(_multiply, left, right, times)
+            seconds = clock.seconds(way)
+        return cls(way, 2 * rows * inner * columns * times)
 
     def floor(self, flops: float, taken: Sequence[float]) -> float:
         """Return the seconds for `flops`, from those that `way` has taken: their median."""
