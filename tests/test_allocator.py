@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+# The fewest of some rounds: a small block between the large ones may cost one of them once.
 FAULTS = """
 import resource, torch
 from kt_exp.allocator import keep_freed_memory
@@ -15,8 +16,7 @@ def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     tensors = [torch.zeros(2_000_000) for _ in range(12)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(faults())
+print(min(faults() for _ in range(4)))
 """
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
