@@ -77,15 +77,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="ViT-B-32 and ViT-L-14 have random weights")
     parser.add_argument("--what", nargs="+", choices=[*ROWS, "quality"], default=list(ROWS),
                         help="default: all but quality, which is long")
-    parser.add_argument("--images", type=int, default=10, help="inverted at once")
-    parser.add_argument("--steps", type=int, default=10, help="of inversion")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=_count, default=10, help="inverted at once")
+    parser.add_argument("--steps", type=_count, default=10, help="of inversion")
+    parser.add_argument("--repeats", type=_count, default=5)
     parser.add_argument("--threads", type=int, default=0, help="0: as torch chooses")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
                         help="cpu: processor seconds, for one thread on a busy machine")
     quality = parser.add_argument_group("quality: how many steps inversion needs")
     quality.add_argument("--curve", type=int, nargs="+", default=[5, 10, 20, 40, 100, 400, 5000])
-    quality.add_argument("--seeds", type=int, default=3)
+    quality.add_argument("--seeds", type=_count, default=3)
     quality.add_argument("--name", default="as configured", help="of the config, in the points")
     quality.add_argument("--points", type=Path, default=Path("quality.jsonl"),
                          help="kept here as they come; a run goes on from them")
@@ -98,6 +98,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if asked.clock == "cpu" and asked.threads != 1:
         parser.error("--clock cpu tells something with --threads 1 alone")
     return asked
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"'{word}' is no whole number from 1 on")
+    return int(word)
 
 
 def _compose(overrides: list[str]) -> Config:

@@ -126,7 +126,8 @@ def test_products_are_counted():
     assert count_flops(lambda: left @ right) == 2 * 2 * 3 * 4
 
 
-@pytest.mark.parametrize("wrong", [["--clock", "cpu"], ["--wat"], ["--model", "none"]])
+@pytest.mark.parametrize("wrong", [["--clock", "cpu"], ["--wat"], ["--model", "none"],
+                                   ["--steps", "0"], ["--images", "-3"], ["--seeds", "two"]])
 def test_what_it_cannot_do_is_refused(wrong, capsys):
     with pytest.raises(SystemExit) as error:
         bench.main(wrong)
