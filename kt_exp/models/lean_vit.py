@@ -50,7 +50,7 @@ class LeanViT:
         half: compute in bf16, on a copy of the weights that is rounded once (autocast rounds frozen
             weights at every step).
         packed: where it computes in fp32 and on a CPU, keep the weights packed, too
-            (`models.packed`): three times their memory.
+            (`models.packed`): 2.6 times their memory on top.
     """
 
     def __init__(self, visual: Any, mean: Tensor, std: Tensor, half: bool = False,

@@ -22,7 +22,8 @@ def can_pack(weight: Tensor) -> bool:
 class PackedLinear:
     """`F.linear` with a weight `(out, in)` that gets no gradient and that `can_pack`.
 
-    Keeps two copies of the weight, packed for the number of rows that it met last.
+    Keeps two copies of the weight, packed for the number of rows that it met last. MKL takes more
+    room for one than the weight has.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
