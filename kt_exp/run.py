@@ -19,10 +19,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kt_exp.config import conf_folder, register_schema
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
-from kt_exp.existing import run_unless_done
-from kt_exp.launch.ending import ending
+from kt_exp.launch.exit_code import ending
+from kt_exp.runs.skip_completed import run_unless_done
+from kt_exp.schema import conf_folder, register_schema
 
 
 # A job that failed does not raise: the other jobs of a multirun shall still run, and Hydra would
@@ -71,7 +71,7 @@ def _main() -> int:
     # … the command line, a config file or the output folder.
     except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
             OSError) as error:
-        from kt_exp.compose_errors import explain
+        from kt_exp.config.compose_errors import explain
 
         folder_key = "hydra.sweep.dir" if ending.sweep else "hydra.run.dir"
         return _bad_input(explain(error, folder_key))

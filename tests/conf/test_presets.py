@@ -15,7 +15,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kt_exp.config import conf_folder, register_schema
+from kt_exp.schema import conf_folder, register_schema
 
 Values = dict[str, Any]
 CONF = Path(conf_folder())
