@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.runs.exit_code import exit_code
@@ -60,8 +61,9 @@ def _main(session: Session) -> int:
     # A job's own errors stay in the job: these come from the options, the launcher …
     except UserError as error:
         return _bad_input(error)
-    # … the command line or the output folder.
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+    # … the command line, a config file or the output folder.
+    except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
+            OSError) as error:
         from kt_exp.config.compose_errors import explain
 
         folder_key = "hydra.sweep.dir" if session.sweep else "hydra.run.dir"
