@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from kt_exp import run
+from kt_exp import cli
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from kt_exp.results.record import read_record
 
@@ -154,7 +154,7 @@ def call(arguments: Sequence[str]) -> tuple[int, str]:
     sys.argv = ["kt-exp", *arguments]
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(said):
-            run.main()
+            cli.main()
     except SystemExit as ended:
         if ended.code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt from None
