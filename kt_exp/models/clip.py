@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from torch import Tensor
 from torchvision.transforms import Normalize
 
 from kt_exp.errors import UserError
+from kt_exp.models.digest import digest_of
 from kt_exp.models.lean_vit import LeanViT, can_run_lean
 from kt_exp.models.loading import (
     CONFIG_FILE,
@@ -126,14 +126,10 @@ class OpenClipModel:
         return len(self._tokenizer.tokenizer(cleaned, verbose=False).input_ids)
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(json.dumps(self._architecture, sort_keys=True).encode())
         settings = [asdict(self._preprocess), self._precision, self.max_text_tokens,
                     _vocabulary(self._tokenizer), *_text_configs(self._network)]
-        digest.update(json.dumps(settings, sort_keys=True).encode())
-        for name, tensor in sorted(self._network.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return digest_of(self._network, json.dumps(self._architecture, sort_keys=True)
+                         + json.dumps(settings, sort_keys=True))
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

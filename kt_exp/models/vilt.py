@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -27,6 +26,7 @@ from transformers import ViltImageProcessor
 
 from kt_exp.checks import choice
 from kt_exp.errors import UserError
+from kt_exp.models.digest import digest_of
 from kt_exp.models.masking import mask_whole_words
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import EmbeddedCaptions, MaskedCaptions, Scorer
@@ -174,11 +174,7 @@ class ViLTModel:
         config = self._network.config.to_dict()
         settings = [{name: config[name] for name in _SETTINGS}, self._head, self._resize,
                     self._precision, self._tokenizer.get_vocab()]
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        for name, tensor in sorted(self._network.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return digest_of(self._network, json.dumps(settings, sort_keys=True))
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
