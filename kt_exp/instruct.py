@@ -1,4 +1,4 @@
-"""Answers of an instruct model: a local one through transformers, or behind an HTTP endpoint."""
+"""Answers of an instruct model, run locally by transformers or behind an HTTP endpoint."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def ask_local(model: str, draw: Draw) -> Callable[[str, int], str]:
     and attempt give the same answer on one machine.
 
     Raises:
-        UserError: no model there, none to be fetched, or one without a chat template.
+        UserError: the model is not on this machine and cannot be downloaded, or has no chat
+            template.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

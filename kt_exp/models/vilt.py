@@ -1,4 +1,4 @@
-"""ViLT (Kim et al. 2021): one transformer over words and patches that tells whether they match."""
+"""ViLT (Kim et al. 2021): one transformer over words and patches, for image–text matching."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from kt_exp.models.protocol import EmbeddedCaptions, MaskedCaptions, Scorer
 from kt_exp.models.vilt_loading import WEIGHTS_FILES, load_vilt
 from kt_exp.models.vilt_network import HEADS, MATCH_HEADS, MLM_HEAD, ViltNetwork
 
-# Pairs that go through the transformer together where a block of them is scored.
+# Batch size of `match_block`.
 _PAIRS_AT_ONCE = 128
 _MEAN = _STD = (0.5, 0.5, 0.5)
-# What the shapes of the weights do not tell of an architecture.
+# What the shapes of the weights do not show of an architecture.
 _SETTINGS = ("num_attention_heads", "hidden_act", "layer_norm_eps", "hidden_dropout_prob",
              "attention_probs_dropout_prob")
 _DECODER = "mlm_score.decoder.weight"
@@ -55,8 +55,8 @@ class ViLT:
         """Return the model with its weights on `device`, in evaluation mode.
 
         Raises:
-            UserError: weights or tokenizer that are neither here nor to be fetched, a checkpoint of
-                another architecture, or one without the wanted head.
+            UserError: weights or tokenizer that are not on this machine and cannot be downloaded, a
+                checkpoint of another architecture, or one without the wanted head.
         """
         network, tokenizer = load_vilt(self.name, self.tokenizer)
         return ViLTModel(network, tokenizer, self._match_head(network), self.resize, device,
@@ -80,7 +80,7 @@ class ViLTModel:
     Args:
         tokenizer: BERT's, from transformers.
         head: `itm` (two logits) or `rank` (one, the log-odds of a match).
-        resize: how an image becomes square: `crop` its middle, or `squash` it.
+        resize: how an image becomes square: `crop` its centre, or `squash` it to the size.
         precision: `fp32`, or `bf16` for autocast.
     """
 
@@ -133,8 +133,8 @@ class ViLTModel:
         many = len(captions.tokens)
         pairs = torch.arange(len(images) * many, device=images.device)
         logits = []
-        for some in pairs.split(_PAIRS_AT_ONCE):
-            image, caption = some // many, some % many
+        for chunk in pairs.split(_PAIRS_AT_ONCE):
+            image, caption = chunk // many, chunk % many
             of_captions = EmbeddedCaptions(captions.tokens[caption], captions.mask[caption])
             logits.append(self._match(images[image], of_captions))
         no_match, match = torch.cat(logits).unbind(dim=1)
@@ -180,7 +180,7 @@ class ViLTModel:
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
         if _DECODER not in dict(self._network.named_parameters()):
-            state.pop(_DECODER, None)  # It is the word embeddings.
+            state.pop(_DECODER, None)  # Tied to the word embeddings.
         save_file(state, folder / WEIGHTS_FILES[0], {"format": "pt"})
         self._network.config.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)

@@ -10,7 +10,7 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 from kt_exp.models.effnet_lite0 import effnet_lite0, mean_features, with_timm_names
-from kt_exp.models.effnet_minilm import ImageTower
+from kt_exp.models.effnet_minilm_network import ImageTower
 from kt_exp.models.folded_norms import FoldedNorms
 
 torch.set_num_threads(1)

@@ -18,7 +18,8 @@ from kt_exp.benchmarks.photos import SHIPPED
 from kt_exp.errors import UserError
 from kt_exp.models import effnet_minilm
 from kt_exp.models.effnet_lite0 import effnet_lite0
-from kt_exp.models.effnet_minilm import EffNetMiniLM, EffNetMiniLMModel, Towers, join
+from kt_exp.models.effnet_minilm import EffNetMiniLM, EffNetMiniLMModel, join
+from kt_exp.models.effnet_minilm_network import Towers
 from kt_exp.models.protocol import DualEncoder
 
 torch.set_num_threads(1)
