@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ROUNDING = 1e-9  # 0.07 × 100 is 7.000000000000001 in floating point
+ROUNDING = 1e-9  # 0.29 × 100 is 28.999999999999996 in floating point
 
 
 @dataclass(frozen=True)

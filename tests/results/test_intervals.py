@@ -94,10 +94,30 @@ def test_a_constant_alone_gains_exactly_nothing():
     assert (gain.mean, gain.low, gain.high) == (0, 0, 0)
 
 
-def test_few_known_images_widen_the_interval():
-    few, many = (target_at_gain([[compared(np.random.default_rng(2), 0, 0.5, known=known)]],
-                                draws=400) for known in (50, 5000))
-    assert few.high - few.low > 1.2 * (many.high - many.low)
+def width(generator_seed: int, copies: int = 1, **images: int) -> float:
+    """Return the width of the interval for one concept, or for several with the same margins."""
+    one = compared(np.random.default_rng(generator_seed), shift=0, gain=0.5, **images)
+    gain = target_at_gain([[one] * copies], draws=400)
+    return gain.high - gain.low
+
+
+def test_few_images_widen_the_interval_known_ones_too():
+    many = width(2, images=3000, known=3000)
+    assert width(2, images=30, known=3000) > 3 * many
+    assert width(2, images=3000, known=30) > 3 * many
+
+
+def test_few_target_images_give_the_interval_of_a_rate():
+    # The known images' margins are equal, so that γ is 0 in every draw.
+    known, right = np.zeros(10), np.ones(10, dtype=bool)
+    before = PhaseMargins(np.full(100, -1.0), known, right)
+    after = PhaseMargins(np.repeat([-1.0, 1.0], 50), known, right)
+    gain = target_at_gain([[Comparison(before, after, right)]])
+    assert (gain.mean, gain.low, gain.high) == pytest.approx((0.5, 0.402, 0.598), abs=0.015)
+
+
+def test_more_concepts_do_not_make_up_for_few_known_images():
+    assert width(3, copies=8, images=3000, known=30) > 0.8 * width(3, images=3000, known=30)
 
 
 def test_margins_that_are_not_finite_are_refused():
