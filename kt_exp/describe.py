@@ -165,7 +165,9 @@ def _in_order(names: Sequence[str], concepts: Iterable[Concept]) -> list[Concept
 
 def _write(out: Path, source: str, concepts: Iterable[Concept]) -> None:
     items = [{"name": concept.name, "description": concept.description,
-              **({"plural": True} if concept.plural else {})} for concept in concepts]
+              **({"plural": True} if concept.plural else {}),
+              **({"images_of": concept.images_of} if concept.images_of else {})}
+             for concept in concepts]
     content = {"name": out.stem, "source": source, "items": items}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10**6)
     try:

@@ -21,7 +21,8 @@ from kt_exp.report.runs import Job
 from kt_exp.report.sweeps import with_overrides
 
 FOLDER = Path(conf_folder()) / "experiment"
-EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "photos")
+SINGLE = ["novel_words", "photos"]  # a run each, not a sweep
+EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in SINGLE)
 TWINS = [name for name in EXPERIMENTS if name.endswith("_pictograms")]
 COMMAND = "#   python -m kt_exp.run -m "
 # Rows whose images came from a generator: the paper does not publish them.

@@ -46,6 +46,8 @@ BAD = {
     "no concepts": (["concepts=inline"], "concepts: the set 'inline' holds no concepts"),
     "no concepts file": (["concepts=file", "concepts.path=gone.csv"], "cannot read 'gone.csv'"),
     "unknown concept": (["concepts.only=[gyroscop]"], "did you mean 'gyroscope'?"),
+    "images of another name": (["concepts=inline", "concepts.items=[{name: dax, images_of: zorb, "
+                                "description: a zorb}]"], "contains 'zorb', the name that 'dax'"),
     "twice": (["concepts=inline", f"concepts.items=[{ZORB},{ZORB}]"], "two concepts of one name"),
     "also known": (["concepts=inline", "concepts.items=[{name: House, description: a box}]"],
                    "concepts: 'House' is also a known class"),
