@@ -9,7 +9,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -31,6 +31,7 @@ class ConceptsSettings:
     path: Optional[str]
     items: list[Any]
     only: list[str]
+    exchange: str = choice("none", "descriptions")
     on_long_caption: str = choice("error", "truncate")
 
 
@@ -79,22 +80,43 @@ def load_concepts(settings: ConceptsSettings) -> list[Concept]:
     """Return the concepts of the set or of `settings.path`, in their order there.
 
     White space in names and descriptions is collapsed. A description that contains its name is
-    only warned about: published captions do it too ("orange").
+    only warned about: published captions do it too ("orange"). With `exchange: descriptions` each
+    concept has the description of another one (`exchanged`).
 
     Raises:
         UserError: no concepts, a missing, undecodable or invalid file, a missing column, an unknown
             key, an empty or non-text value, a description that contains its `images_of`, two
-            concepts of one name (whatever the case, spaces, underscores and hyphens), or a name in
-            `only` that is not in the set.
+            concepts of one name (whatever the case, spaces, underscores and hyphens), a name in
+            `only` that is not in the set, or descriptions to exchange in a set of one concept.
     """
     concepts = [_concept(where, row) for where, row in _rows(settings)]
     _refuse_duplicates(concepts)
+    if settings.exchange == "descriptions":
+        concepts = exchanged(concepts, settings.name)
     chosen = _pick(concepts, settings.only)
     for concept in chosen:
         if _contains(concept.description, concept.name):
             log.warning("concepts: the description of '%s' contains the name; inversion is meant "
                         "to start from looks alone", concept.name)
     return chosen
+
+
+def exchanged(concepts: list[Concept], set_name: str) -> list[Concept]:
+    """Return the concepts, each with the description of another one.
+
+    It is that of the concept half a set further on, rounded down and counted on from the start:
+    sets tend to be in order of kind, so that a neighbour's looks could be half right.
+
+    Raises:
+        UserError: fewer than two concepts.
+    """
+    if len(concepts) < 2:
+        raise UserError("concepts.exchange", f"the set '{set_name}' holds one concept, whose "
+                        "description has none to be exchanged with", "give two or more")
+    half = len(concepts) // 2
+    partners = concepts[half:] + concepts[:half]
+    return [replace(concept, description=partner.description)
+            for concept, partner in zip(concepts, partners, strict=True)]
 
 
 def _rows(settings: ConceptsSettings) -> list[Row]:

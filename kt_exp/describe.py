@@ -139,7 +139,7 @@ def _begun(out: Path, source: str) -> list[Concept]:
     if not out.exists():
         return []
     concepts = load_concepts(ConceptsSettings(name="", source="", path=str(out), items=[], only=[],
-                                              on_long_caption="error"))
+                                              exchange="none", on_long_caption="error"))
     content = yaml.safe_load(out.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict) or content.get("source") != source:
         raise UserError("--out", f"'{out}' was made by another model or prompt",

@@ -31,7 +31,7 @@ def shipped(name: str) -> ConceptsSettings:
 
 def settings(**values: Any) -> ConceptsSettings:
     standard: dict[str, Any] = {"name": "mine", "source": "a test", "path": None, "items": [],
-                                "only": [], "on_long_caption": "error"}
+                                "only": [], "exchange": "none", "on_long_caption": "error"}
     return ConceptsSettings(**(standard | values))
 
 
@@ -245,6 +245,41 @@ def test_a_description_that_contains_the_name_of_the_images_is_refused() -> None
 def test_images_of_is_a_name(images_of: Any) -> None:
     with pytest.raises(UserError, match=r"concepts.items\[0\].* images_of"):
         load_concepts(settings(items=[DAX | {"images_of": images_of}]))
+
+
+def test_exchanged_descriptions_go_half_a_set_further() -> None:
+    items = [DAX, *({"name": name, "description": f"looks of {name}s", "plural": name == "c"}
+                    for name in "abcd")]
+    given = load_concepts(settings(items=items, exchange="descriptions"))
+    assert [concept.description for concept in given] == [
+        "looks of bs", "looks of cs", "looks of ds", DAX["description"], "looks of as"]
+    assert [concept.name for concept in given] == ["dax", "a", "b", "c", "d"]
+    assert [concept.image_class for concept in given] == ["zorb", "a", "b", "c", "d"]
+    assert [concept.plural for concept in given] == [False, False, False, True, False]
+
+
+@pytest.mark.parametrize("name", ["pictograms", "jsrt", "novel_words"])
+def test_no_concept_keeps_its_description_in_an_exchange(name: str) -> None:
+    chosen = shipped(name)
+    own = load_concepts(chosen)
+    chosen.exchange = "descriptions"
+    given = load_concepts(chosen)
+    assert sorted(concept.description for concept in given) == sorted(
+        concept.description for concept in own)
+    assert all(a.description != b.description for a, b in zip(own, given, strict=True))
+
+
+def test_a_concept_picked_from_a_set_has_the_description_it_has_in_the_whole_set() -> None:
+    chosen = shipped("pictograms")
+    chosen.exchange = "descriptions"
+    whole = load_concepts(chosen)
+    chosen.only = ["gyroscope"]
+    assert load_concepts(chosen) == [whole[2]]
+
+
+def test_there_is_nothing_to_exchange_in_a_set_of_one_concept() -> None:
+    with pytest.raises(UserError, match=r"concepts.exchange: the set 'mine' holds one concept"):
+        load_concepts(settings(items=[DAX], exchange="descriptions"))
 
 
 def test_slugs_are_folder_names() -> None:
