@@ -15,14 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kt_exp.benchmarks.outcome import Outcome
+from kt_exp.benchmarks.classification.diagnosis import Diagnosis, count_tokens, diagnose
+from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
 from kt_exp.benchmarks.protocol import Benchmark, Evaluator
-from kt_exp.benchmarks.stage import EmbeddingEvaluator
-from kt_exp.captions import check_lengths
 from kt_exp.concepts import Concept, load_concepts
-from kt_exp.config import Config
-from kt_exp.diagnosis import Diagnosis, count_tokens, diagnose
+from kt_exp.concepts.captions import check_lengths
 from kt_exp.errors import UserError
+from kt_exp.finetune.images import TrainingImages, folder_images, image_count
 from kt_exp.finetune.lesson import Lesson, plan_lesson
 from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.objectives import check_objective
@@ -32,10 +31,11 @@ from kt_exp.inversion.look import check_look
 from kt_exp.inversion.stage import check_distance, invert_captions
 from kt_exp.models.factory import load_model, pick_device
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
-from kt_exp.report.progress import Progress
-from kt_exp.report.record import JOINT
+from kt_exp.progress import Progress
+from kt_exp.results.outcome import Outcome
+from kt_exp.results.record import JOINT
+from kt_exp.schema import Config
 from kt_exp.store import Entry, Store
-from kt_exp.training_images import TrainingImages, folder_images, image_count
 
 ModelLoader = Callable[[object, torch.device, str], Model]
 

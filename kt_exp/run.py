@@ -18,10 +18,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from kt_exp.config import conf_folder, register_schema
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
-from kt_exp.existing import run_unless_done
-from kt_exp.launch.ending import ending
+from kt_exp.launch.exit_code import ending
+from kt_exp.runs.skip_completed import run_unless_done
+from kt_exp.schema import conf_folder, register_schema
 
 
 # A job that failed does not raise: the other jobs of a multirun shall still run, and Hydra would
@@ -69,7 +69,7 @@ def _main() -> int:
         return _bad_input(error)
     # … the command line or the output folder.
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-        from kt_exp.compose_errors import explain
+        from kt_exp.config.compose_errors import explain
 
         folder_key = "hydra.sweep.dir" if ending.sweep else "hydra.run.dir"
         return _bad_input(explain(error, folder_key))

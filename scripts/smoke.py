@@ -31,7 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from kt_exp import run
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED
-from kt_exp.report.record import read_record
+from kt_exp.results.record import read_record
 
 DATA = Path(__file__).parents[1] / "tests" / "benchmarks"
 COCO, PAIRS = DATA / "coco", DATA / "segmentation" / "pairs"

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["fixtures.images", "fixtures.records"]
+
 
 @pytest.fixture
 def offline_records() -> Callable[[Path], list[Any]]:

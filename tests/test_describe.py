@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kt_exp import describe, instruct
-from kt_exp.concepts import ConceptsSettings, load_concepts
+from kt_exp import describe
+from kt_exp.concepts import ConceptsSettings, instruct, load_concepts
 from kt_exp.describe import contains_name
 
 WORDS = ["a", "round", "opening", "in", "wall", "of", "grey", "stones", "and", "red"]

@@ -9,10 +9,10 @@ from typing import Protocol
 from PIL import Image
 from torch import Tensor
 
-from kt_exp.benchmarks.outcome import Outcome
 from kt_exp.concepts import Concept
 from kt_exp.models.protocol import Model
-from kt_exp.report.progress import Progress
+from kt_exp.progress import Progress
+from kt_exp.results.outcome import Outcome
 from kt_exp.store import Store
 
 

@@ -13,7 +13,7 @@ from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.train import restored, train
 from kt_exp.models.protocol import Model
-from kt_exp.report.progress import Progress
+from kt_exp.progress import Progress
 from kt_exp.store import Entry, Store, signature
 
 VERSION = 5

@@ -25,7 +25,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from kt_exp.errors import UserError
-from kt_exp.existing import run_unless_done
+from kt_exp.runs.skip_completed import run_unless_done
 
 _SWEEP, _SUBDIR = "hydra.sweep.dir", "hydra.sweep.subdir"
 _LONGEST_NAME = 255  # of a file or folder, wherever kt_exp runs

@@ -17,7 +17,7 @@ from hydra.core.utils import JobReturn
 
 from kt_exp import interrupts
 from kt_exp.errors import EXIT_INTERRUPTED
-from kt_exp.launch.ending import ending
+from kt_exp.launch.exit_code import ending
 from kt_exp.launch.job import Job, check_least
 from kt_exp.launch.snapshot import environment, take_snapshot
 

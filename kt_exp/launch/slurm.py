@@ -18,11 +18,11 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
 from kt_exp import interrupts
 from kt_exp.errors import UserError, did_you_mean
-from kt_exp.launch.ending import ending
+from kt_exp.launch.exit_code import ending
 from kt_exp.launch.job import Job, check_least
 from kt_exp.launch.requeue import Requeued
 from kt_exp.launch.snapshot import environment, take_snapshot
-from kt_exp.report.submitted import remember
+from kt_exp.results.submission import remember
 
 log = logging.getLogger(__name__)
 

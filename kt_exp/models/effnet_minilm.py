@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from transformers import BertConfig, BertModel
 
-from kt_exp.benchmarks import imagenet
-from kt_exp.checks import number
+from kt_exp.config.checks import number
+from kt_exp.data import imagenet
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.models.digest import digest_of
 from kt_exp.models.effnet_lite0 import FEATURES, EfficientNetLite0

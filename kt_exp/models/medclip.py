@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 from transformers import AutoConfig, AutoTokenizer
 
-from kt_exp.checks import choice
+from kt_exp.config.checks import choice
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
 from kt_exp.models.files import hub_folder, read_state

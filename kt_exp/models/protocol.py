@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kt_exp.checks import choice, number
+from kt_exp.config.checks import choice, number
 
 Scorer = Callable[[Tensor], Tensor]
 

@@ -25,7 +25,7 @@ from torchvision.transforms import (
 )
 from transformers import ViltImageProcessor
 
-from kt_exp.checks import choice
+from kt_exp.config.checks import choice
 from kt_exp.errors import UserError
 from kt_exp.models.masking import mask_whole_words
 from kt_exp.models.preprocessing import Preprocessing

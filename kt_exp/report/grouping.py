@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from kt_exp.concepts import name_key
-from kt_exp.report.record import JOINT
 from kt_exp.report.runs import Job
+from kt_exp.results.record import JOINT
 
 LONGEST = 48  # letters of a setting
 

@@ -14,10 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from kt_exp.report import summary
+from kt_exp.atomic import write_atomically
+from kt_exp.drawing import SCALE, Images
+from kt_exp.progress import duration
 from kt_exp.report.charts import line_chart
-from kt_exp.report.figures import SCALE, Images
-from kt_exp.report.record import JOINT, ConceptEntry, Phase, RunRecord, plain, write_atomically
+from kt_exp.results import summary
+from kt_exp.results.record import JOINT, ConceptEntry, Phase, RunRecord, plain
 
 FILE_NAME = "report.html"
 MOST_IMAGES = 10  # of each kind and concept
@@ -64,7 +66,7 @@ def _environment() -> Environment:
         loader=PackageLoader("kt_exp.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )
-    environment.filters |= {"signed": summary.signed, "duration": summary.duration,
+    environment.filters |= {"signed": summary.signed, "duration": duration,
                             "one_decimal": summary.one_decimal}
     return environment
 

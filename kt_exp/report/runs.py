@@ -18,8 +18,8 @@ from typing import Any
 
 from kt_exp.concepts import name_key
 from kt_exp.errors import UserError
-from kt_exp.report.record import FILE_NAME, DamagedRecord, RunRecord, read_record
 from kt_exp.report.sweeps import MULTIRUN, planned, read_yaml, with_overrides
+from kt_exp.results.record import FILE_NAME, DamagedRecord, RunRecord, read_record
 
 NOT_ENTERED = {"images", "models", ".submitit", "wandb"}
 # What does not decide a result, or is told apart in another way: seeds are aggregated, concepts

@@ -7,9 +7,9 @@ from typing import Any
 
 from kt_exp.report.grid import Grid, Words
 from kt_exp.report.grouping import Estimate, concepts_of, grouped, labels, teaching, varied
-from kt_exp.report.record import Metric
 from kt_exp.report.runs import Job, newest
-from kt_exp.report.summary import MISSING
+from kt_exp.results.record import Metric
+from kt_exp.results.summary import MISSING
 
 BEFORE, AFTER = "baseline", "transferred"
 TONES = {"failed": "bad", "interrupted": "warn", "pending": "soft", "no result": "soft"}

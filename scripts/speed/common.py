@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kt_exp.config import Config
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.models.protocol import DualEncoder, PatchEncoder, TransformerTrunk
+from kt_exp.schema import Config
 from speed.measure import Clock, Products
 
 CAPTION = "a round thing with two narrow parts"

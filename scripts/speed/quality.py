@@ -19,8 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kt_exp.benchmarks.outcome import Outcome, Phase
-from kt_exp.config import Config
+from kt_exp.finetune.images import TrainingImages
 from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.inversion.settings import InversionSettings
@@ -28,11 +27,12 @@ from kt_exp.inversion.stage import invert_captions
 from kt_exp.models.protocol import Model
 from kt_exp.pipeline import Experiment, prepare
 from kt_exp.report.canvas import Canvas
-from kt_exp.report.console import progress
 from kt_exp.report.curves import Curve as Line
 from kt_exp.report.curves import Panel, plot_panels
+from kt_exp.results.outcome import Outcome, Phase
+from kt_exp.runs.console import progress
+from kt_exp.schema import Config
 from kt_exp.store import Entry
-from kt_exp.training_images import TrainingImages
 from speed.measure import Clock, Row
 
 Point = dict[str, Any]

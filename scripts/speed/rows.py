@@ -16,9 +16,9 @@ from benchmark_sweep import RATES
 from benchmark_sweep import run as run_command
 from torch import Tensor
 
+from kt_exp.benchmarks.embedding import PIXELS, embed_images, image_batches
 from kt_exp.benchmarks.pairs import score_pairs
 from kt_exp.benchmarks.protocol import ImageSet
-from kt_exp.benchmarks.scoring import PIXELS, embed_images, image_batches
 from kt_exp.concepts import load_concepts
 from kt_exp.finetune.lesson import plan_lesson
 from kt_exp.finetune.memo import Memo

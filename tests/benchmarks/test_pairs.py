@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from kt_exp.benchmarks import pairs
-from kt_exp.benchmarks.datasets import ImageFiles
-from kt_exp.benchmarks.outcome import Phase
-from kt_exp.benchmarks.pairs import KIND, PairEvaluator, score_pairs
+from kt_exp.benchmarks.classification.pair_evaluator import PairEvaluator
+from kt_exp.benchmarks.pairs import KIND, score_pairs
 from kt_exp.concepts import Concept
+from kt_exp.data.image_files import ImageFiles
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import EmbeddedCaptions
+from kt_exp.results.outcome import Phase
 from kt_exp.store import Store
 
 RGB = {"red": (1.0, 0, 0), "green": (0, 1.0, 0), "blue": (0, 0, 1.0)}

@@ -8,11 +8,11 @@ import re
 import pytest
 from safetensors.torch import load_file
 
-from kt_exp.benchmarks.scoring import PIXELS
+from kt_exp.benchmarks.embedding import PIXELS
 from kt_exp.report import cli
-from kt_exp.report.record import read_record
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.status import state_of
+from kt_exp.results.record import read_record
 
 TINY = [
     "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
@@ -26,7 +26,7 @@ KEEP = "on_existing=skip"
 @pytest.fixture
 def begun(monkeypatch) -> list[str]:
     """The folders of the jobs that are run, not skipped."""
-    from kt_exp import job
+    from kt_exp.runs import job
 
     folders: list[str] = []
     original = job._run
@@ -195,7 +195,7 @@ def test_what_is_computed_once_is_what_would_be_computed_each_time(kt_exp, monke
     class Nothing:
         pass
 
-    for module in ("kt_exp.benchmarks.stage", "kt_exp.finetune.objectives"):
+    for module in ("kt_exp.benchmarks.classification.evaluator", "kt_exp.finetune.objectives"):
         monkeypatch.setattr(f"{module}.ProjectedEncoder", Nothing)
     slow = kt_exp(*TINY, "finetune.strategy=projection", "store.root=slow").record
     assert quick.metrics == slow.metrics

@@ -12,7 +12,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
-from kt_exp.benchmarks.photos import SHIPPED
+from kt_exp.benchmarks.classification.photos import SHIPPED
 from kt_exp.errors import UserError
 from kt_exp.models import effnet_minilm
 from kt_exp.models.effnet_lite0 import EfficientNetLite0

@@ -7,7 +7,7 @@ from pathlib import Path
 import make_novel_words
 import pytest
 
-from kt_exp.config import conf_folder
+from kt_exp.schema import conf_folder
 
 
 def test_the_sets_are_as_the_script_writes_them(tmp_path, monkeypatch):

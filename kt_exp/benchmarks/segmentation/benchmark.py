@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Optional
 from PIL import Image
 
 from kt_exp.benchmarks.segmentation.settings import M2IBSettings, TuneSettings
-from kt_exp.captions import fill
-from kt_exp.checks import choice, number
 from kt_exp.concepts import Concept
+from kt_exp.concepts.captions import fill
+from kt_exp.config.checks import choice, number
 from kt_exp.errors import UserError
 
 if TYPE_CHECKING:
     from kt_exp.benchmarks.protocol import Evaluator
     from kt_exp.benchmarks.segmentation.masks import MaskedImages
     from kt_exp.models.protocol import Model, TransformerTrunk
-    from kt_exp.report.progress import Progress
+    from kt_exp.progress import Progress
     from kt_exp.store import Store
 
 EXTRA = ("scipy", "surface_distance")

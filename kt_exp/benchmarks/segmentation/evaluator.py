@@ -10,20 +10,20 @@ from statistics import fmean
 
 from torch import Tensor
 
-from kt_exp.benchmarks.outcome import ImageScore, MetricRow, Outcome, Phase
+from kt_exp.benchmarks.classification.evaluator import FROZEN, Weights
 from kt_exp.benchmarks.segmentation.benchmark import SegmentationBenchmark
 from kt_exp.benchmarks.segmentation.maps import Segmenter, masks_in
 from kt_exp.benchmarks.segmentation.masks import MaskedImages, readable
-from kt_exp.benchmarks.segmentation.overlap import overlap
+from kt_exp.benchmarks.segmentation.metrics import overlap
 from kt_exp.benchmarks.segmentation.panels import Segmented, draw_panels
 from kt_exp.benchmarks.segmentation.sam import Sam
 from kt_exp.benchmarks.segmentation.settings import M2IBSettings
 from kt_exp.benchmarks.segmentation.tuning import tune
-from kt_exp.benchmarks.stage import FROZEN, Weights
 from kt_exp.concepts import Concept
 from kt_exp.finetune.train import restored
 from kt_exp.models.protocol import TransformerTrunk
-from kt_exp.report.progress import Progress
+from kt_exp.progress import Progress
+from kt_exp.results.outcome import ImageScore, MetricRow, Outcome, Phase
 from kt_exp.store import Store, signature
 
 VERSION = 1

@@ -23,7 +23,7 @@ from kt_exp.benchmarks.segmentation.postprocess import (
 from kt_exp.benchmarks.segmentation.sam import Sam
 from kt_exp.benchmarks.segmentation.settings import M2IBSettings
 from kt_exp.models.protocol import TransformerTrunk
-from kt_exp.report.progress import Bar, Progress
+from kt_exp.progress import Bar, Progress
 from kt_exp.store import Entry, Store, signature
 
 VERSION = 1

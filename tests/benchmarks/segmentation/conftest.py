@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from tiny_checkpoints import write_sam
 
 from kt_exp.benchmarks.segmentation.settings import M2IBSettings
-from kt_exp.config import conf_folder
+from kt_exp.config.plugins import build
 from kt_exp.pictograms.weights import PictoClip
-from kt_exp.plugins import build
+from kt_exp.schema import conf_folder
 
 torch.set_num_threads(1)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hydra import compose, initialize_config_dir
 
-from kt_exp.config import conf_folder, parse, register_schema
 from kt_exp.pipeline import Findings, prepare, run
+from kt_exp.schema import conf_folder, parse, register_schema
 
 
 @pytest.fixture

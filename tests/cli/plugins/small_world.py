@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 
-from kt_exp.benchmarks.outcome import ImageScore, MetricRow, Outcome
 from kt_exp.finetune.train import restored
 from kt_exp.models.protocol import MaskedCaptions
-from kt_exp.report.record import JOINT
+from kt_exp.results.outcome import ImageScore, MetricRow, Outcome
+from kt_exp.results.record import JOINT
 from kt_exp.store import signature
 
 WIDTH, SIZE = 8, 8

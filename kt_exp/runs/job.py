@@ -1,0 +1,195 @@
+"""One run from its config to its result.json, whatever happens in between."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from kt_exp import interrupts
+from kt_exp.concepts.captions import training_captions
+from kt_exp.errors import EXIT_BAD_INPUT, UserError
+from kt_exp.models.factory import ModelCache
+from kt_exp.pipeline import Experiment, Findings, prepare, run
+from kt_exp.results.record import (
+    FILE_NAME,
+    ConceptEntry,
+    Diagnosis,
+    RunRecord,
+    collect_versions,
+    write_record,
+)
+from kt_exp.runs.allocator import keep_freed_memory
+from kt_exp.runs.artifacts import Artifacts, device_name
+from kt_exp.runs.console import print_diagnosis, print_summary, progress
+from kt_exp.runs.git_state import git_state
+from kt_exp.runs.progress_file import ProgressFile
+from kt_exp.runs.trackers import Tracker
+from kt_exp.schema import Config, parse, to_plain
+
+log = logging.getLogger(__name__)
+
+_MODELS = ModelCache()  # of all jobs in this process: those of a sweep
+
+TRACEBACK = "traceback.txt"
+
+
+def run_job(cfg: DictConfig) -> int:
+    """Run one job in Hydra's output folder; leave result.json there however it ends.
+
+    Returns the exit code: 0 completed, 1 failed, 2 bad input. What went wrong is logged in one
+    line; the traceback of a failure that is not the user's goes to traceback.txt.
+
+    Raises:
+        KeyboardInterrupt: stopped from outside.
+    """
+    interrupts.sigterm_interrupts()
+    keep_freed_memory()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    record = _new_record()
+    write_record(record, folder)
+    with ExitStack() as ending:
+        ending.callback(write_record, record, folder)
+        try:
+            _run(cfg, record, folder, ending)
+            record.close("completed")
+        except KeyboardInterrupt:
+            _MODELS.clear()
+            record.close("interrupted")
+            log.error("Interrupted: the same command goes on where it stopped.")
+            raise
+        except Exception as error:
+            _MODELS.clear()
+            record.close("failed", error)
+            return _report_error(error, folder, show_traceback=bool(cfg.get("traceback")))
+    print_summary(record, folder)
+    return 0
+
+
+def _new_record() -> RunRecord:
+    # Unresolved: an override may refer to something that is not there.
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task) or []
+    return RunRecord(
+        command=[Path(sys.argv[0]).name, *sys.argv[1:]], config={},
+        overrides=list(map(str, overrides)), versions=collect_versions(),
+        git=git_state(), files={"result": FILE_NAME},
+    )
+
+
+def _run(cfg: DictConfig, record: RunRecord, folder: Path, ending: ExitStack) -> None:
+    """Run the stages; put into `ending` what is to be done then, however the run ends."""
+    start = time.perf_counter()
+    record.config = to_plain(cfg)
+    config = parse(cfg)
+    shown = ending.enter_context(ProgressFile(folder, progress))
+    shown.begin("setup")
+    experiment = prepare(config, shown, _MODELS.load)
+    record.seconds["setup"] = round(time.perf_counter() - start, 3)
+    _describe(record, config, experiment)
+    print_diagnosis(record.concepts)
+
+    findings, artifacts = Findings.empty(shown.begin), Artifacts(experiment, record, folder)
+    config.tracker.start(record, folder, _sweep())
+    ending.callback(_attempt, "the tracker", lambda: config.tracker.finish(record))
+    ending.callback(_attempt, "the tracker", lambda: _track(config.tracker, record, artifacts))
+    ending.callback(_attempt, "the report", artifacts.write_report)
+    ending.callback(_attempt, "the results of single images",
+                    lambda: artifacts.save_outcomes(findings))
+    ending.callback(_gather, record, findings)
+    for _ in run(experiment, findings, shown):
+        _gather(record, findings)
+        write_record(record, folder)
+        artifacts.save_inverted(findings)
+        _attempt("the tracker", lambda: _track(config.tracker, record, artifacts))
+    if config.finetune.save_models:
+        artifacts.save_models(findings)
+
+
+def _attempt(what: str, action: Callable[[], None]) -> None:
+    """Do what comes after the run: its failure shall not hide how the run itself ended."""
+    try:
+        action()
+    except Exception as error:
+        log.warning("%s could not be completed: %s", what, error, exc_info=error)
+
+
+def _report_error(error: Exception, folder: Path, show_traceback: bool) -> int:
+    if isinstance(error, UserError):
+        log.error("kt-exp: error: %s", error, exc_info=show_traceback)
+        return EXIT_BAD_INPUT
+    path = folder / TRACEBACK
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    log.error("kt-exp: error: %s: %s (traceback: %s)", type(error).__name__,
+              " ".join(str(error).split()), path, exc_info=show_traceback)
+    return 1
+
+
+def _sweep() -> Path | None:
+    hydra = HydraConfig.get()
+    return Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
+
+
+def _track(tracker: Tracker, record: RunRecord, artifacts: Artifacts) -> None:
+    """Tell the tracker what there is so far; it knows what it was told before."""
+    for stage, value in (("inversion", "score"), ("finetune", "loss")):
+        for name, curve in record.curves.get(stage, {}).items():
+            tracker.curve(stage, name, value, curve["steps"], curve[value])
+    for name, images in artifacts.pictures.items():
+        tracker.images("inversion", name, images)
+
+
+def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None:
+    record.seed = config.seed
+    record.device = device_name(experiment.model.device)
+    for concept, found in zip(experiment.concepts, experiment.diagnoses, strict=True):
+        caption = training_captions(concept, config.finetune.captions, config.finetune.templates)
+        diagnosis = Diagnosis(
+            tokens=found.tokens, token_limit=found.token_limit, cosine=found.cosine,
+            nearest=[list(pair) for pair in found.nearest], warning=found.warning,
+        )
+        record.concepts.append(ConceptEntry(name=concept.name, description=concept.description,
+                                            caption=caption[0], diagnosis=diagnosis))
+
+
+def _gather(record: RunRecord, findings: Findings) -> None:
+    """Put what the stages found into the record, in plain types."""
+    record.seconds |= findings.seconds
+    record.signatures = findings.signatures
+    record.reused = findings.reused
+    record.metrics, record.confusions = [], []
+    for outcome in findings.outcomes:
+        record.add_outcome(outcome.to_json())
+    record.notes = list(dict.fromkeys(note for outcome in findings.outcomes
+                                      for note in outcome.notes))
+    record.warnings = [*_inversion_warnings(findings), *_skipped_warnings(findings)]
+    record.curves = {
+        "inversion": {
+            name: {key: entry.record[key] for key in ("steps", "score", "distance", "start", "end")}
+            for name, entry in findings.inverted.items()
+        },
+        "finetune": {taught.group.name: taught.curve for taught in findings.taught},
+    }
+
+
+def _inversion_warnings(findings: Findings) -> list[str]:
+    return [
+        f"{name}: the {entry.record['distance']} score did not rise in inversion "
+        f"({entry.record['start']:.2f} → {entry.record['end']:.2f})"
+        for name, entry in findings.inverted.items()
+        if entry.record["end"] <= entry.record["start"]
+    ]
+
+
+def _skipped_warnings(findings: Findings) -> list[str]:
+    skipped = sorted({path for outcome in findings.outcomes for path in outcome.skipped})
+    more = " …" if len(skipped) > 5 else ""
+    return [f"{len(skipped)} unreadable images skipped: {', '.join(skipped[:5])}{more}"] \
+        if skipped else []
