@@ -17,48 +17,42 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
-from kt_exp.launch.exit_code import ending
+from kt_exp.runs.exit_code import exit_code
+from kt_exp.runs.session import Session
 from kt_exp.runs.skip_completed import run_unless_done
 from kt_exp.schema import conf_folder, register_schema
-
-
-# A job that failed does not raise: the other jobs of a multirun shall still run, and Hydra would
-# add lines of its own.
-@hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
-def _job(cfg: DictConfig) -> int:
-    code = _refused_launcher() or run_unless_done(cfg)
-    ending.codes.append(code)
-    return code
-
-
-def _refused_launcher() -> int:
-    launcher = HydraConfig.get().runtime.choices["hydra/launcher"]
-    if HydraConfig.get().mode == RunMode.MULTIRUN or launcher in ("in_process", "basic"):
-        return 0
-    return _bad_input(UserError("hydra/launcher", f"{launcher} launches the jobs of multiruns",
-                                "add -m"))
 
 
 def main() -> None:
     """Run the command line and exit."""
     try:
-        sys.exit(_main())
+        with Session().active() as session:
+            sys.exit(_main(session))
     except BrokenPipeError:
         # What reads the output is gone (`| head`). Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
-def _main() -> int:
+def _main(session: Session) -> int:
     register_schema()
-    ending.clear()
     # Hydra then hands exceptions on instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+
+    # A job that failed does not raise: the other jobs of a multirun shall still run, and Hydra
+    # would add lines of its own.
+    @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
+    def job(cfg: DictConfig) -> int:
+        code = _refused_launcher() or run_unless_done(cfg, session)
+        session.codes.append(code)
+        return code
+
     try:
         _check_options()
-        _job()
+        job()
         sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -67,13 +61,22 @@ def _main() -> int:
     # A job's own errors stay in the job: these come from the options, the launcher …
     except UserError as error:
         return _bad_input(error)
-    # … the command line or the output folder.
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+    # … the command line, a config file or the output folder.
+    except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
+            OSError) as error:
         from kt_exp.config.compose_errors import explain
 
-        folder_key = "hydra.sweep.dir" if ending.sweep else "hydra.run.dir"
+        folder_key = "hydra.sweep.dir" if session.sweep else "hydra.run.dir"
         return _bad_input(explain(error, folder_key))
-    return ending.exit_code()
+    return exit_code(session)
+
+
+def _refused_launcher() -> int:
+    launcher = HydraConfig.get().runtime.choices["hydra/launcher"]
+    if HydraConfig.get().mode == RunMode.MULTIRUN or launcher in ("in_process", "basic"):
+        return 0
+    return _bad_input(UserError("hydra/launcher", f"{launcher} launches the jobs of multiruns",
+                                "add -m"))
 
 
 def _check_options() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+JOINT = "all concepts"  # the name of the one model that `finetune.scope: joint` makes
 
 
 class Phase(StrEnum):
@@ -17,11 +20,11 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True)
-class MetricRow:
+class Metric:
     """One number.
 
     Attributes:
-        concept: the concept taught, or `report.record.JOINT` where several share a model.
+        concept: the concept taught, or `JOINT` where several share a model.
         split: "target" (images of the new concept), "known" (images of the known classes), or
             "all" (a task that knows no such difference: retrieval, captioning, all classes of a
             closed set).
@@ -33,7 +36,7 @@ class MetricRow:
         total: images, queries or classes behind the value.
     """
 
-    phase: str
+    phase: Phase
     concept: str
     split: str
     metric: str
@@ -46,7 +49,7 @@ class MetricRow:
 class Confusion:
     """How many target images of `concept` were taken for `predicted` (itself included)."""
 
-    phase: str
+    phase: Phase
     concept: str
     predicted: str
     count: int
@@ -57,12 +60,32 @@ class ImageScore:
     """The score of one image (segmentation's DSC, captioning's METEOR); `text` is what was said of
     it, if anything was."""
 
-    phase: str
+    phase: Phase
     concept: str
     image: str
     metric: str
     value: float
     text: str | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is known of a concept in advance; without a text encoder, no more than its tokens.
+
+    Attributes:
+        tokens: tokens of the caption "A X is …", start and end included, of at most `token_limit`.
+        cosine: of the name (templates averaged) with "A X is …", in [-1, 1], or None.
+        nearest: the known names (templates averaged) nearest to the description, which does not
+            use the name: what the concept looks like to the model. Each with its cosine, best
+            first, three at most.
+        warning: why transfer is unlikely, or None.
+    """
+
+    tokens: int
+    token_limit: int
+    cosine: float | None = None
+    nearest: list[tuple[str, float]] = field(default_factory=list)
+    warning: str | None = None
 
 
 @dataclass
@@ -73,7 +96,7 @@ class Outcome:
     ("SPICE unavailable: no Java", "nsd: surface2d").
     """
 
-    metrics: list[MetricRow]
+    metrics: list[Metric]
     confusions: list[Confusion] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     per_image: list[ImageScore] = field(default_factory=list)
@@ -87,9 +110,22 @@ class Outcome:
     def from_json(cls, record: dict[str, Any]) -> Outcome:
         """Return the outcome that `to_json` wrote."""
         return cls(
-            metrics=[MetricRow(**row) for row in record["metrics"]],
-            confusions=[Confusion(**row) for row in record["confusions"]],
+            metrics=[row_of(Metric, row) for row in record["metrics"]],
+            confusions=[row_of(Confusion, row) for row in record["confusions"]],
             skipped=list(record["skipped"]),
-            per_image=[ImageScore(**row) for row in record["per_image"]],
+            per_image=[row_of(ImageScore, row) for row in record["per_image"]],
             notes=list(record["notes"]),
         )
+
+
+Row = TypeVar("Row", Metric, Confusion, ImageScore)
+
+
+def row_of(kind: type[Row], fields: Mapping[str, Any]) -> Row:
+    """Return the row that JSON `fields` state.
+
+    Raises:
+        ValueError: an unknown phase.
+        TypeError: a missing or unknown field.
+    """
+    return kind(**{**fields, "phase": Phase(fields["phase"])})

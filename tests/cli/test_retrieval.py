@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kt_exp.results.record import JOINT
+from kt_exp.results.outcome import JOINT
 
 COCO = Path(__file__).parents[1] / "data" / "coco"
 RETRIEVAL = ["benchmark=mscoco", f"benchmark.captions={COCO / 'dataset_coco.json'}",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kt_exp.errors import UserError
-from kt_exp.results.outcome import Confusion, MetricRow, Outcome
+from kt_exp.results.outcome import Confusion, Metric, Outcome
 from kt_exp.results.record import (
     RunRecord,
     collect_versions,
@@ -113,7 +113,7 @@ def test_confusions_come_most_frequent_first_and_without_the_concept_itself(reco
 
 
 def test_an_evaluation_goes_into_the_record_as_it_is(tmp_path):
-    row = MetricRow("baseline", "moongate", "known", "mean_per_class_accuracy", 0.75, None, 8)
+    row = Metric("baseline", "moongate", "known", "mean_per_class_accuracy", 0.75, None, 8)
     outcome = Outcome([row], [Confusion("baseline", "moongate", "wheel", 3)], skipped=[])
     record = RunRecord(command=[], config={})
     record.add_outcome(outcome.to_json())

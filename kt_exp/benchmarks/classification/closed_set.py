@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Optional
 
 from kt_exp.benchmarks.classification.benchmark import ClassificationTask
-from kt_exp.benchmarks.classification.closed_set_evaluator import ClassSetEvaluator
+from kt_exp.benchmarks.classification.closed_set_evaluator import ClassSetEvaluator, ClosedSetTask
 from kt_exp.benchmarks.classification.prompts import (
     known_prompts,
     target_prompts,
@@ -152,7 +152,13 @@ class ClassSetBenchmark(ClassificationTask):
             raise UserError("model", f"{type(model).__name__} has no embeddings to compare with "
                             "several prompts per class", "choose a dual encoder such as CLIP or "
                             "MedCLIP, or benchmark=folders with the concepts beside the classes")
-        return ClassSetEvaluator(model, fingerprint, self, store, progress)
+        return ClassSetEvaluator(model, fingerprint, self.task(), store, progress)
+
+    def task(self) -> ClosedSetTask:
+        """Return what is to be classified, as plain values."""
+        return ClosedSetTask(
+            self.templates, self.known_names(), self.class_set_prompts, self.known_images(),
+            self.target_images, self.prompts, self, self.class_of, self.ensemble)
 
     def _check_concept(self, concept: Concept) -> None:
         if self.class_of(concept) is None and self.target_root is None:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator, Wanted, Weights
+from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator, Wanted, ZeroShotTask
 from kt_exp.benchmarks.classification.metrics import Accuracy, accuracy
 from kt_exp.benchmarks.embedding import Embedded
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
-from kt_exp.finetune.train import restored
-from kt_exp.results.outcome import Confusion, MetricRow, Outcome, Phase
-from kt_exp.results.record import JOINT
-from kt_exp.store import signature
-
-if TYPE_CHECKING:
-    from kt_exp.benchmarks.classification.closed_set import ClassSetBenchmark
+from kt_exp.models.weights import Weights
+from kt_exp.results.outcome import JOINT, Confusion, Metric, Outcome, Phase
+from kt_exp.store import Entry, signature
 
 VERSION = 1
 
@@ -48,6 +42,18 @@ class Candidates:
         return class_scores(embeddings, self.prompts, self.ensemble).argmax(dim=1)
 
 
+@dataclass(frozen=True)
+class ClosedSetTask(ZeroShotTask):
+    """A task whose concepts may be classes of the set.
+
+    `class_of` gives the label of the class that a concept is, or None; `ensemble` is how the
+    prompts of one class are joined (`class_scores`).
+    """
+
+    class_of: Callable[[Concept], int | None]
+    ensemble: str
+
+
 @dataclass
 class ClassSetEvaluator(EmbeddingEvaluator):
     """Classifies among the classes of a set, of which the taught concepts may be some.
@@ -57,17 +63,18 @@ class ClassSetEvaluator(EmbeddingEvaluator):
     one of them is a class of the set.
     """
 
-    benchmark: ClassSetBenchmark
+    task: ClosedSetTask
 
     @cached_property
     def frozen_classifier(self) -> Tensor:
         """Embeddings of the classes `(K, D)` by the frozen text encoder."""
-        means = [prompts.mean(dim=0) for prompts in self._embed_prompts(self._set_prompts, True)]
+        per_class = self._embed_prompts(self.task.known_prompts, True)
+        means = [prompts.mean(dim=0) for prompts in per_class]
         return F.normalize(torch.stack(means), dim=-1)
 
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
                  weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
-        with restored(self.model, weights.changes) if weights.changes else nullcontext():
+        with weights.applied(self.model):
             images = self._known(weights)
             targets = {concept: self._targets(concept, images, weights)
                        for concept in dict.fromkeys(concept for concept, _ in missing)}
@@ -83,9 +90,9 @@ class ClassSetEvaluator(EmbeddingEvaluator):
 
     def _targets(self, concept: Concept, images: Embedded, weights: Weights) -> Embedded:
         """Return the images of a concept: of its class, or those in a folder beside the set."""
-        label = self.benchmark.class_of(concept)
+        label = self.task.class_of(concept)
         if label is None:
-            return self._embed(self.benchmark.target_images(concept),
+            return self._embed(self.task.target_images(concept),
                                f"Embedding {concept.name}", weights)
         own = images.labels == label
         if not own.any():
@@ -94,24 +101,24 @@ class ClassSetEvaluator(EmbeddingEvaluator):
 
     def _candidates(self, group: Sequence[Concept], phase: Phase, weights: Weights) -> Candidates:
         frozen = not weights.changes.keys() & self._text_parameters
-        names = self.benchmark.known_names()
-        prompts = list(self._embed_prompts(self._set_prompts, frozen))
+        names = list(self.task.known_names)
+        prompts = list(self._embed_prompts(self.task.known_prompts, frozen))
         own = self._embed_prompts(self._group_prompts(group, phase), frozen)
         for concept, embedded in zip(group, own, strict=True):
-            label = self.benchmark.class_of(concept)
+            label = self.task.class_of(concept)
             if label is None:
                 names.append(concept.name)
                 prompts.append(embedded)
             else:
                 names[label], prompts[label] = concept.name, embedded
-        return Candidates(names, prompts, self.benchmark.ensemble)
+        return Candidates(names, prompts, self.task.ensemble)
 
     def _on_set(self, taken: Tensor, labels: Tensor, candidates: Candidates,
-                group: Sequence[Concept], concept: Concept, phase: Phase) -> list[MetricRow]:
+                group: Sequence[Concept], concept: Concept, phase: Phase) -> list[Metric]:
         """Return the accuracy on the classes that are not taught, and once a group on all."""
         classes = len(candidates.names)
         taught = [label for other in group
-                  if (label := self.benchmark.class_of(other)) is not None]
+                  if (label := self.task.class_of(other)) is not None]
         known = ~torch.isin(labels, torch.tensor(taught, dtype=labels.dtype))
         rows = []
         if known.any():
@@ -129,27 +136,22 @@ class ClassSetEvaluator(EmbeddingEvaluator):
         def compute() -> Tensor:
             return self._classify(flat)
 
-        embedded = self._kept(["prompts", flat], lambda: ({}, {"prompts": compute()})) \
+        embedded = self._kept(["prompts", flat], lambda: Entry({}, {"prompts": compute()})) \
             .tensors["prompts"] if frozen else compute()
         return list(embedded.split([len(some) for some in prompts]))
 
     def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
              weights: Weights) -> str:
         return signature(["class set", VERSION, self.fingerprint, self.model.device.type,
-                          weights.key, phase.value, self.benchmark.known_names(),
-                          self._set_prompts, [other.name for other in group],
-                          self._group_prompts(group, phase), self.benchmark.ensemble,
+                          weights.key, phase.value, self.task.known_names,
+                          self.task.known_prompts, [other.name for other in group],
+                          self._group_prompts(group, phase), self.task.ensemble,
                           concept.name, self._known_fingerprint,
-                          self.benchmark.target_images(concept).fingerprint(),
-                          self.benchmark.on_bad_image])
+                          self.task.target_images(concept).fingerprint(),
+                          self.task.loader.on_bad_image])
 
     def _group_prompts(self, group: Sequence[Concept], phase: Phase) -> list[list[str]]:
-        return [self.benchmark.prompts(concept, phase) for concept in group]
-
-    @cached_property
-    def _set_prompts(self) -> list[list[str]]:
-        return self.benchmark.class_set_prompts
-
+        return [self.task.target_prompts(concept, phase) for concept in group]
 
 def class_scores(embeddings: Tensor, prompts: Sequence[Tensor], ensemble: str) -> Tensor:
     """Return the score of each image with each class, `(N, C)`.
@@ -174,17 +176,17 @@ def _on_target(targets: Embedded, candidates: Candidates, phase: Phase, concept:
     return Outcome(
         metrics=_rows(phase, concept, "target", found)[:1],
         confusions=[
-            Confusion(phase.value, concept, name, number)
+            Confusion(phase, concept, name, number)
             for name, number in Counter(candidates.names[i] for i in taken.tolist()).most_common()
         ],
         skipped=list(targets.skipped),
     )
 
 
-def _rows(phase: Phase, concept: str, split: str, found: Accuracy) -> list[MetricRow]:
+def _rows(phase: Phase, concept: str, split: str, found: Accuracy) -> list[Metric]:
     return [
-        MetricRow(phase.value, concept, split, "accuracy", found.overall, found.correct,
+        Metric(phase, concept, split, "accuracy", found.overall, found.correct,
                   found.images),
-        MetricRow(phase.value, concept, split, "mean_per_class_accuracy", found.mean_per_class,
+        Metric(phase, concept, split, "mean_per_class_accuracy", found.mean_per_class,
                   None, found.classes),
     ]

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_stat_scores
 
 from kt_exp.benchmarks.embedding import Embedded
-from kt_exp.results.outcome import Confusion, MetricRow, Outcome, Phase
+from kt_exp.results.outcome import Confusion, Metric, Outcome, Phase
 
 ROWS_AT_ONCE = 8192
 
@@ -132,21 +132,21 @@ def count(known: Predicted, targets: Predicted, names: Sequence[str], own: int, 
             _per_class(phase, concept, "known", on_known),
         ],
         confusions=[
-            Confusion(phase.value, concept, name, number)
+            Confusion(phase, concept, name, number)
             for name, number in Counter(names[i] for i in targets.taken_for.tolist()).most_common()
         ],
         skipped=[*targets.skipped, *known.skipped],
     )
 
 
-def _overall(phase: Phase, concept: str, split: str, found: Accuracy) -> MetricRow:
-    return MetricRow(
-        phase.value, concept, split, "accuracy", found.overall, found.correct, found.images
+def _overall(phase: Phase, concept: str, split: str, found: Accuracy) -> Metric:
+    return Metric(
+        phase, concept, split, "accuracy", found.overall, found.correct, found.images
     )
 
 
-def _per_class(phase: Phase, concept: str, split: str, found: Accuracy) -> MetricRow:
-    return MetricRow(
-        phase.value, concept, split, "mean_per_class_accuracy", found.mean_per_class, None,
+def _per_class(phase: Phase, concept: str, split: str, found: Accuracy) -> Metric:
+    return Metric(
+        phase, concept, split, "mean_per_class_accuracy", found.mean_per_class, None,
         found.classes,
     )

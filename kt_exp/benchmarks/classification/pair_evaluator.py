@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 
-from kt_exp.benchmarks.classification.evaluator import FROZEN, PhaseEvaluator, Wanted, Weights
+from kt_exp.benchmarks.classification.evaluator import PhaseEvaluator, Wanted
 from kt_exp.benchmarks.classification.metrics import Predicted, count
-from kt_exp.benchmarks.classification.prompts import target_prompts
 from kt_exp.benchmarks.pairs import KIND, VERSION, PairScores, score_pairs
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.concepts import Concept
-from kt_exp.finetune.train import restored
 from kt_exp.models.protocol import PairMatcher
+from kt_exp.models.weights import FROZEN, Weights
 from kt_exp.results.outcome import Outcome
 from kt_exp.store import signature
 
@@ -32,27 +30,27 @@ class PairEvaluator(PhaseEvaluator):
 
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
                  weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
-        names = [*self.benchmark.known_names(), *(concept.name for concept in group)]
-        new = {phase: [target_prompts(self.benchmark, other, phase) for other in group]
+        names = [*self.task.known_names, *(concept.name for concept in group)]
+        new = {phase: [self.task.target_prompts(other, phase) for other in group]
                for phase in dict.fromkeys(phase for _, phase in missing)}
-        old_prompts = _distinct(self._known_prompts)
+        old_prompts = _distinct(self.task.known_prompts)
         new_prompts = _distinct(prompts for classes in new.values() for prompts in classes)
         used: list[str] = []
-        with restored(self.model, weights.changes) if weights.changes else nullcontext():
+        with weights.applied(self.model):
             known = self._known(old_prompts, new_prompts, weights, used)
             for concept in dict.fromkeys(concept for concept, _ in missing):
-                targets = self._match(self.benchmark.target_images(concept),
+                targets = self._match(self.task.target_images(concept),
                                       [*old_prompts, *new_prompts], weights, used, concept.name)
                 for phase in (phase for other, phase in missing if other == concept):
-                    classes = [*self._known_prompts, *new[phase]]
+                    classes = [*self.task.known_prompts, *new[phase]]
                     yield (concept, phase), count(
                         known.predict(classes), targets.predict(classes), names,
-                        len(self._known_prompts) + group.index(concept), phase, concept.name)
+                        len(self.task.known_prompts) + group.index(concept), phase, concept.name)
         for key in used:
             self.store.discard(KIND, key)
 
     def _known(self, old: list[str], new: list[str], weights: Weights, used: list[str]) -> _Table:
-        images = self.benchmark.known_images()
+        images = self.task.known_images
         if weights is not FROZEN:
             return self._match(images, [*old, *new], weights, used, "known images")
         kept = self._match(images, old, weights, [], "known images")
@@ -61,9 +59,9 @@ class PairEvaluator(PhaseEvaluator):
     def _match(self, images: ImageSet, captions: list[str], weights: Weights, used: list[str],
                name: str) -> _Table:
         key = signature([VERSION, self.fingerprint, self.model.device.type, weights.key,
-                         images.fingerprint(), self.benchmark.on_bad_image, captions])
+                         images.fingerprint(), self.task.loader.on_bad_image, captions])
         used.append(key)
-        return _Table(captions, score_pairs(self.model, images, captions, self.benchmark,
+        return _Table(captions, score_pairs(self.model, images, captions, self.task.loader,
                                             self.store, key, self.progress, f"Matching {name}"))
 
 

@@ -14,7 +14,7 @@ from kt_exp.benchmarks.classification.closed_set_evaluator import ClassSetEvalua
 from kt_exp.concepts import Concept
 from kt_exp.config.plugins import build
 from kt_exp.errors import UserError
-from kt_exp.results.record import JOINT
+from kt_exp.results.outcome import JOINT
 from kt_exp.store import Store
 
 CONF = Path(kt_exp.__file__).parents[1] / "conf" / "benchmark"
@@ -44,8 +44,8 @@ def evaluator(tmp_path, colour_model, silent):
     colour_model.towers = lambda: {"visual": {}, "text": {}}
 
     def make(benchmark: ClassSetBenchmark) -> ClassSetEvaluator:
-        return ClassSetEvaluator(colour_model, "colours", benchmark, Store(tmp_path / "store"),
-                                 silent)
+        return ClassSetEvaluator(colour_model, "colours", benchmark.task(),
+                                 Store(tmp_path / "store"), silent)
 
     return make
 
