@@ -1,4 +1,4 @@
-"""Every twin of conf/experiment/ runs: one job of its sweep, as small as can be."""
+"""Every sweep over pictograms in conf/experiment/ runs: one job of it, as small as can be."""
 
 from __future__ import annotations
 
