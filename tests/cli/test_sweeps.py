@@ -276,7 +276,6 @@ def test_wandb_follows_a_job_that_is_preempted_then_fails_and_comes_again(
     summary = {"/".join(item.nested_key) or item.key: json.loads(item.value_json)
                for r in attempts[2] if r.HasField("summary") for item in r.summary.update}
     [metric] = [row for row in read_record(home / "outputs/lr/0").metrics
-                if (row["phase"], row["split"], row["metric"]) == ("transferred", "known",
-                                                                   "accuracy")]
+                if (row.phase, row.split, row.metric) == ("transferred", "known", "accuracy")]
     assert summary["status"] == "completed"
-    assert summary["transferred/known/accuracy/gyroscope"] == metric["value"]
+    assert summary["transferred/known/accuracy/gyroscope"] == metric.value
