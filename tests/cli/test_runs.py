@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from kt_exp.concepts.captions import fill
 from kt_exp.config import plugins
 from kt_exp.pictograms.drawings import draw_class
+from kt_exp.results.outcome import Phase
 
 TINY = [
     "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
@@ -33,9 +34,8 @@ def test_a_run_and_what_it_leaves_and_a_second_run_from_the_store(kt_exp):
     assert not re.search(r"warn|error|Traceback", first.stderr, re.IGNORECASE)
     record = first.record
     assert (record.status, record.error, record.seed) == ("completed", None, 0)
-    assert {row["phase"] for row in record.metrics} == {
-        "baseline", "transferred", "name_prompt", "description_prompt"}
-    assert {row["split"] for row in record.metrics} == {"target", "known"}
+    assert {row.phase for row in record.metrics} == set(Phase)
+    assert {row.split for row in record.metrics} == {"target", "known"}
     assert set(record.signatures) == {"model", "inversion", "finetune"}
     assert {"setup", "inversion", "finetune", "evaluation"} <= set(record.seconds)
     assert set(record.files) == {
@@ -200,8 +200,8 @@ def test_the_exported_model_scores_as_in_the_run(kt_exp):
                      @ torch.nn.functional.normalize(classes, dim=-1).T).argmax(dim=1)
     row = ended.record.metric("transferred", "gyroscope", "target")
     assert row is not None
-    assert row["count"] == sum(names[i] == "gyroscope" for i in taken_for.tolist())
-    confusions = {row["predicted"]: row["count"] for row in ended.record.confusions
-                  if row["phase"] == "transferred"}
+    assert row.count == sum(names[i] == "gyroscope" for i in taken_for.tolist())
+    confusions = {row.predicted: row.count for row in ended.record.confusions
+                  if row.phase == Phase.transferred}
     found = [names[i] for i in taken_for.tolist()]
     assert confusions == {name: found.count(name) for name in set(found)}
