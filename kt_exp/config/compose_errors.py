@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from kt_exp.errors import UserError, did_you_mean
 
@@ -19,6 +20,11 @@ def explain(error: Exception, folder_key: str) -> UserError:
     for cause in _causes(error):
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return key_error(cause)
+        if isinstance(cause, MarkedYAMLError) and (mark := cause.problem_mark):
+            return UserError(mark.name, f"line {mark.line + 1} is not YAML ({cause.problem})")
+        if isinstance(cause, RecursionError):
+            return UserError("config", "an option inherits from itself",
+                             "name another one in its defaults")
     text = "\n".join(str(cause) for cause in _causes(error))
     for pattern, explained in _KNOWN:
         if found := re.search(pattern, text, re.DOTALL):

@@ -12,49 +12,61 @@ from torch import Tensor
 from kt_exp.concepts import Concept
 from kt_exp.data.image_files import ImageFiles
 from kt_exp.data.targets import read_target
+from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.inversion.invert import Task, initial_state
 from kt_exp.inversion.look import to_model_size
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import inversion_signature, invert_captions
 from kt_exp.models.protocol import Model
 from kt_exp.progress import Progress
-from kt_exp.schema import Config
 from kt_exp.store import Entry, Store, signature
 
 
-def folder_images(config: Config, concept: Concept) -> ImageFiles:
+def folder_images(settings: FinetuneSettings, concept: Concept) -> ImageFiles:
     """Return the images of a concept under `finetune.folder`.
 
     Raises:
         UserError: no such folder, or no images in it.
     """
-    return read_target(Path(config.finetune.folder or "").expanduser(), concept, "finetune.folder")
+    return read_target(Path(settings.folder or "").expanduser(), concept, "finetune.folder")
 
 
-def image_count(config: Config, concept: Concept) -> int:
-    """Return how many images a concept is taught with, before any of them is made."""
-    if config.finetune.images == "folder":
-        return len(folder_images(config, concept))
-    return config.inversion.images
+def check_folders(settings: FinetuneSettings, concepts: Iterable[Concept]) -> None:
+    """Find missing folders of training images, where images come from folders.
+
+    Raises:
+        UserError: as `folder_images`.
+    """
+    if settings.images == "folder":
+        for concept in concepts:
+            folder_images(settings, concept)
 
 
 @dataclass(frozen=True)
 class TrainingImages:
     """The images of a run, as tensors on the model's device, and the keys that stand for them."""
 
-    config: Config
     model: Model
     fingerprint: str
+    finetune: FinetuneSettings
+    inversion: InversionSettings
+    seed: int
+
+    def count(self, concept: Concept) -> int:
+        """Return how many images a concept is taught with, before any of them is made."""
+        if self.finetune.images == "folder":
+            return len(folder_images(self.finetune, concept))
+        return self.inversion.images
 
     def inversion_key(self, concept: Concept) -> str:
         """Return the store key of the images inverted from a concept's description."""
-        return self._inversion_key(concept.description, self.config.inversion)
+        return self._inversion_key(concept.description, self.inversion)
 
     def key(self, concept: Concept) -> str:
         """Return a hash of all that can change a concept's images."""
-        source = self.config.finetune.images
+        source = self.finetune.images
         if source == "folder":
-            return folder_images(self.config, concept).fingerprint()
+            return folder_images(self.finetune, concept).fingerprint()
         return signature([source, self.inversion_key(concept)])
 
     def load(self, concepts: Sequence[Concept], inverted: Mapping[str, Entry]) -> Tensor:
@@ -62,13 +74,13 @@ class TrainingImages:
 
         `inverted` are the entries of the inversion stage, by concept.
         """
-        source, device = self.config.finetune.images, self.model.device
+        source, device = self.finetune.images, self.model.device
         if source == "inverted":
             images = torch.cat([inverted[concept.name].tensors["images"] for concept in concepts])
             return to_model_size(images.to(device), self.model.image_size)
         if source == "noise":
             return self._noise(concepts)
-        folders = [folder_images(self.config, concept) for concept in concepts]
+        folders = [folder_images(self.finetune, concept) for concept in concepts]
         pictures = [files.open(i) for files in folders for i in range(len(files))]
         return torch.stack([self.model.to_tensor(picture) for picture in pictures]).to(device)
 
@@ -81,21 +93,21 @@ class TrainingImages:
         """Return images inverted from prompts of known classes, `(M, 3, H, W)`, M ≥ 0."""
         captions, size = self.rehearsal_captions(prompts), self.model.image_size
         entries = invert_captions(self.model, captions, self._rehearsal_inversion,
-                                  self.config.seed, store, progress)
+                                  self.seed, store, progress)
         images = [entries[key].tensors["images"].to(self.model.device) for key in captions]
         return torch.cat([torch.empty(0, 3, size, size, device=self.model.device),
                           *(to_model_size(some, size) for some in images)])
 
     def _noise(self, concepts: Sequence[Concept]) -> Tensor:
         tasks = [Task(concept.description, index) for concept in concepts
-                 for index in range(self.config.inversion.images)]
-        full_size = replace(self.config.inversion, sizes=[], upsize_at=[])
-        return initial_state(tasks, full_size, self.model, self.config.seed).images
+                 for index in range(self.inversion.images)]
+        full_size = replace(self.inversion, sizes=[], upsize_at=[])
+        return initial_state(tasks, full_size, self.model, self.seed).images
 
     def _inversion_key(self, caption: str, settings: InversionSettings) -> str:
         return inversion_signature(self.fingerprint, self.model.device, caption, settings,
-                                   self.config.seed)
+                                   self.seed)
 
     @property
     def _rehearsal_inversion(self) -> InversionSettings:
-        return replace(self.config.inversion, images=self.config.finetune.rehearsal_per_class)
+        return replace(self.inversion, images=self.finetune.rehearsal_per_class)

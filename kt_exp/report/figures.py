@@ -74,7 +74,7 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
     rows = summary.concept_rows(record, metric)
     texts = [
         [*text_lines(row.name, 15, INK, text_width),
-         *text_lines(concept["description"], 12, SOFT, text_width)]
+         *text_lines(concept.description, 12, SOFT, text_width)]
         for row, concept in zip(rows, record.concepts, strict=True)
     ]
     heights = [max(CELL, sum(line.height for line in text)) + 20 * SCALE for text in texts]

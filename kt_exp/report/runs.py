@@ -73,7 +73,7 @@ class Job:
     def concepts(self) -> list[str]:
         """The names of what is taught, also of a job that did not begin."""
         if self.record and self.record.concepts:
-            return [concept["name"] for concept in self.record.concepts]
+            return [concept.name for concept in self.record.concepts]
         section = self.config.get("concepts") or {}
         names = [item.get("name") for item in section.get("items") or [] if isinstance(item, dict)]
         only = {name_key(str(name)) for name in section.get("only") or []}
@@ -97,10 +97,10 @@ class Job:
         None as `split` takes any; None as `concept` takes the only one that has such a value.
         """
         rows = [row for row in (self.record.metrics if self.record else [])
-                if (row["phase"], row["metric"]) == (phase, metric)
-                and split in (None, row["split"])
-                and (concept is None or name_key(row["concept"]) == name_key(concept))]
-        return rows[0]["value"] if len({row["concept"] for row in rows}) == 1 else None
+                if (row.phase, row.metric) == (phase, metric)
+                and split in (None, row.split)
+                and (concept is None or name_key(row.concept) == name_key(concept))]
+        return rows[0].value if len({row.concept for row in rows}) == 1 else None
 
 
 def find_jobs(paths: Iterable[Path | str], where: Conditions | None = None) -> list[Job]:

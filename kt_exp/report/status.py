@@ -37,7 +37,7 @@ def state_of(job: Job, now: datetime | None = None) -> State:
         return State("completed", f"in {duration(record.elapsed() or 0)}")
     if record.status == "failed":
         error = record.error
-        told = (error["message"] or error["type"]) if error else ""
+        told = (error.message or error.type) if error else ""
         return State("failed", " ".join(told.split()))
     if record.finished is not None:
         return State("stopped", f"interrupted {_ago(record.finished, now)} ago; started "

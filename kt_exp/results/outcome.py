@@ -2,51 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
+
+from kt_exp.results.curve import Curve
+from kt_exp.results.gains import PhaseMargins
+from kt_exp.results.intervals import wilson
+
+# Classification at equal forgetting (benchmarks/classification/tradeoff.py): metric → split.
+TRADEOFF_METRICS = {
+    "auroc": "all", "target_at_1": "target", "target_at_2": "target", "target_at_5": "target",
+    "ausuc": "all", "best_harmonic_mean": "all", "known_only": "known",
+}
+JOINT = "all concepts"  # the name of the one model that `finetune.scope: joint` makes
 
 
 class Phase(StrEnum):
-    """Which model and which prompt of the new concept a number belongs to."""
+    """Which model and which prompts of the new concept a number belongs to.
+
+    All but `transferred` train nothing: they are the untrained model with the name in the prompt
+    templates, the name alone, the description, the name and the description (mean of both
+    embeddings), and the description's parts (mean).
+    """
 
     baseline = "baseline"
     transferred = "transferred"
     name_prompt = "name_prompt"
     description_prompt = "description_prompt"
+    name_and_description = "name_and_description"
+    parts_prompt = "parts_prompt"
 
 
 @dataclass(frozen=True)
-class MetricRow:
+class Metric:
     """One number.
 
     Attributes:
-        concept: the concept taught, or `report.record.JOINT` where several share a model.
+        concept: the concept taught, or `JOINT` where several share a model.
         split: "target" (images of the new concept), "known" (images of the known classes), or
             "all" (a task that knows no such difference: retrieval, captioning, all classes of a
             closed set).
         metric: classification "accuracy" (over images), "mean_per_class_accuracy" (over classes
-            with images); retrieval "text_R@1" …, "image_R@10"; captioning "BLEU@4", "METEOR",
+            with images), and those at equal forgetting (`TRADEOFF_METRICS`);
+            retrieval "text_R@1" …, "image_R@10"; captioning "BLEU@4", "METEOR",
             "CIDEr", "SPICE"; segmentation "DSC", "NSD", "IoU".
-        value: in [0, 1] (CIDEr: from 0, and may pass 1).
-        count: correct images or queries; None for a mean.
+        value: in [0, 1] (CIDEr: from 0, and may pass 1); None where it could not be measured.
+        count: correct images or queries; None for what is no rate.
         total: images, queries or classes behind the value.
+        reason: why there is no value, or what explains it.
     """
 
-    phase: str
+    phase: Phase
     concept: str
     split: str
     metric: str
-    value: float
+    value: float | None
     count: int | None
     total: int
+    reason: str | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The Wilson 95 % interval of a rate, in [0, 1]; None for what is no rate."""
+        return None if self.count is None or not self.total else wilson(self.count, self.total)
 
 
 @dataclass(frozen=True)
 class Confusion:
     """How many target images of `concept` were taken for `predicted` (itself included)."""
 
-    phase: str
+    phase: Phase
     concept: str
     predicted: str
     count: int
@@ -57,7 +84,7 @@ class ImageScore:
     """The score of one image (segmentation's DSC, captioning's METEOR); `text` is what was said of
     it, if anything was."""
 
-    phase: str
+    phase: Phase
     concept: str
     image: str
     metric: str
@@ -65,31 +92,69 @@ class ImageScore:
     text: str | None = None
 
 
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is known of a concept in advance; without a text encoder, no more than its tokens.
+
+    Attributes:
+        tokens: tokens of the caption "A X is …", start and end included, of at most `token_limit`.
+        cosine: of the name (templates averaged) with "A X is …", in [-1, 1], or None.
+        nearest: the known names (templates averaged) nearest to the description, which does not
+            use the name: what the concept looks like to the model. Each with its cosine, best
+            first, three at most.
+        warning: why transfer is unlikely, or None.
+    """
+
+    tokens: int
+    token_limit: int
+    cosine: float | None = None
+    nearest: list[tuple[str, float]] = field(default_factory=list)
+    warning: str | None = None
+
+
 @dataclass
 class Outcome:
     """The result of one phase for one concept.
 
     `skipped` lists the images left out as unreadable; `notes` says what else a reader must know
-    ("SPICE unavailable: no Java", "nsd: surface2d").
+    ("SPICE unavailable: no Java", "nsd: surface2d"). Classification also has the seen–unseen
+    `curve` and the `margins` of all images that it was computed from.
     """
 
-    metrics: list[MetricRow]
+    metrics: list[Metric]
     confusions: list[Confusion] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     per_image: list[ImageScore] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    curve: Curve | None = None
+    margins: PhaseMargins | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain dicts, lists, numbers and strings."""
-        return asdict(self)
+        """Return plain dicts, lists, numbers and strings; the margins are left out."""
+        return asdict(replace(self, margins=None))
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Outcome:
         """Return the outcome that `to_json` wrote."""
         return cls(
-            metrics=[MetricRow(**row) for row in record["metrics"]],
-            confusions=[Confusion(**row) for row in record["confusions"]],
+            metrics=[row_of(Metric, row) for row in record["metrics"]],
+            confusions=[row_of(Confusion, row) for row in record["confusions"]],
             skipped=list(record["skipped"]),
-            per_image=[ImageScore(**row) for row in record["per_image"]],
+            per_image=[row_of(ImageScore, row) for row in record["per_image"]],
             notes=list(record["notes"]),
+            curve=Curve.from_json(record["curve"]) if record.get("curve") else None,
         )
+
+
+Row = TypeVar("Row", Metric, Confusion, ImageScore)
+
+
+def row_of(kind: type[Row], fields: Mapping[str, Any]) -> Row:
+    """Return the row that JSON `fields` state.
+
+    Raises:
+        ValueError: an unknown phase.
+        TypeError: a missing or unknown field.
+    """
+    known = {name: value for name, value in fields.items() if name != "interval"}
+    return kind(**{**known, "phase": Phase(fields["phase"])})

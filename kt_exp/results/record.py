@@ -14,19 +14,18 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from kt_exp.atomic import write_atomically
 from kt_exp.errors import UserError
+from kt_exp.results.curve import Curve
+from kt_exp.results.outcome import Confusion, Diagnosis, Metric, Outcome, Phase, row_of
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE_NAME = "result.json"
-JOINT = "all concepts"  # the name of the one model that `finetune.scope: joint` makes
 
 Status = Literal["interrupted", "completed", "failed"]
-Phase = Literal["baseline", "transferred", "name_prompt", "description_prompt"]
-Split = Literal["target", "known", "all"]
-MetricName = str  # those that `benchmarks.outcome.MetricRow` lists
+MetricName = str  # those that `results.outcome.Metric` lists
 
 REPORTED_PACKAGES = (
     "kt_exp", "torch", "torchvision", "open_clip_torch", "transformers", "torchmetrics",
@@ -34,46 +33,8 @@ REPORTED_PACKAGES = (
 )
 
 
-class Metric(TypedDict):
-    """One measured number, as `benchmarks.outcome.MetricRow` has it: `value` in [0, 1] (CIDEr may
-    pass 1); `count` hits of `total` images or queries.
-
-    A mean has no `count`, and its `total` is the number of classes or images behind it.
-    """
-
-    phase: Phase
-    concept: str
-    split: Split
-    metric: MetricName
-    value: float
-    count: int | None
-    total: int
-
-
-class Confusion(TypedDict):
-    """In one phase, `count` images of `concept` were taken for `predicted`, maybe rightly."""
-
-    phase: Phase
-    concept: str
-    predicted: str
-    count: int
-
-
-class Diagnosis(TypedDict):
-    """What was known of a concept before anything costly; `nearest` is [[name, cosine], …].
-
-    Without embeddings that classify (ViLT, tasks other than classification) `cosine` is None and
-    `nearest` empty.
-    """
-
-    tokens: int
-    token_limit: int
-    cosine: float | None
-    nearest: list[list[Any]]
-    warning: str | None
-
-
-class ConceptEntry(TypedDict):
+@dataclass
+class ConceptEntry:
     """A concept as it was taught; `caption` is the one (or the first one) of fine-tuning."""
 
     name: str
@@ -82,7 +43,17 @@ class ConceptEntry(TypedDict):
     diagnosis: Diagnosis | None
 
 
-class ErrorEntry(TypedDict):
+@dataclass
+class TradeoffEntry:
+    """The seen–unseen curve of a concept in one phase."""
+
+    phase: Phase
+    concept: str
+    curve: Curve
+
+
+@dataclass
+class ErrorEntry:
     """What ended a failed run."""
 
     type: str
@@ -91,7 +62,7 @@ class ErrorEntry(TypedDict):
 
 @dataclass
 class RunRecord:
-    """One run, in plain types only: what `write_record` writes is what `read_record` returns."""
+    """One run: what `write_record` writes is what `read_record` returns."""
 
     command: list[str]
     config: dict[str, Any]
@@ -110,6 +81,7 @@ class RunRecord:
     concepts: list[ConceptEntry] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
     confusions: list[Confusion] = field(default_factory=list)
+    tradeoffs: list[TradeoffEntry] = field(default_factory=list)
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -125,27 +97,30 @@ class RunRecord:
         if error is not None:
             self.error = ErrorEntry(type=type(error).__name__, message=str(error))
 
-    def add_outcome(self, outcome: Mapping[str, Any]) -> None:
-        """Take the measurements of one evaluation, as `Outcome.to_json()` gives them."""
-        self.metrics += outcome["metrics"]
-        self.confusions += outcome["confusions"]
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Take over the measurements of one evaluation."""
+        self.metrics += outcome.metrics
+        self.confusions += outcome.confusions
+        if outcome.curve:
+            first = outcome.metrics[0]
+            self.tradeoffs.append(TradeoffEntry(first.phase, first.concept, outcome.curve))
 
-    def metric(self, phase: Phase, concept: str, split: Split,
+    def metric(self, phase: str, concept: str, split: str,
                metric: MetricName = "accuracy") -> Metric | None:
         """Return the row of that measurement, or None where it was not made."""
         wanted = (phase, concept, split, metric)
         for row in self.metrics:
-            if (row["phase"], row["concept"], row["split"], row["metric"]) == wanted:
+            if (row.phase, row.concept, row.split, row.metric) == wanted:
                 return row
         return None
 
-    def mistaken_for(self, phase: Phase, concept: str) -> list[Confusion]:
+    def mistaken_for(self, phase: str, concept: str) -> list[Confusion]:
         """Return the known classes that the concept's images were taken for, most often first."""
         rows = [
             row for row in self.confusions
-            if row["phase"] == phase and row["concept"] == concept and row["predicted"] != concept
+            if row.phase == phase and row.concept == concept and row.predicted != concept
         ]
-        return sorted(rows, key=lambda row: (-row["count"], row["predicted"]))
+        return sorted(rows, key=lambda row: (-row.count, row.predicted))
 
     def elapsed(self) -> float | None:
         """Return the seconds from start to finish, or None for a run that did not get there."""
@@ -159,6 +134,8 @@ def write_record(record: RunRecord, folder: Path) -> Path:
     """Write `folder/result.json` so that a reader sees the old file or the new one, whole."""
     path = folder / FILE_NAME
     ordered = {"schema_version": record.schema_version, **asdict(record)}
+    for row, metric in zip(ordered["metrics"], record.metrics, strict=True):
+        row["interval"] = metric.interval
     text = json.dumps(plain(ordered), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(path, text + "\n")
     return path
@@ -185,15 +162,38 @@ def read_record(path: Path | str) -> RunRecord:
     except ValueError as error:
         raise DamagedRecord(str(path), f"is not valid JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version == 1:  # It had all fields but this one, with the same meaning.
-        content |= {"notes": [], "schema_version": SCHEMA_VERSION}
+    if version in (1, 2):  # They had all fields but these, with the same meaning.
+        content = {"notes": [], **content, "tradeoffs": [], "schema_version": SCHEMA_VERSION}
     elif version != SCHEMA_VERSION:
         raise UserError(str(path), f"has schema version {version}",
                         f"this version of kt_exp reads versions 1 to {SCHEMA_VERSION}")
     names = {declared.name for declared in fields(RunRecord)}
     if wrong := sorted(names ^ content.keys()):
         raise UserError(str(path), f"is not a run record: missing or unknown {', '.join(wrong)}")
-    return RunRecord(**content)
+    try:
+        return RunRecord(**{**content, **_typed(content)})
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(str(path), f"is not a run record: {error}") from error
+
+
+def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that hold rows, with their rows typed."""
+    error = content["error"]
+    return {
+        "error": ErrorEntry(**error) if error else None,
+        "concepts": [_concept_entry(row) for row in content["concepts"]],
+        "metrics": [row_of(Metric, row) for row in content["metrics"]],
+        "confusions": [row_of(Confusion, row) for row in content["confusions"]],
+        "tradeoffs": [TradeoffEntry(Phase(row["phase"]), row["concept"],
+                                    Curve.from_json(row["curve"])) for row in content["tradeoffs"]],
+    }
+
+
+def _concept_entry(row: Mapping[str, Any]) -> ConceptEntry:
+    found = row["diagnosis"]
+    nearest = [(name, cosine) for name, cosine in found["nearest"]] if found else []
+    diagnosis = Diagnosis(**{**found, "nearest": nearest}) if found else None
+    return ConceptEntry(**{**row, "diagnosis": diagnosis})
 
 
 def plain(value: Any) -> Any:

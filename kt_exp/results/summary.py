@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from kt_exp.progress import duration
-from kt_exp.results.record import Metric, MetricName, Phase, RunRecord, Split
+from kt_exp.results.outcome import Metric, Phase
+from kt_exp.results.record import MetricName, RunRecord
 
 MISSING = "\N{EN DASH}"
 # What the table of concepts shows, of target and known images; all else is a score.
@@ -54,13 +55,13 @@ class Row:
         return _points(self.known_before, self.known_after)
 
 
-ACCURACIES: dict[str, tuple[Phase, Split]] = {
-    "target_before": ("baseline", "target"),
-    "target_after": ("transferred", "target"),
-    "known_before": ("baseline", "known"),
-    "known_after": ("transferred", "known"),
-    "name_prompt": ("name_prompt", "target"),
-    "description_prompt": ("description_prompt", "target"),
+ACCURACIES: dict[str, tuple[Phase, str]] = {
+    "target_before": (Phase.baseline, "target"),
+    "target_after": (Phase.transferred, "target"),
+    "known_before": (Phase.baseline, "known"),
+    "known_after": (Phase.transferred, "known"),
+    "name_prompt": (Phase.name_prompt, "target"),
+    "description_prompt": (Phase.description_prompt, "target"),
 }
 
 
@@ -82,14 +83,14 @@ class Score:
 def target_metric(record: RunRecord) -> MetricName | None:
     """Return what was measured on the concepts' images: "accuracy", or the first score of another
     task ("DSC"); None where there are no such images, or nothing was measured."""
-    return next((row["metric"] for row in record.metrics if row["split"] == "target"), None)
+    return next((row.metric for row in record.metrics if row.split == "target"), None)
 
 
 def scores(record: RunRecord) -> list[Score]:
     """Return the numbers of retrieval, captioning, segmentation, and of all images of a set."""
     measured = dict.fromkeys(
-        (row["concept"], row["split"], row["metric"]) for row in record.metrics
-        if row["split"] == "all" or row["metric"] not in ACCURACY_METRICS)
+        (row.concept, row.split, row.metric) for row in record.metrics
+        if row.split == "all" or row.metric not in ACCURACY_METRICS)
     return [Score(name, metric, *(_times_100(record.metric(phase, name, split, metric))
                                   for phase in ("baseline", "transferred")))
             for name, split, metric in measured]
@@ -106,8 +107,8 @@ def mean_scores(scores: Sequence[Score]) -> list[Score]:
 def concept_rows(record: RunRecord, metric: MetricName = "accuracy") -> list[Row]:
     """Return one row per concept, in the order of the record."""
     return [
-        Row(concept["name"], **{
-            column: _accuracy(record.metric(phase, concept["name"], split, metric))
+        Row(concept.name, **{
+            column: _accuracy(record.metric(phase, concept.name, split, metric))
             for column, (phase, split) in ACCURACIES.items()
         })
         for concept in record.concepts
@@ -143,7 +144,7 @@ def headline(record: RunRecord) -> str:
         return f"completed in {took}"
     ended = f"{record.status} after {took}" if took else record.status
     if record.error is not None:
-        return f"{ended}: {record.error['message'] or record.error['type']}"
+        return f"{ended}: {record.error.message or record.error.type}"
     return f"{ended}: the same command goes on where this run stopped"
 
 
@@ -153,11 +154,11 @@ def reuse_line(record: RunRecord) -> str:
 
 
 def _accuracy(row: Metric | None) -> Accuracy | None:
-    return None if row is None else Accuracy(row["value"], row["count"], row["total"])
+    return None if row is None or row.value is None else Accuracy(row.value, row.count, row.total)
 
 
 def _times_100(row: Metric | None) -> float | None:
-    return None if row is None else 100 * row["value"]
+    return None if row is None or row.value is None else 100 * row.value
 
 
 def _mean(accuracies: list[Accuracy | None]) -> Accuracy | None:

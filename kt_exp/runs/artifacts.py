@@ -11,8 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from kt_exp.finetune.train import restored
-from kt_exp.pipeline import Experiment, Findings
+from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
 from kt_exp.results.per_image import write_per_image
@@ -43,12 +42,12 @@ class Artifacts:
     pictures: dict[str, list[Image.Image]] = field(default_factory=dict)
     panels: dict[str, str] = field(default_factory=dict)
 
-    def save_inverted(self, findings: Findings) -> None:
+    def save_inverted(self, state: RunState) -> None:
         """Write the inverted images, once, as PNG and as the exact tensors."""
-        if self.pictures or not findings.inverted:
+        if self.pictures or not state.inverted:
             return
         for concept in self.experiment.concepts:
-            images = findings.inverted[concept.name].tensors["images"]
+            images = state.inverted[concept.name].tensors["images"]
             pngs = [to_png(image, self.experiment.config.inversion.png) for image in images]
             home = self.folder / "images" / concept.slug
             home.mkdir(parents=True, exist_ok=True)
@@ -60,24 +59,24 @@ class Artifacts:
         self.record.files["pictures"] = contact_sheet(self.pictures,
                                                       self.folder / "inverted.png").name
 
-    def save_models(self, findings: Findings) -> None:
+    def save_models(self, state: RunState) -> None:
         """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`)."""
-        for taught in findings.taught:
-            with restored(self.experiment.model, taught.changes):
-                self.experiment.model.export(self.folder / "models" / taught.group.slug)
+        for model in state.finetuned:
+            with model.weights.applied(self.experiment.model):
+                self.experiment.model.export(self.folder / "models" / model.group.slug)
         self.record.files["models"] = "models"
 
-    def save_outcomes(self, findings: Findings) -> None:
+    def save_outcomes(self, state: RunState) -> None:
         """Write the scores of single images as per_image.csv, and what the evaluator draws."""
-        scores = [score for outcome in findings.outcomes for score in outcome.per_image]
+        scores = [score for outcome in state.outcomes for score in outcome.per_image]
         if scores:
             self.record.files["per_image"] = write_per_image(scores, self.folder).name
-        self._draw_panels(findings)
+        self._draw_panels(state)
 
-    def _draw_panels(self, findings: Findings) -> None:
+    def _draw_panels(self, state: RunState) -> None:
         home = self.folder / "panels"
         home.mkdir(exist_ok=True)
-        drawn = self.experiment.evaluator.panels(findings.outcomes, home)
+        drawn = self.experiment.evaluator.panels(state.outcomes, home)
         self.panels = {title: f"{home.name}/{name}" for title, name in drawn.items()}
         if drawn:
             self.record.files["panels"] = home.name

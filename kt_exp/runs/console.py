@@ -76,17 +76,17 @@ def diagnosis_table(concepts: Sequence[ConceptEntry]) -> RenderableType:
     table.add_column("Nearest known names")
     warnings = []
     for concept in concepts:
-        diagnosis = concept["diagnosis"]
+        diagnosis = concept.diagnosis
         if diagnosis is None:
-            table.add_row(Text(concept["name"]), MISSING, MISSING, MISSING)
+            table.add_row(Text(concept.name), MISSING, MISSING, MISSING)
             continue
-        if diagnosis["warning"]:
-            warnings.append(f"{concept['name']}: {diagnosis['warning']}")
+        if diagnosis.warning:
+            warnings.append(f"{concept.name}: {diagnosis.warning}")
         table.add_row(
-            Text(concept["name"]),
-            f"{diagnosis['tokens']}/{diagnosis['token_limit']}",
-            Text(_two_decimals(diagnosis["cosine"]), "yellow" if diagnosis["warning"] else ""),
-            Text(", ".join(f"{name} {cosine:.2f}" for name, cosine in diagnosis["nearest"])
+            Text(concept.name),
+            f"{diagnosis.tokens}/{diagnosis.token_limit}",
+            Text(_two_decimals(diagnosis.cosine), "yellow" if diagnosis.warning else ""),
+            Text(", ".join(f"{name} {cosine:.2f}" for name, cosine in diagnosis.nearest)
                  or MISSING),
         )
     return Group(table, *map(_warning, warnings))

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from kt_exp.errors import EXIT_BAD_INPUT, UserError, did_you_mean
 from kt_exp.results.record import FILE_NAME, RunRecord, plain, read_record
+from kt_exp.runs.session import Session
 from kt_exp.schema import ON_EXISTING, to_plain
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _FREE = {"on_existing", "store", "tracker", "traceback"}
 _SHOWN = 3
 
 
-def run_unless_done(cfg: DictConfig) -> int:
+def run_unless_done(cfg: DictConfig, session: Session) -> int:
     """Run one job in Hydra's output folder, or show the run that the folder holds (`on_existing`).
 
     Returns the exit code, as `kt_exp.runs.job.run_job` does.
@@ -38,7 +39,7 @@ def run_unless_done(cfg: DictConfig) -> int:
     if record is None:
         from kt_exp.runs.job import run_job
 
-        return run_job(cfg)
+        return run_job(cfg, session)
     from kt_exp.runs.console import print_summary
 
     print_summary(record, folder)

@@ -143,9 +143,10 @@ class WandbTracker:
         if self._run is None:
             return
         if record.metrics:
-            columns = list(record.metrics[0])
-            rows = [[row[column] for column in columns] for row in map(dict, record.metrics)]
-            self._run.log({"results": _import_wandb().Table(columns=columns, data=rows)})
+            rows = [plain(asdict(row)) for row in record.metrics]
+            table = _import_wandb().Table(columns=list(rows[0]),
+                                          data=[list(row.values()) for row in rows])
+            self._run.log({"results": table})
         self._run.summary.update({"status": record.status, **_final_values(record)})
         self._run.finish(exit_code=_exit_code(record))
         if self._run.settings.mode == "offline":
@@ -165,7 +166,7 @@ class WandbTracker:
             silent=True, console="off", disable_git=True, init_timeout=self.init_timeout,
         )
         config = plain(record.config)
-        swept = {"concept": ", ".join(concept["name"] for concept in record.concepts),
+        swept = {"concept": ", ".join(concept.name for concept in record.concepts),
                  "lr": config.get("finetune", {}).get("lr")}
         return wandb.init(
             project=self.project, entity=self.entity, name=self.name, group=group,
@@ -185,7 +186,7 @@ def _stages(config: dict[str, Any]) -> str:
 
 def _exit_code(record: RunRecord) -> int:
     """Return the code with which the process of this job ends, were it the only one."""
-    if record.error and record.error["type"] == "UserError":
+    if record.error and record.error.type == "UserError":
         return EXIT_BAD_INPUT
     return {"completed": 0, "failed": 1, "interrupted": EXIT_INTERRUPTED}[record.status]
 
@@ -219,8 +220,8 @@ def _has_login() -> bool:
 def _final_values(record: RunRecord) -> dict[str, float]:
     """Return every metric as "transferred/target/accuracy/moongate", and the means of the table."""
     values = {
-        f"{row['phase']}/{row['split']}/{row['metric']}/{row['concept']}": row["value"]
-        for row in record.metrics
+        f"{row.phase}/{row.split}/{row.metric}/{row.concept}": row.value
+        for row in record.metrics if row.value is not None
     }
     mean = summary.mean_row(summary.concept_rows(record))
     for column, (phase, split) in summary.ACCURACIES.items():

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,20 @@ class Store:
         finally:
             draft.unlink(missing_ok=True)
         return Entry(dict(record), kept)
+
+    def get_or_compute(self, kind: str, key: str, compute: Callable[[], Entry]) -> Entry:
+        """Return the entry of `key`; where there is none, `compute` makes it and it is kept.
+
+        The key is locked meanwhile, so that no other run computes the same.
+
+        Raises:
+            UserError: the store cannot be read or written.
+        """
+        with self.lock(kind, [key]):
+            if (entry := self.fetch(kind, key)) is not None:
+                return entry
+            made = compute()
+            return self.commit(kind, key, made.record, made.tensors)
 
     def has(self, kind: str, key: str) -> bool:
         """Tell whether an entry is there, without reading it."""

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from kt_exp.benchmarks.captioning.metrics import CaptionMetrics, CaptionScores
 from kt_exp.benchmarks.captioning.panels import draw_panels
-from kt_exp.benchmarks.classification.evaluator import FROZEN, Weights
 from kt_exp.benchmarks.embedding import LoaderSettings, image_batches
 from kt_exp.concepts import Concept
 from kt_exp.data.captioned import CaptionedImages
 from kt_exp.errors import UserError
-from kt_exp.finetune.train import restored
 from kt_exp.models.protocol import Captioner, GenerationSettings
+from kt_exp.models.weights import FROZEN, Weights
 from kt_exp.progress import Bar, Progress
-from kt_exp.results.outcome import ImageScore, MetricRow, Outcome, Phase
-from kt_exp.results.record import JOINT
+from kt_exp.results.outcome import JOINT, ImageScore, Metric, Outcome, Phase
 from kt_exp.store import Store, signature
 
 VERSION = 1
@@ -60,10 +56,9 @@ class CaptioningEvaluator:
         """Return the baseline: the same for every group."""
         return [self._outcome(group, Phase.baseline, FROZEN)]
 
-    def transferred(self, group: Sequence[Concept], key: str,
-                    changes: dict[str, Tensor]) -> list[Outcome]:
-        """Return the outcome of fine-tuned weights: `changes` to the model, signed by `key`."""
-        return [self._outcome(group, Phase.transferred, Weights(key, changes))]
+    def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
+        """Return the outcome of fine-tuned weights."""
+        return [self._outcome(group, Phase.transferred, weights)]
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
         """Draw the images whose METEOR rose most and least: captions before and after.
@@ -84,7 +79,7 @@ class CaptioningEvaluator:
             if entry is None and not scores.spice_failure:
                 self.store.commit(KIND, key, asdict(scores))
         concept = JOINT if len(group) > 1 else group[0].name
-        return self._as_outcome(captions, scores, phase.value, concept)
+        return self._as_outcome(captions, scores, phase, concept)
 
     def _captions_key(self, weights: Weights) -> str:
         generation = self.settings.generation
@@ -103,9 +98,8 @@ class CaptioningEvaluator:
             entry = self.store.fetch(CAPTIONS, key)
             captions: Captions = entry.record["captions"] if entry else []
             if len(captions) < len(self.images):
-                changed = restored(self.model, weights.changes) if weights.changes \
-                    else nullcontext()
-                with changed, self.progress(f"Captions ({phase.value})", len(self.images)) as bar:
+                with weights.applied(self.model), \
+                        self.progress(f"Captions ({phase.value})", len(self.images)) as bar:
                     bar.advance(len(captions))
                     self._write(captions, key, bar)
         if not any(caption is not None for caption in captions):
@@ -139,7 +133,7 @@ class CaptioningEvaluator:
         return self.metrics.score([caption for caption, _ in pairs],
                                   [references for _, references in pairs], self.progress)
 
-    def _as_outcome(self, captions: Captions, scores: CaptionScores, phase: str,
+    def _as_outcome(self, captions: Captions, scores: CaptionScores, phase: Phase,
                     concept: str) -> Outcome:
         said = [(name, caption) for name, caption in zip(self.images.names, captions, strict=True)
                 if caption is not None]
@@ -147,7 +141,7 @@ class CaptioningEvaluator:
                   "SPICE": scores.spice}
         why_no_spice = scores.spice_failure or self.metrics.why_no_spice
         return Outcome(
-            metrics=[MetricRow(phase, concept, "all", metric, value, None, len(said))
+            metrics=[Metric(phase, concept, "all", metric, value, None, len(said))
                      for metric, value in values.items() if value is not None],
             skipped=[str(path) for path, caption in zip(self.images.files, captions, strict=True)
                      if caption is None],

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 from PIL import Image
 
-from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
+from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator, ZeroShotTask
 from kt_exp.benchmarks.classification.pair_evaluator import PairEvaluator
-from kt_exp.benchmarks.classification.prompts import known_prompts
+from kt_exp.benchmarks.classification.prompts import known_prompts, target_prompts
 from kt_exp.benchmarks.protocol import ClassificationBenchmark, Evaluator
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
@@ -46,8 +46,16 @@ class ClassificationTask:
             UserError: the model is neither.
         """
         if isinstance(model, DualEncoder):
-            return EmbeddingEvaluator(model, fingerprint, self, store, progress)
+            return EmbeddingEvaluator(model, fingerprint, zero_shot_task(self), store, progress)
         if isinstance(model, PairMatcher):
-            return PairEvaluator(model, fingerprint, self, store, progress)
+            return PairEvaluator(model, fingerprint, zero_shot_task(self), store, progress)
         raise UserError("model", f"{type(model).__name__} cannot classify images",
                         "choose a dual encoder such as CLIP, or a pair matcher such as ViLT")
+
+
+def zero_shot_task(benchmark: ClassificationBenchmark) -> ZeroShotTask:
+    """Return what a benchmark has classified, as plain values."""
+    return ZeroShotTask(
+        benchmark.templates, benchmark.known_names(), known_prompts(benchmark),
+        benchmark.known_images(), benchmark.target_images,
+        lambda concept, phase: target_prompts(benchmark, concept, phase), benchmark)

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator, Wanted, Weights
-from kt_exp.benchmarks.classification.metrics import Accuracy, accuracy
+from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator, Wanted, ZeroShotTask
+from kt_exp.benchmarks.classification.margins import score_margins
+from kt_exp.benchmarks.classification.metrics import (
+    Accuracy,
+    Scored,
+    accuracy,
+    add_tradeoff,
+    confusions,
+    unmeasured,
+)
 from kt_exp.benchmarks.embedding import Embedded
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
-from kt_exp.finetune.train import restored
-from kt_exp.results.outcome import Confusion, MetricRow, Outcome, Phase
-from kt_exp.results.record import JOINT
-from kt_exp.store import signature
+from kt_exp.models.weights import Weights
+from kt_exp.results.outcome import JOINT, Metric, Outcome, Phase
+from kt_exp.store import Entry, signature
 
-if TYPE_CHECKING:
-    from kt_exp.benchmarks.classification.closed_set import ClassSetBenchmark
-
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,21 @@ class Candidates:
     prompts: list[Tensor]
     ensemble: str
 
-    def taken_for(self, embeddings: Tensor) -> Tensor:
-        """Return the index of the best candidate of each image, `(N,)`; of equals, the first."""
-        return class_scores(embeddings, self.prompts, self.ensemble).argmax(dim=1)
+    def scores(self, embeddings: Tensor) -> Tensor:
+        """Return the score of each image with each candidate, `(N, C)`."""
+        return class_scores(embeddings, self.prompts, self.ensemble)
+
+
+@dataclass(frozen=True)
+class ClosedSetTask(ZeroShotTask):
+    """A task whose concepts may be classes of the set.
+
+    `class_of` gives the label of the class that a concept is, or None; `ensemble` is how the
+    prompts of one class are joined (`class_scores`).
+    """
+
+    class_of: Callable[[Concept], int | None]
+    ensemble: str
 
 
 @dataclass
@@ -57,35 +70,38 @@ class ClassSetEvaluator(EmbeddingEvaluator):
     one of them is a class of the set.
     """
 
-    benchmark: ClassSetBenchmark
+    task: ClosedSetTask
 
     @cached_property
     def frozen_classifier(self) -> Tensor:
         """Embeddings of the classes `(K, D)` by the frozen text encoder."""
-        means = [prompts.mean(dim=0) for prompts in self._embed_prompts(self._set_prompts, True)]
+        per_class = self._embed_prompts(self.task.known_prompts, True)
+        means = [prompts.mean(dim=0) for prompts in per_class]
         return F.normalize(torch.stack(means), dim=-1)
 
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
                  weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
-        with restored(self.model, weights.changes) if weights.changes else nullcontext():
+        with weights.applied(self.model):
             images = self._known(weights)
             targets = {concept: self._targets(concept, images, weights)
                        for concept in dict.fromkeys(concept for concept, _ in missing)}
             for phase in dict.fromkeys(phase for _, phase in missing):
                 candidates = self._candidates(group, phase, weights)
-                taken = candidates.taken_for(images.embeddings)
+                scores = candidates.scores(images.embeddings)
                 for concept in (concept for concept, other in missing if other is phase):
-                    outcome = _on_target(targets[concept], candidates, phase, concept.name)
-                    outcome.metrics += self._on_set(taken, images.labels, candidates, group,
-                                                    concept, phase)
+                    outcome = self._on_target(targets[concept], candidates, phase, concept)
+                    outcome.metrics += self._on_set(scores.argmax(dim=1), images.labels,
+                                                    candidates, group, concept, phase)
                     outcome.skipped += images.skipped
+                    self._add_tradeoff(outcome, targets[concept], images, scores, candidates,
+                                       group, concept, phase)
                     yield (concept, phase), outcome
 
     def _targets(self, concept: Concept, images: Embedded, weights: Weights) -> Embedded:
         """Return the images of a concept: of its class, or those in a folder beside the set."""
-        label = self.benchmark.class_of(concept)
+        label = self.task.class_of(concept)
         if label is None:
-            return self._embed(self.benchmark.target_images(concept),
+            return self._embed(self.task.target_images(concept),
                                f"Embedding {concept.name}", weights)
         own = images.labels == label
         if not own.any():
@@ -94,33 +110,68 @@ class ClassSetEvaluator(EmbeddingEvaluator):
 
     def _candidates(self, group: Sequence[Concept], phase: Phase, weights: Weights) -> Candidates:
         frozen = not weights.changes.keys() & self._text_parameters
-        names = self.benchmark.known_names()
-        prompts = list(self._embed_prompts(self._set_prompts, frozen))
+        names = list(self.task.known_names)
+        prompts = list(self._embed_prompts(self.task.known_prompts, frozen))
         own = self._embed_prompts(self._group_prompts(group, phase), frozen)
         for concept, embedded in zip(group, own, strict=True):
-            label = self.benchmark.class_of(concept)
+            label = self.task.class_of(concept)
             if label is None:
                 names.append(concept.name)
                 prompts.append(embedded)
             else:
                 names[label], prompts[label] = concept.name, embedded
-        return Candidates(names, prompts, self.benchmark.ensemble)
+        return Candidates(names, prompts, self.task.ensemble)
 
     def _on_set(self, taken: Tensor, labels: Tensor, candidates: Candidates,
-                group: Sequence[Concept], concept: Concept, phase: Phase) -> list[MetricRow]:
+                group: Sequence[Concept], concept: Concept, phase: Phase) -> list[Metric]:
         """Return the accuracy on the classes that are not taught, and once a group on all."""
         classes = len(candidates.names)
-        taught = [label for other in group
-                  if (label := self.benchmark.class_of(other)) is not None]
-        known = ~torch.isin(labels, torch.tensor(taught, dtype=labels.dtype))
+        known = self._are_known(labels, group)
         rows = []
         if known.any():
             found = accuracy(taken[known], labels[known], classes)
             rows += _rows(phase, concept.name, "known", found)
-        if taught and concept == group[0]:
+        if concept == group[0] and any(self.task.class_of(other) is not None for other in group):
             name = JOINT if len(group) > 1 else concept.name
             rows += _rows(phase, name, "all", accuracy(taken, labels, classes))
         return rows
+
+    def _on_target(self, targets: Embedded, candidates: Candidates, phase: Phase,
+                   concept: Concept) -> Outcome:
+        """Return the accuracy on a concept's images, and what they were taken for."""
+        taken = candidates.scores(targets.embeddings).argmax(dim=1)
+        own = candidates.names.index(concept.name)
+        found = accuracy(taken, torch.full_like(taken, own), len(candidates.names))
+        return Outcome(
+            metrics=_rows(phase, concept.name, "target", found)[:1],
+            confusions=confusions(taken, candidates.names, phase, concept.name),
+            skipped=list(targets.skipped),
+        )
+
+    def _add_tradeoff(self, outcome: Outcome, targets: Embedded, images: Embedded, scores: Tensor,
+                      candidates: Candidates, group: Sequence[Concept], concept: Concept,
+                      phase: Phase) -> None:
+        """Add what is measured at equal forgetting; known are the classes that are not taught."""
+        own = [candidates.names.index(concept.name)]
+        taught = [candidates.names.index(other.name) for other in group]
+        if len(taught) == len(candidates.names):
+            outcome.metrics += unmeasured(phase, concept.name, "every class is taught")
+            return
+        known = self._are_known(images.labels, group)
+        reference = self._reference(group, concept, phase)
+        if reference is None:
+            reference = int((scores.argmax(dim=1) == images.labels)[known].sum())
+        target_scores = candidates.scores(targets.embeddings)
+        add_tradeoff(
+            outcome, Scored(score_margins(scores[known], own, taught), images.labels[known], []),
+            Scored(score_margins(target_scores, own, taught), targets.labels, []), phase,
+            concept.name, reference)
+
+    def _are_known(self, labels: Tensor, group: Sequence[Concept]) -> Tensor:
+        """Return which images are of classes that are not taught, `(N,)`."""
+        taught = [label for other in group
+                  if (label := self.task.class_of(other)) is not None]
+        return ~torch.isin(labels, torch.tensor(taught, dtype=labels.dtype))
 
     def _embed_prompts(self, prompts: Sequence[Sequence[str]], frozen: bool) -> list[Tensor]:
         """Return the embeddings of each list's prompts, `(P, D)`; kept of the frozen encoder."""
@@ -129,26 +180,23 @@ class ClassSetEvaluator(EmbeddingEvaluator):
         def compute() -> Tensor:
             return self._classify(flat)
 
-        embedded = self._kept(["prompts", flat], lambda: ({}, {"prompts": compute()})) \
+        embedded = self._kept(["prompts", flat], lambda: Entry({}, {"prompts": compute()})) \
             .tensors["prompts"] if frozen else compute()
         return list(embedded.split([len(some) for some in prompts]))
 
     def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
              weights: Weights) -> str:
         return signature(["class set", VERSION, self.fingerprint, self.model.device.type,
-                          weights.key, phase.value, self.benchmark.known_names(),
-                          self._set_prompts, [other.name for other in group],
-                          self._group_prompts(group, phase), self.benchmark.ensemble,
+                          weights.key, phase.value, self.task.known_names,
+                          self.task.known_prompts, [other.name for other in group],
+                          self._group_prompts(group, phase), self.task.ensemble,
                           concept.name, self._known_fingerprint,
-                          self.benchmark.target_images(concept).fingerprint(),
-                          self.benchmark.on_bad_image])
+                          self.task.target_images(concept).fingerprint(),
+                          self.task.loader.on_bad_image,
+                          self._reference(group, concept, phase)])
 
     def _group_prompts(self, group: Sequence[Concept], phase: Phase) -> list[list[str]]:
-        return [self.benchmark.prompts(concept, phase) for concept in group]
-
-    @cached_property
-    def _set_prompts(self) -> list[list[str]]:
-        return self.benchmark.class_set_prompts
+        return [self.task.target_prompts(concept, phase) for concept in group]
 
 
 def class_scores(embeddings: Tensor, prompts: Sequence[Tensor], ensemble: str) -> Tensor:
@@ -166,25 +214,10 @@ def class_scores(embeddings: Tensor, prompts: Sequence[Tensor], ensemble: str) -
     return embeddings @ (F.normalize(means, dim=-1) if ensemble == "embedding" else means).T
 
 
-def _on_target(targets: Embedded, candidates: Candidates, phase: Phase, concept: str) -> Outcome:
-    """Return the accuracy on a concept's images, and what they were taken for."""
-    taken = candidates.taken_for(targets.embeddings)
-    own = candidates.names.index(concept)
-    found = accuracy(taken, torch.full_like(taken, own), len(candidates.names))
-    return Outcome(
-        metrics=_rows(phase, concept, "target", found)[:1],
-        confusions=[
-            Confusion(phase.value, concept, name, number)
-            for name, number in Counter(candidates.names[i] for i in taken.tolist()).most_common()
-        ],
-        skipped=list(targets.skipped),
-    )
-
-
-def _rows(phase: Phase, concept: str, split: str, found: Accuracy) -> list[MetricRow]:
+def _rows(phase: Phase, concept: str, split: str, found: Accuracy) -> list[Metric]:
     return [
-        MetricRow(phase.value, concept, split, "accuracy", found.overall, found.correct,
+        Metric(phase, concept, split, "accuracy", found.overall, found.correct,
                   found.images),
-        MetricRow(phase.value, concept, split, "mean_per_class_accuracy", found.mean_per_class,
+        Metric(phase, concept, split, "mean_per_class_accuracy", found.mean_per_class,
                   None, found.classes),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from kt_exp.concepts import Concept, name_key
 from kt_exp.concepts.captions import fill, named
 from kt_exp.models.protocol import DualEncoder, Model
+from kt_exp.results.outcome import Diagnosis
 
 # Fine-tuning moves images to "A X is …", zero-shot classification looks for them at "a photo of a
 # X". In trials with small CLIPs on pictograms, transfer worked where the two had a cosine of 0.45
@@ -21,31 +22,9 @@ UNLIKELY_BELOW = 0.25
 NEAREST = 3
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What is known of a concept in advance; without a text encoder, no more than its tokens.
-
-    Attributes:
-        concept: its name.
-        tokens: tokens of the caption "A X is …", start and end included, of at most `token_limit`.
-        cosine: of the name (templates averaged) with "A X is …", in [-1, 1], or None.
-        nearest: the known names (templates averaged) nearest to the description, which does not
-            use the name: what the concept looks like to the model. Each with its cosine, best
-            first, three at most.
-        warning: why transfer is unlikely, or None.
-    """
-
-    concept: str
-    tokens: int
-    token_limit: int
-    cosine: float | None = None
-    nearest: list[tuple[str, float]] = field(default_factory=list)
-    warning: str | None = None
-
-
 def count_tokens(model: Model, concept: Concept) -> Diagnosis:
     """Return the diagnosis that any model allows: how long the caption is."""
-    return Diagnosis(concept.name, model.count_tokens(named(concept)), model.max_text_tokens)
+    return Diagnosis(model.count_tokens(named(concept)), model.max_text_tokens)
 
 
 @torch.no_grad()
@@ -96,9 +75,9 @@ def _rivals(concept: Concept, caption: Tensor, known: Tensor,
             names: Sequence[str]) -> list[tuple[str, float]]:
     """Return the known name nearest to a caption, but for the concept's own, which a closed set of
     classes has among them."""
-    own = name_key(concept.name)
+    own = {name_key(concept.name), name_key(concept.image_class)}
     nearest = _nearest(caption, known, names, 2)
-    return [rival for rival in nearest if name_key(rival[0]) != own][:1]
+    return [rival for rival in nearest if name_key(rival[0]) not in own][:1]
 
 
 def _nearest(embedding: Tensor, known: Tensor, names: Sequence[str],

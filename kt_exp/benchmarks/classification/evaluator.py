@@ -4,41 +4,61 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from kt_exp.benchmarks.classification.metrics import evaluate
-from kt_exp.benchmarks.classification.prompts import known_prompts, target_prompts
-from kt_exp.benchmarks.embedding import Embedded, embed_images, project, text_classifier
-from kt_exp.benchmarks.protocol import ClassificationBenchmark, ImageSet
+from kt_exp.benchmarks.classification.margins import embedding_margins
+from kt_exp.benchmarks.classification.metrics import Scored, measure
+from kt_exp.benchmarks.embedding import (
+    Embedded,
+    LoaderSettings,
+    embed_images,
+    project,
+    text_classifier,
+)
+from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.concepts import Concept
-from kt_exp.finetune.train import restored
 from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder
+from kt_exp.models.weights import FROZEN, Weights
 from kt_exp.progress import Progress
+from kt_exp.results.gains import PhaseMargins
 from kt_exp.results.outcome import Outcome, Phase
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 2
+VERSION, EMBEDDING_VERSION = 3, 2
 KIND, EMBEDDINGS = "evaluation", "embeddings"
-UNTRAINED = (Phase.baseline, Phase.name_prompt, Phase.description_prompt)
+PROMPTS = (Phase.name_prompt, Phase.description_prompt, Phase.name_and_description,
+           Phase.parts_prompt)
 
 Wanted = tuple[Concept, Phase]
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A state of the model: `changes` to the weights that it came with, signed by `key`."""
+class ZeroShotTask:
+    """What is to be classified, and by which prompts.
 
-    key: str
-    changes: dict[str, Tensor]
+    Attributes:
+        templates: prompt templates with `{}` for the class name.
+        known_names: of the K known classes.
+        known_prompts: of each known class, at least one.
+        known_images: labelled by index into `known_names`.
+        target_images: gives the real images of a concept.
+        target_prompts: gives the prompts that stand for a concept in a phase.
+        loader: how images are loaded.
+    """
 
-
-FROZEN = Weights("frozen", {})
+    templates: list[str]
+    known_names: list[str]
+    known_prompts: list[list[str]]
+    known_images: ImageSet
+    target_images: Callable[[Concept], ImageSet]
+    target_prompts: Callable[[Concept, Phase], list[str]]
+    loader: LoaderSettings
 
 
 @dataclass
@@ -50,19 +70,23 @@ class PhaseEvaluator(ABC):
 
     model: Model
     fingerprint: str
-    benchmark: ClassificationBenchmark
+    task: ZeroShotTask
     store: Store
     progress: Progress
     reused: int = 0
+    baselines: dict[tuple[Concept, ...], list[Outcome]] = field(default_factory=dict, repr=False)
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
         """Return the phases that train nothing, for concepts that are candidates together."""
-        return self._outcomes(group, UNTRAINED, FROZEN)
+        baseline = self._baseline(group)
+        prompts = self._outcomes(group, PROMPTS, FROZEN)
+        return [outcome for position, concept in enumerate(group)
+                for outcome in (baseline[position],
+                                *prompts[position * len(PROMPTS):][:len(PROMPTS)])]
 
-    def transferred(self, group: Sequence[Concept], key: str,
-                    changes: dict[str, Tensor]) -> list[Outcome]:
-        """Return the outcomes of fine-tuned weights: `changes` to the model, signed by `key`."""
-        return self._outcomes(group, (Phase.transferred,), Weights(key, changes))
+    def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
+        """Return the outcomes of fine-tuned weights."""
+        return self._outcomes(group, (Phase.transferred,), weights)
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
         """Return nothing: the report draws what classification finds."""
@@ -76,14 +100,29 @@ class PhaseEvaluator(ABC):
         with self.store.lock(KIND, keys.values()):
             for wanted, key in keys.items():
                 if entry := self.store.fetch(KIND, key):
-                    found[wanted] = Outcome.from_json(entry.record)
+                    found[wanted] = _outcome(entry)
             self.reused += len(found)
             missing = [wanted for wanted in keys if wanted not in found]
             if missing:
                 for wanted, outcome in self._measure(group, missing, weights):
-                    self.store.commit(KIND, keys[wanted], outcome.to_json())
+                    self.store.commit(KIND, keys[wanted], outcome.to_json(), _tensors(outcome))
                     found[wanted] = outcome
         return [found[wanted] for wanted in keys]
+
+    def _baseline(self, group: Sequence[Concept]) -> list[Outcome]:
+        """Return the untrained model's outcome of each concept; measured once a group."""
+        key = tuple(group)
+        if key not in self.baselines:
+            self.baselines[key] = self._outcomes(group, (Phase.baseline,), FROZEN)
+        return self.baselines[key]
+
+    def _reference(self, group: Sequence[Concept], concept: Concept, phase: Phase) -> int | None:
+        """Return how many known images the untrained model has right; None for itself."""
+        if phase is Phase.baseline:
+            return None
+        outcome = self._baseline(group)[group.index(concept)]
+        return next((row.count for row in outcome.metrics
+                     if (row.split, row.metric) == ("known", "accuracy")), 0)
 
     @abstractmethod
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
@@ -91,25 +130,18 @@ class PhaseEvaluator(ABC):
         """Yield the outcomes of `missing`; each is stored before the next one is asked for."""
 
     @cached_property
-    def _known_images(self) -> ImageSet:
-        return self.benchmark.known_images()
-
-    @cached_property
     def _known_fingerprint(self) -> str:
-        return self._known_images.fingerprint()
-
-    @cached_property
-    def _known_prompts(self) -> list[list[str]]:
-        return known_prompts(self.benchmark)
+        return self.task.known_images.fingerprint()
 
     def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
              weights: Weights) -> str:
-        candidates = [target_prompts(self.benchmark, other, phase) for other in group]
+        candidates = [self.task.target_prompts(other, phase) for other in group]
         return signature([VERSION, self.fingerprint, self.model.device.type, weights.key,
-                          phase.value, self.benchmark.known_names(), self._known_prompts,
+                          phase.value, self.task.known_names, self.task.known_prompts,
                           candidates, concept.name, self._known_fingerprint,
-                          self.benchmark.target_images(concept).fingerprint(),
-                          self.benchmark.on_bad_image])
+                          self.task.target_images(concept).fingerprint(),
+                          self.task.loader.on_bad_image,
+                          self._reference(group, concept, phase)])
 
 
 @dataclass
@@ -122,55 +154,58 @@ class EmbeddingEvaluator(PhaseEvaluator):
     @cached_property
     def frozen_classifier(self) -> Tensor:
         """Embeddings of the known classes `(K, D)` by the frozen text encoder, kept."""
-        return self._kept(["classifier", self._known_prompts], lambda: (
-            {}, {"classes": self._classify(self._known_prompts)})).tensors["classes"]
+        return self._kept(["classifier", self.task.known_prompts], lambda: Entry(
+            {}, {"classes": self._classify(self.task.known_prompts)})).tensors["classes"]
 
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
                  weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
-        names = [*self.benchmark.known_names(), *(concept.name for concept in group)]
-        with restored(self.model, weights.changes) if weights.changes else nullcontext():
+        names = [*self.task.known_names, *(concept.name for concept in group)]
+        with weights.applied(self.model):
             known, classifier = self._known(weights), self._classifier(weights)
             for concept in dict.fromkeys(concept for concept, _ in missing):
-                images = self._embed(self.benchmark.target_images(concept),
+                images = self._embed(self.task.target_images(concept),
                                      f"Embedding {concept.name}", weights)
+                own = len(classifier) + group.index(concept)
                 for phase in (phase for other, phase in missing if other == concept):
-                    candidates = self._classify(
-                        [target_prompts(self.benchmark, other, phase) for other in group])
-                    yield (concept, phase), evaluate(
-                        known, images, classifier, candidates, names, group.index(concept), phase,
-                        concept.name)
+                    concepts = self._classify(
+                        [self.task.target_prompts(other, phase) for other in group])
+                    candidates = torch.cat([classifier, concepts])
+                    yield (concept, phase), measure(
+                        _scored(known, candidates, own, len(group)),
+                        _scored(images, candidates, own, len(group)), names, own, phase,
+                        concept.name, self._reference(group, concept, phase))
 
     def _known(self, weights: Weights) -> Embedded:
-        return self._embed(self._known_images, "Embedding known images", weights)
+        return self._embed(self.task.known_images, "Embedding known images", weights)
 
     def _embed(self, images: ImageSet, description: str, weights: Weights) -> Embedded:
         """Return the embeddings of images; what the weights do not change of them is kept."""
         changed = weights.changes.keys() - self._text_parameters
         if isinstance(self.model, ProjectedEncoder) and changed <= self._projection:
             features = self._encoded(images, description, "trunk", self.model.encode_trunk)
-            return project(self.model, features, self.benchmark.batch_size)
+            return project(self.model, features, self.task.loader.batch_size)
         if not changed:
             return self._encoded(images, description, "image", self.model.encode_image)
-        return embed_images(self.model, images, self.benchmark, self.progress, description,
+        return embed_images(self.model, images, self.task.loader, self.progress, description,
                             store=self.store)
 
     def _classifier(self, weights: Weights) -> Tensor:
         if weights.changes.keys() & self._text_parameters:
-            return self._classify(self._known_prompts)
+            return self._classify(self.task.known_prompts)
         return self.frozen_classifier
 
     def _encoded(self, images: ImageSet, description: str, part: str,
                  encode: Callable[[Tensor], Tensor]) -> Embedded:
         """Return what `part` of the model, which is as it came, makes of images."""
-        def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
-            found = embed_images(self.model, images, self.benchmark, self.progress, description,
+        def compute() -> Entry:
+            found = embed_images(self.model, images, self.task.loader, self.progress, description,
                                  encode, self.store)
-            return ({"skipped": found.skipped},
-                    {"embeddings": found.embeddings, "labels": found.labels})
+            return Entry({"skipped": found.skipped},
+                         {"embeddings": found.embeddings, "labels": found.labels})
 
-        fingerprint = self._known_fingerprint if images is self._known_images \
+        fingerprint = self._known_fingerprint if images is self.task.known_images \
             else images.fingerprint()
-        kept = self._kept([part, fingerprint, self.benchmark.on_bad_image], compute)
+        kept = self._kept([part, fingerprint, self.task.loader.on_bad_image], compute)
         return Embedded(kept.tensors["embeddings"], kept.tensors["labels"], kept.record["skipped"])
 
     @cached_property
@@ -182,15 +217,34 @@ class EmbeddingEvaluator(PhaseEvaluator):
         return set(self.model.towers()["visual_projection"])
 
     def _kept(self, inputs: list[Any],
-              compute: Callable[[], tuple[dict[str, Any], dict[str, Tensor]]]) -> Entry:
+              compute: Callable[[], Entry]) -> Entry:
         """Return what the frozen model makes of `inputs`, from the store or computed now."""
-        key = signature([VERSION, self.fingerprint, self.model.device.type, *inputs])
+        key = signature([EMBEDDING_VERSION, self.fingerprint, self.model.device.type, *inputs])
         if key not in self.held:
-            with self.store.lock(EMBEDDINGS, [key]):
-                self.held[key] = self.store.fetch(EMBEDDINGS, key) \
-                    or self.store.commit(EMBEDDINGS, key, *compute())
+            self.held[key] = self.store.get_or_compute(EMBEDDINGS, key, compute)
         return self.held[key]
 
     def _classify(self, prompts: list[list[str]]) -> Tensor:
-        return text_classifier(self.model, prompts, self.benchmark.batch_size, self.progress,
+        return text_classifier(self.model, prompts, self.task.loader.batch_size, self.progress,
                                "Encoding class names")
+
+
+def _scored(images: Embedded, candidates: Tensor, own: int, concepts: int) -> Scored:
+    """Return images with their margins; the concepts are the last of the candidates."""
+    taught = range(len(candidates) - concepts, len(candidates))
+    margins = embedding_margins(images.embeddings, candidates, [own], taught)
+    return Scored(margins, images.labels, images.skipped)
+
+
+def _tensors(outcome: Outcome) -> dict[str, Tensor]:
+    """Return the margins of an outcome as the store keeps them."""
+    if outcome.margins is None:
+        return {}
+    return {name: torch.from_numpy(values) for name, values in vars(outcome.margins).items()}
+
+
+def _outcome(entry: Entry) -> Outcome:
+    outcome = Outcome.from_json(entry.record)
+    if entry.tensors:
+        outcome.margins = PhaseMargins(**{n: t.numpy() for n, t in entry.tensors.items()})
+    return outcome

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 
-from kt_exp.benchmarks.classification.evaluator import FROZEN, PhaseEvaluator, Wanted, Weights
-from kt_exp.benchmarks.classification.metrics import Predicted, count
-from kt_exp.benchmarks.classification.prompts import target_prompts
+from kt_exp.benchmarks.classification.evaluator import PhaseEvaluator, Wanted
+from kt_exp.benchmarks.classification.margins import score_margins
+from kt_exp.benchmarks.classification.metrics import Scored, measure
 from kt_exp.benchmarks.pairs import KIND, VERSION, PairScores, score_pairs
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.concepts import Concept
-from kt_exp.finetune.train import restored
 from kt_exp.models.protocol import PairMatcher
+from kt_exp.models.weights import FROZEN, Weights
 from kt_exp.results.outcome import Outcome
 from kt_exp.store import signature
 
@@ -32,27 +31,29 @@ class PairEvaluator(PhaseEvaluator):
 
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
                  weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
-        names = [*self.benchmark.known_names(), *(concept.name for concept in group)]
-        new = {phase: [target_prompts(self.benchmark, other, phase) for other in group]
+        names = [*self.task.known_names, *(concept.name for concept in group)]
+        new = {phase: [self.task.target_prompts(other, phase) for other in group]
                for phase in dict.fromkeys(phase for _, phase in missing)}
-        old_prompts = _distinct(self._known_prompts)
+        old_prompts = _distinct(self.task.known_prompts)
         new_prompts = _distinct(prompts for classes in new.values() for prompts in classes)
         used: list[str] = []
-        with restored(self.model, weights.changes) if weights.changes else nullcontext():
+        with weights.applied(self.model):
             known = self._known(old_prompts, new_prompts, weights, used)
             for concept in dict.fromkeys(concept for concept, _ in missing):
-                targets = self._match(self.benchmark.target_images(concept),
+                targets = self._match(self.task.target_images(concept),
                                       [*old_prompts, *new_prompts], weights, used, concept.name)
                 for phase in (phase for other, phase in missing if other == concept):
-                    classes = [*self._known_prompts, *new[phase]]
-                    yield (concept, phase), count(
-                        known.predict(classes), targets.predict(classes), names,
-                        len(self._known_prompts) + group.index(concept), phase, concept.name)
+                    classes = [*self.task.known_prompts, *new[phase]]
+                    own = len(self.task.known_prompts) + group.index(concept)
+                    yield (concept, phase), measure(
+                        known.scored(classes, own, len(group)),
+                        targets.scored(classes, own, len(group)), names, own, phase,
+                        concept.name, self._reference(group, concept, phase))
         for key in used:
             self.store.discard(KIND, key)
 
     def _known(self, old: list[str], new: list[str], weights: Weights, used: list[str]) -> _Table:
-        images = self.benchmark.known_images()
+        images = self.task.known_images
         if weights is not FROZEN:
             return self._match(images, [*old, *new], weights, used, "known images")
         kept = self._match(images, old, weights, [], "known images")
@@ -61,9 +62,9 @@ class PairEvaluator(PhaseEvaluator):
     def _match(self, images: ImageSet, captions: list[str], weights: Weights, used: list[str],
                name: str) -> _Table:
         key = signature([VERSION, self.fingerprint, self.model.device.type, weights.key,
-                         images.fingerprint(), self.benchmark.on_bad_image, captions])
+                         images.fingerprint(), self.task.loader.on_bad_image, captions])
         used.append(key)
-        return _Table(captions, score_pairs(self.model, images, captions, self.benchmark,
+        return _Table(captions, score_pairs(self.model, images, captions, self.task.loader,
                                             self.store, key, self.progress, f"Matching {name}"))
 
 
@@ -79,13 +80,19 @@ class _Table:
         scores = torch.cat([self.found.scores, other.found.scores], dim=1)
         return _Table([*self.captions, *other.captions], replace(self.found, scores=scores))
 
-    def predict(self, classes: Sequence[Sequence[str]]) -> Predicted:
-        """Return the class of each image, of equals the first, given the prompts of each class."""
+    def scored(self, classes: Sequence[Sequence[str]], own: int, concepts: int) -> Scored:
+        """Return the images with their margins for candidate `own`.
+
+        Args:
+            classes: the prompts of each candidate, the concepts last.
+            concepts: how many of the candidates are concepts.
+        """
         column = {caption: number for number, caption in enumerate(self.captions)}
         per_class = [self.found.scores[:, [column[prompt] for prompt in prompts]].mean(dim=1)
                      for prompts in classes]
-        return Predicted(torch.stack(per_class, dim=1).argmax(dim=1), self.found.labels,
-                         self.found.skipped)
+        taught = range(len(classes) - concepts, len(classes))
+        margins = score_margins(torch.stack(per_class, dim=1), [own], taught)
+        return Scored(margins, self.found.labels, self.found.skipped)
 
 
 def _distinct(classes: Iterable[Sequence[str]]) -> list[str]:

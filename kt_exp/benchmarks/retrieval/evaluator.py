@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +12,14 @@ import torch
 from torch import Tensor
 
 from kt_exp.benchmarks import pairs
-from kt_exp.benchmarks.classification.evaluator import FROZEN, Weights
 from kt_exp.benchmarks.embedding import Embedded, LoaderSettings, embed_images, text_classifier
 from kt_exp.benchmarks.retrieval.metrics import Ranks, Rows, find_ranks
 from kt_exp.concepts import Concept
 from kt_exp.data.captioned import CaptionedImages
-from kt_exp.finetune.train import restored
 from kt_exp.models.protocol import DualEncoder, PairMatcher
+from kt_exp.models.weights import FROZEN, Weights
 from kt_exp.progress import Progress
-from kt_exp.results.outcome import MetricRow, Outcome, Phase
-from kt_exp.results.record import JOINT
+from kt_exp.results.outcome import JOINT, Metric, Outcome, Phase
 from kt_exp.store import Entry, Store, signature
 
 VERSION = 2
@@ -73,10 +70,9 @@ class RetrievalEvaluator:
         """Return the baseline: the same for every group."""
         return [self._outcome(_name(group), Phase.baseline, FROZEN)]
 
-    def transferred(self, group: Sequence[Concept], key: str,
-                    changes: dict[str, Tensor]) -> list[Outcome]:
-        """Return the outcome of fine-tuned weights: `changes` to the model, signed by `key`."""
-        return [self._outcome(_name(group), Phase.transferred, Weights(key, changes))]
+    def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
+        """Return the outcome of fine-tuned weights."""
+        return [self._outcome(_name(group), Phase.transferred, weights)]
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
         """Return nothing: retrieval draws no pictures."""
@@ -84,14 +80,13 @@ class RetrievalEvaluator:
 
     def _outcome(self, concept: str, phase: Phase, weights: Weights) -> Outcome:
         key = self._key(KIND, weights.key, self._set_key)
-        with self.store.lock(KIND, [key]):
-            entry = self.store.fetch(KIND, key)
-            self.reused += entry is not None
-            entry = entry or self._measure(key, weights)
+        entry = self.store.get_or_compute(KIND, key, lambda: self._measure(key, weights))
+        self.store.discard(pairs.KIND, key)
+        self.reused += entry.found
         text = Ranks(entry.tensors["text_rank"], entry.tensors["text_tied"])
         image = Ranks(entry.tensors["image_rank"], entry.tensors["image_tied"])
         metrics = [
-            MetricRow(phase.value, concept, "all", f"{kind}_R@{k}", ranks.hits(k) / len(ranks.rank),
+            Metric(phase, concept, "all", f"{kind}_R@{k}", ranks.hits(k) / len(ranks.rank),
                       ranks.hits(k), len(ranks.rank))
             for kind, ranks in (("text", text), ("image", image)) for k in self.settings.ks
         ]
@@ -99,7 +94,7 @@ class RetrievalEvaluator:
         return Outcome(metrics, skipped=entry.record["skipped"], notes=notes)
 
     def _measure(self, key: str, weights: Weights) -> Entry:
-        with restored(self.model, weights.changes) if weights.changes else nullcontext():
+        with weights.applied(self.model):
             if isinstance(self.model, PairMatcher):
                 scores = self._score_pairs(self.model, key)
             else:
@@ -108,12 +103,9 @@ class RetrievalEvaluator:
                           "Ranking captions")
         image = find_ranks(scores.by_caption, scores.owners, scores.images, self.progress,
                            "Ranking images")
-        entry = self.store.commit(
-            KIND, key, {"skipped": scores.skipped, "notes": self._long_captions()},
-            {"text_rank": text.rank, "text_tied": text.tied,
-             "image_rank": image.rank, "image_tied": image.tied})
-        self.store.discard(pairs.KIND, key)
-        return entry
+        return Entry({"skipped": scores.skipped, "notes": self._long_captions()},
+                     {"text_rank": text.rank, "text_tied": text.tied,
+                      "image_rank": image.rank, "image_tied": image.tied})
 
     def _score_pairs(self, model: PairMatcher, key: str) -> Scores:
         found = pairs.score_pairs(model, self.images, self._texts, self.settings, self.store,
@@ -140,7 +132,8 @@ class RetrievalEvaluator:
             return Entry({"skipped": found.skipped},
                          {"embeddings": found.embeddings, "labels": found.labels})
 
-        entry = self._kept(self._key("images", self._set_key), compute) if frozen else compute()
+        entry = self.store.get_or_compute(EMBEDDINGS, self._key("images", self._set_key), compute)\
+            if frozen else compute()
         return Embedded(entry.tensors["embeddings"], entry.tensors["labels"],
                         entry.record["skipped"])
 
@@ -150,16 +143,9 @@ class RetrievalEvaluator:
                 model, [[text] for text in self._texts], self.settings.batch_size,
                 self.progress, "Encoding captions")})
 
-        entry = self._kept(self._key("captions", self._texts), compute) if frozen else compute()
+        entry = self.store.get_or_compute(EMBEDDINGS, self._key("captions", self._texts), compute)\
+            if frozen else compute()
         return entry.tensors["captions"]
-
-    def _kept(self, key: str, compute: Callable[[], Entry]) -> Entry:
-        """Return what the frozen model makes of the data, from the store or computed now."""
-        with self.store.lock(EMBEDDINGS, [key]):
-            if entry := self.store.fetch(EMBEDDINGS, key):
-                return entry
-            found = compute()
-            return self.store.commit(EMBEDDINGS, key, found.record, found.tensors)
 
     @cached_property
     def _set_key(self) -> list[str]:

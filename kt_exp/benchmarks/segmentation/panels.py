@@ -67,7 +67,7 @@ def draw_panels(concept: Concept, segmented: Segmented, scores: Sequence[ImageSc
 
 def _by_gain(concept: str, images: MaskedImages, scores: Sequence[ImageScore]) -> list[Change]:
     """Return the change of each image, the highest gain first."""
-    dice = {(score.phase, score.image): score.value for score in scores
+    dice = {(str(score.phase), score.image): score.value for score in scores
             if score.concept == concept and score.metric == "DSC"}
     changes = [Change(index, dice[BEFORE, name], dice[AFTER, name])
                for index, name in enumerate(map(images.name, range(len(images))))]

@@ -25,7 +25,8 @@ from kt_exp.config.plugins import build
 from kt_exp.data.captioned import read_captioned
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import GenerationSettings
-from kt_exp.results.record import JOINT
+from kt_exp.models.weights import Weights
+from kt_exp.results.outcome import JOINT
 from kt_exp.store import Store
 
 COCO = Path(__file__).parents[2] / "data" / "coco"
@@ -167,7 +168,7 @@ def test_without_java_or_pycocoevalcap_nothing_begins(benchmark_of, monkeypatch)
 def test_each_phase_says_its_own_captions(evaluator_of):
     evaluator = evaluator_of()
     [before] = evaluator.untrained([KITE])
-    [after] = evaluator.transferred([KITE], "taught", CHANGED)
+    [after] = evaluator.transferred([KITE], Weights("taught", CHANGED))
     images = coco_images()
     for outcome, phase, choice in ((before, "baseline", 0), (after, "transferred", 1)):
         assert [score.text for score in outcome.per_image] \
@@ -177,15 +178,16 @@ def test_each_phase_says_its_own_captions(evaluator_of):
             == {(phase, "kite", "all", 6)}
         assert values(outcome).keys() == {"BLEU@4", "METEOR", "CIDEr"}
     assert evaluator.model.module.choice == 0
-    assert evaluator.transferred([KITE, BATH], "taught", CHANGED)[0].metrics[0].concept == JOINT
+    [joint] = evaluator.transferred([KITE, BATH], Weights("taught", CHANGED))
+    assert joint.metrics[0].concept == JOINT
 
 
 def test_what_is_kept_is_not_done_again(evaluator_of):
     first = evaluator_of()
-    before, after = first.untrained([KITE]), first.transferred([KITE], "taught", CHANGED)
+    before, after = first.untrained([KITE]), first.transferred([KITE], Weights("taught", CHANGED))
     again = evaluator_of()
     assert again.untrained([KITE]) == before
-    assert again.transferred([KITE], "taught", CHANGED) == after
+    assert again.transferred([KITE], Weights("taught", CHANGED)) == after
     assert (again.reused, again.model.said, again.metrics.calls) == (2, 0, 0)
     # SPICE may become available later: the captions are there already.
     later = evaluator_of(WordCounts(with_spice=True))
@@ -264,7 +266,8 @@ def test_captions_are_not_to_be_longer_than_their_limit(benchmark_of):
 
 def test_panels_show_who_gained_and_who_lost(evaluator_of, tmp_path):
     evaluator = evaluator_of()
-    outcomes = [*evaluator.untrained([KITE]), *evaluator.transferred([KITE], "taught", CHANGED)]
+    outcomes = [*evaluator.untrained([KITE]),
+                *evaluator.transferred([KITE], Weights("taught", CHANGED))]
     words = [[len(caption.split()) for caption in some] for some in coco_images().captions]
     gained = sum(after > before for before, after, *_ in words)
     lost = sum(after < before for before, after, *_ in words)

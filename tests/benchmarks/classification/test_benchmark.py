@@ -12,6 +12,7 @@ from kt_exp.benchmarks.classification.benchmark import ClassificationTask
 from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
 from kt_exp.benchmarks.classification.pair_evaluator import PairEvaluator
 from kt_exp.concepts import Concept
+from kt_exp.data.image_files import ImageFiles
 from kt_exp.data.targets import read_target
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import DualEncoder, PairMatcher
@@ -28,6 +29,9 @@ class Photos(ClassificationTask):
 
     def known_names(self):
         return ["orange", "lime"]
+
+    def known_images(self):
+        return ImageFiles(self.root, [], [])
 
     def target_images(self, concept):
         return read_target(self.root, concept)

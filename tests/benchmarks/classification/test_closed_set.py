@@ -14,7 +14,7 @@ from kt_exp.benchmarks.classification.closed_set_evaluator import ClassSetEvalua
 from kt_exp.concepts import Concept
 from kt_exp.config.plugins import build
 from kt_exp.errors import UserError
-from kt_exp.results.record import JOINT
+from kt_exp.results.outcome import JOINT
 from kt_exp.store import Store
 
 CONF = Path(kt_exp.__file__).parents[1] / "conf" / "benchmark"
@@ -44,8 +44,8 @@ def evaluator(tmp_path, colour_model, silent):
     colour_model.towers = lambda: {"visual": {}, "text": {}}
 
     def make(benchmark: ClassSetBenchmark) -> ClassSetEvaluator:
-        return ClassSetEvaluator(colour_model, "colours", benchmark, Store(tmp_path / "store"),
-                                 silent)
+        return ClassSetEvaluator(colour_model, "colours", benchmark.task(),
+                                 Store(tmp_path / "store"), silent)
 
     return make
 
@@ -62,6 +62,18 @@ def test_a_taught_class_is_a_class_of_the_set(root, evaluator):
     assert rows["baseline", "red", "target"] == (3, 3)
     assert rows["baseline", "red", "known"] == (5, 6)
     assert rows["baseline", "red", "all"] == (8, 9)
+
+
+def test_a_made_up_word_takes_the_place_of_the_class_it_stands_for(root, evaluator):
+    benchmark, word = load(known_root=root), Concept("yellow", "a red ball", images_of="red")
+    benchmark.check_concepts([word])
+    assert benchmark.known_prompts() == [["a chest X-ray showing blue."],
+                                         ["a chest X-ray showing green."]]
+    rows = table(evaluator(benchmark).untrained([word]))
+    assert rows["description_prompt", "yellow", "target"] == (3, 3)
+    assert rows["description_prompt", "yellow", "known"] == (5, 6)
+    with pytest.raises(UserError, match="'blue' is also a known class"):
+        benchmark.check_concepts([Concept("blue", "a red ball", images_of="red")])
 
 
 def test_the_description_stands_for_its_class_alone(root, evaluator):

@@ -18,8 +18,9 @@ from kt_exp.config.plugins import build
 from kt_exp.errors import UserError
 from kt_exp.models.factory import load_model
 from kt_exp.models.protocol import DualEncoder, EmbeddedCaptions, PairMatcher
+from kt_exp.models.weights import Weights
 from kt_exp.pictograms.weights import PictoClip
-from kt_exp.results.record import JOINT
+from kt_exp.results.outcome import JOINT
 from kt_exp.store import Store
 
 CONF = Path(kt_exp.__file__).parents[1] / "conf" / "benchmark"
@@ -122,7 +123,7 @@ def test_both_kinds_of_model_retrieve_before_and_after(kind, colours, evaluator)
     assert numbers(before) == {"text_R@1": (4, 4), "text_R@2": (4, 4), "text_R@3": (4, 4),
                                "image_R@1": (8, 8), "image_R@2": (8, 8), "image_R@3": (8, 8)}
     # Then the red image looks green, and the green one red: yellow comes before the right one.
-    [after] = found.transferred([DOG], "trained", RED_SEEN_AS_GREEN)
+    [after] = found.transferred([DOG], Weights("trained", RED_SEEN_AS_GREEN))
     assert numbers(after) == {"text_R@1": (2, 4), "text_R@2": (2, 4), "text_R@3": (2, 4),
                               "image_R@1": (4, 8), "image_R@2": (4, 8), "image_R@3": (4, 8)}
     assert {(row.phase, row.concept, row.split) for row in after.metrics} == {
@@ -139,11 +140,12 @@ def test_concepts_taught_together_share_one_number(colours, evaluator):
 @pytest.mark.parametrize("kind", [TwoTowers, OneTower])
 def test_what_was_measured_once_is_not_measured_again(kind, colours, evaluator):
     first = evaluator(kind(), load(**colours))
-    outcomes = [first.untrained([DOG]), first.transferred([DOG], "trained", RED_SEEN_AS_GREEN)]
+    outcomes = [first.untrained([DOG]),
+                first.transferred([DOG], Weights("trained", RED_SEEN_AS_GREEN))]
     assert first.reused == 0
     model = kind()
     again = evaluator(model, load(**colours))
-    assert [again.untrained([DOG]), again.transferred([DOG], "trained", {})] == outcomes
+    assert [again.untrained([DOG]), again.transferred([DOG], Weights("trained", {}))] == outcomes
     assert (again.reused, model.seen, model.read) == (2, 0, 0)
     other_ks = evaluator(model, load(**{**colours, "ks": [2]})).untrained([DOG])[0]
     assert (numbers(other_ks), model.seen) == ({"text_R@2": (4, 4), "image_R@2": (8, 8)}, 0)
@@ -155,7 +157,7 @@ def test_what_training_left_as_it_was_is_embedded_once(colours, evaluator):
     model = TwoTowers()
     found = evaluator(model, load(**colours))
     found.untrained([DOG])
-    found.transferred([DOG], "trained", RED_SEEN_AS_GREEN)
+    found.transferred([DOG], Weights("trained", RED_SEEN_AS_GREEN))
     assert (model.seen, model.read) == (8, 8)  # all images twice, all captions once
 
 
