@@ -11,12 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kt_exp.report import summary
 from kt_exp.report.record import RunRecord
+from kt_exp.report.style import ACCENT, INK, LINE, PALE, PAPER, SOFT
 
 Images = Mapping[str, Sequence[Image.Image]]
 Colour = str
 
-INK, SOFT, LINE, PAPER = "#1c2024", "#667079", "#e3e6e9", "#ffffff"
-ACCENT, PALE = "#2563a8", "#c3cad1"
 SCALE = 2  # drawn at twice the size it is shown at, for dense screens
 MARGIN, GAP = 24 * SCALE, 6 * SCALE
 CELL = 64 * SCALE
