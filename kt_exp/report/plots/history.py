@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, isfinite
 
 from kt_exp.report.plots.chart import Chart
-from kt_exp.report.style import ACCENT, house_style
+from kt_exp.report.style import ACCENT, TICK_SIZE, house_style
 
-SIZE = 5.0, 2.4  # inches
-FRAME = 0.13, 0.19, 0.84, 0.77  # left, low, width, height: shares of it
+SIZE = 4.2, 2.1  # inches
+FRAME = 0.15, 0.21, 0.82, 0.75  # left, low, width, height: shares of it
 MOST_POINTS = 200
 MOST_TIPS = 25  # closer ones could not be pointed at
 
 
 def draw_history(steps: Sequence[float], values: Sequence[float | None], *, x_label: str,
                  y_label: str) -> Chart | None:
-    """Draw `values` over `steps`; None leaves a point out. Without any value there is no chart."""
-    points = [(x, y) for x, y in zip(steps, values, strict=True) if y is not None]
+    """Draw `values` over `steps`; None, nan and infinity leave a point out.
+
+    Without any finite value there is no chart.
+    """
+    points = [(x, y) for x, y in zip(steps, values, strict=True) if y is not None and isfinite(y)]
     if not points:
         return None
     first, last = points[0], points[-1]
@@ -36,8 +39,8 @@ def draw_history(steps: Sequence[float], values: Sequence[float | None], *, x_la
         chart.tell(marks, [f"{x_label} {x:g}: {y:.3g}" for x, y in pointed])
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
+        axes.set_xlabel(x_label, fontsize=TICK_SIZE)
+        axes.set_ylabel(y_label, fontsize=TICK_SIZE)
     return chart
 
 

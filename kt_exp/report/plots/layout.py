@@ -71,32 +71,27 @@ class Layout(Generic[Panel]):
                  legend: Sequence[tuple[Artist, str]], note: str = "") -> None:
         from matplotlib.figure import Figure
 
-        columns = max(len(row.panels) for row in rows)
-        abreast = min(columns, max(1, int((WIDEST - LEFT - RIGHT + BETWEEN_COLUMNS)
-                                          / (width + BETWEEN_COLUMNS))))
         self._rows, self._width = rows, width
-        self._abreast = ceil(columns / ceil(columns / abreast))
+        columns = max(len(row.panels) for row in rows)
+        self._abreast = _abreast(columns, width)
         self._height = HEIGHT if len(rows) > 1 else HEIGHT_ALONE
-        self._letters = int(72 * width / (LETTER * TITLE_SIZE))
-        lines = max(self._title(panel).count("\n") + bool(panel.title)
-                    for row in rows for panel in row.panels if panel)
-        self._above = TITLE + LINE * (lines - 1) if lines else TOP
-        blocks = ceil(columns / self._abreast)
-        entry_widths = [TEXT_SIZE / 72 * (LETTER * len(text) + KEY) for _, text in legend]
-        self._full_width = max(LEFT + self._abreast * (width + BETWEEN_COLUMNS)
-                               - BETWEEN_COLUMNS + RIGHT, *entry_widths, 0.0)
-        entries = _columns_within(self._full_width, entry_widths)
-        self._head = TOP + LINE * ceil(len(legend) / entries) if legend else 0.0
-        self._block = self._above + len(rows) * (self._height + BETWEEN_ROWS) - BETWEEN_ROWS \
-            + below / 72
-        height = self._head + blocks * self._block + BOTTOM + (LINE if note else 0.0)
+        entries = [TEXT_SIZE / 72 * (LETTER * len(text) + KEY) for _, text in legend]
+        panels = LEFT + self._abreast * (width + BETWEEN_COLUMNS) - BETWEEN_COLUMNS + RIGHT
+        self._full_width = max(panels, *entries, 0.0)
+        legend_columns = _columns_within(self._full_width, entries)
+        self._head = TOP + LINE * ceil(len(legend) / legend_columns) if legend else 0.0
+        self._above = self._title_height()
+        self._block = self._above + below / 72 \
+            + len(rows) * (self._height + BETWEEN_ROWS) - BETWEEN_ROWS
+        height = self._head + ceil(columns / self._abreast) * self._block + BOTTOM \
+            + (LINE if note else 0.0)
         self.figure: Figure = Figure((self._full_width, height))
         if legend:
             handles, texts = zip(*legend, strict=True)
-            self.figure.legend(handles, texts, loc="upper left", ncols=entries,
+            self.figure.legend(handles, texts, loc="upper left", ncols=legend_columns,
                                bbox_to_anchor=(0.0, 1 - 0.3 * TOP / height))
         if note:
-            self.figure.text(0.16 / self._full_width, BOTTOM / height, note, color=SOFT,
+            self.figure.text(RIGHT / self._full_width, BOTTOM / height, note, color=SOFT,
                              fontsize=TICK_SIZE)
 
     def places(self) -> Iterator[Place[Panel]]:
@@ -128,7 +123,18 @@ class Layout(Generic[Panel]):
                                      self._width / width, self._height / height), sharey=like)
 
     def _title(self, panel: Panel) -> str:
-        return fill(panel.title, self._letters)
+        return fill(panel.title, int(72 * self._width / (LETTER * TITLE_SIZE)))
+
+    def _title_height(self) -> float:
+        titles = [self._title(panel) for row in self._rows for panel in row.panels if panel]
+        lines = max(title.count("\n") + bool(title) for title in titles)
+        return TITLE + LINE * (lines - 1) if lines else TOP
+
+
+def _abreast(columns: int, width: float) -> int:
+    """How many of the columns lie side by side, so that all lines of panels are about as long."""
+    most = int((WIDEST - LEFT - RIGHT + BETWEEN_COLUMNS) / (width + BETWEEN_COLUMNS))
+    return ceil(columns / ceil(columns / max(1, most)))
 
 
 def _columns_within(width: float, entries: Sequence[float]) -> int:

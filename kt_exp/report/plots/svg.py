@@ -73,14 +73,14 @@ def _simplify(element: ET.Element, themed: bool) -> None:
         short = _LONG_NUMBER.sub(lambda found: f"{float(found[0]):.2f}", value.replace("\n", " "))
         if name == "style":
             short = _FONT_LIST.sub(_FONTS, short)
-            short = _in_the_page_s_colours(short) if themed else short
+            short = _themed(short) if themed else short
         element.set(name, short.strip())
     if not (element.text or "").strip():
         element.text = None
     element.tail = None
 
 
-def _in_the_page_s_colours(style: str) -> str:
+def _themed(style: str) -> str:
     for name, colour in LIGHT.items():
         style = style.replace(colour, f"var(--{name}, {colour})")
     return style

@@ -112,7 +112,7 @@ def test_a_history_of_any_range_lies_within_its_frame(values) -> None:
 
 
 def test_a_history_of_one_value_is_a_point_and_of_none_is_nothing() -> None:
-    chart = draw_history([0, 7], [None, 0.5], x_label="step", y_label="loss")
+    chart = draw_history([0, 7, 8], [None, 0.5, float("nan")], x_label="step", y_label="loss")
     assert "step 7: 0.5" in chart.svg()
     assert draw_history([0], [None], x_label="step", y_label="loss") is None
 
