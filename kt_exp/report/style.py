@@ -1,4 +1,4 @@
-"""The house style of all figures and pages: colours, and how matplotlib is to draw."""
+"""The house style of charts: series, phases, and how matplotlib is to draw."""
 
 from __future__ import annotations
 
@@ -7,24 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from kt_exp.drawing import ACCENT, INK, LIGHT, LINE, PALE, PAPER, SOFT
 from kt_exp.errors import UserError
 
-# The colours of a light and of a dark page. Those of `SERIES` are told apart with any colour vision
-# deficiency: Okabe and Ito's (2008) with another blue; in the dark they are lighter.
-LIGHT: Mapping[str, str] = {
-    "paper": "#ffffff", "card": "#f7f8f9", "ink": "#1c2024", "soft": "#5b6570", "line": "#dfe3e7",
-    "pale": "#aab4be", "good": "#1a7f42", "bad": "#b42318", "warn": "#8a5a00",
-    "accent": "#2563a8", "vermilion": "#d55e00", "green": "#009e73", "purple": "#cc79a7",
-    "orange": "#e69f00", "sky": "#56b4e9",
-}
-DARK: Mapping[str, str] = {
-    "paper": "#14171a", "card": "#1c2024", "ink": "#e6e9ec", "soft": "#9aa5b0", "line": "#30363d",
-    "pale": "#66717c", "good": "#5fc688", "bad": "#f2887e", "warn": "#e0b050",
-    "accent": "#6ea8e8", "vermilion": "#f07b3f", "green": "#46cf9f", "purple": "#d98cba",
-    "orange": "#f5c85c", "sky": "#bfe6ff",
-}
-PAPER, INK, SOFT, LINE = (LIGHT[name] for name in ("paper", "ink", "soft", "line"))
-ACCENT, PALE = LIGHT["accent"], LIGHT["pale"]
+# The colours of series, in this order. They are told apart with any colour vision deficiency:
+# Okabe and Ito's (2008) with another blue; in the dark they are lighter.
 SERIES = ("accent", "vermilion", "green", "purple", "orange", "sky")
 MARKERS = "osD^vPX"  # one more than colours: together they tell 42 series apart
 # What each phase is called and drawn in.

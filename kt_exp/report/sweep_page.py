@@ -13,10 +13,10 @@ from typing import Any
 from markupsafe import Markup
 from PIL import Image
 
+from kt_exp.atomic import write_atomically
 from kt_exp.errors import UserError
 from kt_exp.report import plots
 from kt_exp.report.page import NO_CHARTS, html_environment
-from kt_exp.report.record import write_atomically
 from kt_exp.report.runs import Job
 from kt_exp.report.status import TONES, state_of, status_grid
 from kt_exp.report.style import has_matplotlib

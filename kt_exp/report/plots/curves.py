@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from math import nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kt_exp.drawing import PAPER, SOFT
 from kt_exp.report.plots.chart import Chart
 from kt_exp.report.plots.labels import Name, write_names
 from kt_exp.report.plots.layout import Layout, PanelRow, panel_width
 from kt_exp.report.plots.percent import error_note, fit_x, fit_y, reach
 from kt_exp.report.plots.x_axis import BASE, LABEL_HEIGHT, TICKS_HEIGHT, XAxis
-from kt_exp.report.style import PAPER, SOFT, house_style, series_colour, series_marker
+from kt_exp.report.style import house_style, series_colour, series_marker
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil, isfinite
 
+from kt_exp.drawing import ACCENT
 from kt_exp.report.plots.chart import Chart
-from kt_exp.report.style import ACCENT, TICK_SIZE, house_style
+from kt_exp.report.style import TICK_SIZE, house_style
 
 SIZE = 4.2, 2.1  # inches
 FRAME = 0.15, 0.21, 0.82, 0.75  # left, low, width, height: shares of it

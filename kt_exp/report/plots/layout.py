@@ -8,7 +8,8 @@ from math import ceil
 from textwrap import fill
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from kt_exp.report.style import LETTER, SOFT, TEXT_SIZE, TICK_SIZE, TITLE_SIZE
+from kt_exp.drawing import SOFT
+from kt_exp.report.style import LETTER, TEXT_SIZE, TICK_SIZE, TITLE_SIZE
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

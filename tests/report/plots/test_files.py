@@ -13,12 +13,12 @@ import matplotlib
 import pytest
 from PIL import Image
 
+from kt_exp.drawing import LIGHT
 from kt_exp.errors import UserError
 from kt_exp.report.cli import main
 from kt_exp.report.page import write_page
 from kt_exp.report.plots import draw, draw_history, save
 from kt_exp.report.runs import find_jobs
-from kt_exp.report.style import LIGHT
 from kt_exp.report.sweep_page import write_sweep_page
 
 SVG = "{http://www.w3.org/2000/svg}"

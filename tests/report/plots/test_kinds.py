@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from kt_exp.errors import UserError
 from kt_exp.report.plots import Chart, draw
-from kt_exp.report.record import Metric, RunRecord, read_record
 from kt_exp.report.runs import find_jobs
+from kt_exp.results.record import Metric, RunRecord, read_record
 
 APPROX = pytest.approx
 

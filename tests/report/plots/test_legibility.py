@@ -10,9 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from kt_exp.drawing import DARK, LIGHT
 from kt_exp.report.plots import Chart, draw
 from kt_exp.report.runs import find_jobs
-from kt_exp.report.style import DARK, LIGHT, SERIES
+from kt_exp.report.style import SERIES
 
 LONG = ["moongate", "tonometer", "gyroscope", "bengal stripe", "floral", "madras",
         "a concept with a name of many words"]
