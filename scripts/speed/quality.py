@@ -193,5 +193,5 @@ def _similarity(experiment: Experiment, images: TrainingImages,
 
 
 def _mean(outcomes: Sequence[Outcome], split: str, phase: Phase) -> float:
-    return statistics.mean(row.value for outcome in outcomes for row in outcome.metrics
+    return statistics.mean(row.value or 0.0 for outcome in outcomes for row in outcome.metrics
                            if (row.split, row.phase, row.metric) == (split, phase, "accuracy"))

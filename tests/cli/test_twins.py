@@ -1,4 +1,4 @@
-"""Every twin of conf/experiment/ runs: one job of its sweep, as small as can be."""
+"""Every sweep over pictograms in conf/experiment/ runs: one job of it, as small as can be."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_twin_runs_and_leaves_its_result_in_its_folder(name, kt_exp, home):
     assert ended.code == 0, ended.stderr
     record = read_record(home / "outputs" / name / "0")
     assert record.status == "completed"
-    assert {row["phase"] for row in record.metrics} >= {"baseline", "transferred"}
+    assert {row.phase for row in record.metrics} >= {"baseline", "transferred"}
 
 
 def test_a_job_is_found_in_a_folder_named_after_what_was_chosen(kt_exp, home):
