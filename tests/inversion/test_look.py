@@ -48,7 +48,14 @@ def test_the_lean_tower_scores_as_the_model_does(model, settings, distance):
     torch.testing.assert_close(lean, packed, rtol=1e-5, atol=1e-6)
 
 
-def test_in_bf16_it_scores_nearly_the_same(model, settings):
+def bf16_products(monkeypatch, there):
+    """Make the CPU one that has products in bf16, or none; torch imitates those it lacks."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": there},
+                        raising=False)
+
+
+def test_in_bf16_it_scores_nearly_the_same(model, settings, monkeypatch):
+    bf16_products(monkeypatch, True)
     images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     full, half = (make_look(model, CAPTIONS, settings(speed={"tower": "lean", "bf16": on}),
                             streams())(images, 0) for on in (False, True))
@@ -58,8 +65,7 @@ def test_in_bf16_it_scores_nearly_the_same(model, settings):
 
 def test_bf16_is_off_where_the_cpu_has_none_and_the_log_says_so(
         model, settings, monkeypatch, caplog):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False},
-                        raising=False)
+    bf16_products(monkeypatch, False)
     images = torch.rand(3, 3, 16, 16)
     with caplog.at_level("INFO"):
         check_look(model, settings(speed={"tower": "lean", "bf16": True}))
