@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kt_exp.config import ON_EXISTING, to_plain
+from kt_exp.config_renames import with_current_names
 from kt_exp.errors import EXIT_BAD_INPUT, UserError, did_you_mean
 from kt_exp.report.record import FILE_NAME, RunRecord, plain, read_record
 
@@ -65,7 +66,8 @@ def completed_run(cfg: DictConfig, folder: Path) -> RunRecord | None:
     if choice == "error":
         raise UserError("on_existing", f"{folder} holds a completed run",
                         "give another folder, or on_existing=skip or rerun")
-    if differences := list(_differences(record.config, plain(to_plain(cfg)))):
+    there = with_current_names(record.config)
+    if differences := list(_differences(there, plain(to_plain(cfg)))):
         more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise UserError(
             "on_existing", f"{folder} holds a completed run of another config: "

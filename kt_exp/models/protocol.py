@@ -146,11 +146,10 @@ class PatchTower(Protocol):
 class PatchEncoder(DualEncoder, Protocol):
     """A dual encoder that offers its image tower as one that does less work."""
 
-    def patch_tower(self, half: bool = False, packed: bool = False) -> PatchTower:
+    def patch_tower(self, half: bool = False) -> PatchTower:
         """Return the tower with the weights as they are now: `encode_image`, but for rounding.
 
-        With `half` it computes in bf16, whatever the model's own precision. `packed` lets it keep
-        copies of the weights for the sake of speed.
+        With `half` it computes in bf16, whatever the model's own precision.
         """
         ...
 
