@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 
 import yaml
 
+from kt_exp.atomic import write_atomically
 from kt_exp.concepts import Concept, ConceptsSettings, load_concepts, name_key
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
-from kt_exp.report.progress import progress
-from kt_exp.report.record import write_atomically
+from kt_exp.progress import progress
 
 EXIT_SOME_LEFT = 1
 ENDINGS = (("", "s"), ("", "es"), ("y", "ies"), ("f", "ves"), ("fe", "ves"), ("man", "men"))
@@ -118,7 +118,7 @@ def _main(arguments: Sequence[str] | None) -> int:
 
 def _answer(options: argparse.Namespace) -> Answer:
     # Imported here: a local model needs torch and transformers.
-    from kt_exp.instruct import Draw, ask_endpoint, ask_local
+    from kt_exp.concepts.instruct import Draw, ask_endpoint, ask_local
 
     draw = Draw(options.temperature, options.top_p, options.max_tokens, options.seed)
     if options.endpoint:
@@ -180,7 +180,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    text = resources.files("kt_exp").joinpath("describe.yaml").read_text(encoding="utf-8")
+    text = resources.files("kt_exp.concepts").joinpath("describe.yaml").read_text(encoding="utf-8")
     given: dict[str, Any] = yaml.safe_load(text)
     parser = _Parser(prog="kt_exp.describe", description=__doc__.splitlines()[0].partition(": ")[2])
     parser.add_argument("--names", type=Path, required=True, metavar="FILE",

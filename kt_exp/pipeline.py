@@ -1,6 +1,6 @@
 """Inversion → fine-tuning → evaluation, each through the store.
 
-Only this module knows the order of the stages and which stage needs what; how is theirs.
+Only this module knows the order of the stages and what each of them needs.
 """
 
 from __future__ import annotations
@@ -8,38 +8,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from kt_exp.benchmarks.outcome import Outcome
-from kt_exp.benchmarks.protocol import Benchmark, Evaluator
-from kt_exp.benchmarks.stage import EmbeddingEvaluator
-from kt_exp.captions import check_lengths
+from kt_exp.benchmarks.classification.diagnosis import count_tokens, diagnose
+from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
+from kt_exp.caches import Caches
 from kt_exp.concepts import Concept, load_concepts
-from kt_exp.config import Config
-from kt_exp.diagnosis import Diagnosis, count_tokens, diagnose
+from kt_exp.concepts.captions import check_lengths
 from kt_exp.errors import UserError
+from kt_exp.finetune.images import TrainingImages, check_folders
 from kt_exp.finetune.lesson import Lesson, plan_lesson
-from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.inversion.look import check_look
 from kt_exp.inversion.stage import check_distance, invert_captions
-from kt_exp.models.factory import load_model, pick_device
+from kt_exp.models.factory import pick_device
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
-from kt_exp.report.progress import Progress
-from kt_exp.report.record import JOINT
+from kt_exp.models.weights import Weights
+from kt_exp.progress import Progress
+from kt_exp.results.outcome import JOINT, Diagnosis, Outcome
+from kt_exp.schema import Config
 from kt_exp.store import Entry, Store
-from kt_exp.training_images import TrainingImages, folder_images, image_count
-
-ModelLoader = Callable[[object, torch.device, str], Model]
-
-_MEMO = Memo()  # of all jobs in this process: those of a sweep
 
 
 @dataclass(frozen=True)
@@ -57,177 +52,165 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """A config made ready: everything is loaded and checked, nothing costly has begun."""
-
-    config: Config
-    concepts: list[Concept]
-    benchmark: Benchmark
-    store: Store
-    model: Model
-    fingerprint: str
-    images: TrainingImages
-    evaluator: Evaluator
-    groups: list[Group]
-    diagnoses: list[Diagnosis]
-
-
-@dataclass(frozen=True)
-class Taught:
-    """One group after fine-tuning: `changes` are the weights that differ from the model's."""
+class FinetunedModel:
+    """The fine-tuned weights of one group, and the curve of its losses."""
 
     group: Group
-    key: str
-    changes: dict[str, Tensor]
+    weights: Weights
     curve: dict[str, list[float]]
 
 
 @dataclass
-class Findings:
-    """What the stages found so far: filled as they go, so that a failure loses nothing."""
+class RunState:
+    """What the stages have found so far; a failure loses nothing of it.
 
-    inverted: dict[str, Entry]
-    taught: list[Taught]
-    outcomes: list[Outcome]
-    signatures: dict[str, Any]
-    reused: dict[str, int]
-    seconds: dict[str, float]
-    begin: Callable[[str], None]
+    Attributes:
+        inverted: entries of the inversion stage, by concept.
+        signatures: the store keys of each stage; `model` is the model's fingerprint.
+        reused: how many results of each stage came from the store.
+        seconds: wall time of each stage.
+    """
 
-    @classmethod
-    def empty(cls, begin: Callable[[str], None] = lambda stage: None) -> Findings:
-        """Return findings of nothing yet; `begin` is called with the name of each stage."""
-        return cls({}, [], [], {}, {}, {}, begin)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time of the block to `seconds`, also when it fails."""
-        self.begin(stage)
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            elapsed = time.perf_counter() - start
-            self.seconds[stage] = round(self.seconds.get(stage, 0) + elapsed, 3)
+    inverted: dict[str, Entry] = field(default_factory=dict)
+    finetuned: list[FinetunedModel] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    signatures: dict[str, Any] = field(default_factory=dict)
+    reused: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
-def prepare(config: Config, progress: Progress, load: ModelLoader = load_model) -> Experiment:
-    """Load and check everything that a run needs; `load` makes the model of its config.
+class Experiment:
+    """A run that is ready: everything is loaded and checked, nothing costly has begun.
+
+    Args:
+        config: the checked config.
+        progress: shows the progress of long loops.
+        caches: shared with the other jobs of this process.
+        begin: called with the name of each stage as it begins.
 
     Raises:
         UserError: whatever is wrong with config, files, model or concepts.
     """
-    concepts = load_concepts(config.concepts)
-    device = pick_device(config.device)
-    store = Store(Path(config.store.root), config.store.pixels_gib * 2**30)
-    config.benchmark.check_concepts(concepts)
-    if config.finetune.images == "folder":
-        for concept in concepts:
-            folder_images(config, concept)
-    model = load(config.model, device, config.precision)
-    fingerprint = model.fingerprint()
-    # Before all else of the model: a task that it cannot do is no matter of how it is taught.
-    evaluator = config.benchmark.evaluator(model, fingerprint, store, progress)
-    _check_model(config, model)
-    groups = _groups(config, concepts)
-    _check_captions(config, concepts, groups, model)
-    diagnoses = _diagnose(model, concepts, evaluator)
-    images = TrainingImages(config, model, fingerprint)
-    return Experiment(config, concepts, config.benchmark, store, model, fingerprint, images,
-                      evaluator, groups, diagnoses)
 
+    def __init__(self, config: Config, progress: Progress, caches: Caches | None = None,
+                 begin: Callable[[str], None] = lambda stage: None) -> None:
+        self.config, self.progress, self.state = config, progress, RunState()
+        self.benchmark = config.benchmark
+        self._caches, self._begin = caches or Caches(), begin
+        self.concepts = load_concepts(config.concepts)
+        device = pick_device(config.device)
+        self.store = Store(Path(config.store.root), config.store.pixels_gib * 2**30)
+        self.benchmark.check_concepts(self.concepts)
+        check_folders(config.finetune, self.concepts)
+        self.model: Model = self._caches.models.load(config.model, device, config.precision)
+        self.fingerprint = self.model.fingerprint()
+        self.images = TrainingImages(self.model, self.fingerprint, config.finetune,
+                                     config.inversion, config.seed)
+        # Before the other checks: whether the model can do the task matters most.
+        self.evaluator = self.benchmark.evaluator(self.model, self.fingerprint, self.store,
+                                                  progress)
+        self._check_model()
+        self.groups = self._groups()
+        self._check_captions()
 
-def run(experiment: Experiment, findings: Findings, progress: Progress) -> Iterator[None]:
-    """Run the three stages; fill `findings`, and yield after each."""
-    findings.signatures["model"] = experiment.fingerprint
-    evaluator = experiment.evaluator
-    # First, since an image that cannot be read shall be found before inversion.
-    with findings.timed("evaluation"):
-        for group in experiment.groups:
-            findings.outcomes += evaluator.untrained(group.concepts)
-    yield
-    with findings.timed("inversion"):
-        if experiment.config.finetune.images == "inverted":
-            _invert(experiment, findings, progress)
-        rehearsal = experiment.images.rehearsal(
-            experiment.groups[0].lesson.rehearsed, experiment.store, progress)
-    yield
-    for group in experiment.groups:
-        with findings.timed("finetune"):
-            taught = _teach(experiment, group, findings, rehearsal, progress)
-        with findings.timed("evaluation"):
-            findings.outcomes += evaluator.transferred(group.concepts, taught.key, taught.changes)
-        findings.reused["evaluation"] = evaluator.reused
-        yield
+    def run(self) -> Iterator[str]:
+        """Run the stages; yield the name of each that is done, its results in `state`."""
+        self.state.signatures["model"] = self.fingerprint
+        with self._timed("evaluation"):  # first, to find unreadable images before inversion
+            self._evaluate_untrained()
+        yield "evaluation"
+        with self._timed("inversion"):
+            rehearsal = self._invert()
+        yield "inversion"
+        for group in self.groups:
+            with self._timed("finetune"):
+                model = self._finetune(group, rehearsal)
+            with self._timed("evaluation"):
+                self._evaluate(model)
+            yield "finetune"
 
+    @cached_property
+    def diagnoses(self) -> list[Diagnosis]:
+        """What is known of each concept in advance; cosines only where embeddings classify."""
+        if not isinstance(self.evaluator, EmbeddingEvaluator):
+            return [count_tokens(self.model, concept) for concept in self.concepts]
+        task = self.evaluator.task
+        return diagnose(self.evaluator.model, self.concepts, task.templates, task.known_names,
+                        self.evaluator.frozen_classifier)
 
-def _check_model(config: Config, model: Model) -> None:
-    """Refuse what the model cannot do."""
-    if not isinstance(model, DualEncoder | PairMatcher):
-        raise UserError("model._target_", f"{type(model).__name__} is neither a DualEncoder nor a "
-                        "PairMatcher", "give it the methods of kt_exp.models.protocol")
-    check_objective(model, config.finetune)
-    trained_parameters(model, config.finetune.strategy)
-    if config.finetune.images == "inverted" or config.finetune.rehearsal:
-        check_distance(model, config.inversion.distance)
-        check_look(model, config.inversion)
+    def _evaluate_untrained(self) -> None:
+        for group in self.groups:
+            self.state.outcomes += self.evaluator.untrained(group.concepts)
 
+    def _invert(self) -> Tensor:
+        """Invert the concepts' descriptions; return the images to rehearse, `(M, 3, H, W)`."""
+        config, images, state = self.config, self.images, self.state
+        if config.finetune.images == "inverted":
+            keys = {c.name: images.inversion_key(c) for c in self.concepts}
+            captions = {keys[c.name]: c.description for c in self.concepts}
+            names = {key: name for name, key in keys.items()}
+            entries = invert_captions(self.model, captions, config.inversion, config.seed,
+                                      self.store, self.progress, names)
+            state.reused["inversion"] = sum(entry.found for entry in entries.values())
+            state.signatures["inversion"] = keys
+            state.inverted = {name: entries[key] for name, key in keys.items()}
+        return images.rehearsal(self.groups[0].lesson.rehearsed, self.store, self.progress)
 
-def _diagnose(model: Model, concepts: list[Concept], evaluator: Evaluator) -> list[Diagnosis]:
-    """Return what can be told in advance: cosines only where images are classified by them."""
-    if not isinstance(evaluator, EmbeddingEvaluator):
-        return [count_tokens(model, concept) for concept in concepts]
-    benchmark = evaluator.benchmark
-    return diagnose(evaluator.model, concepts, benchmark.templates, benchmark.known_names(),
-                    evaluator.frozen_classifier)
+    def _finetune(self, group: Group, rehearsal: Tensor) -> FinetunedModel:
+        config, images, state = self.config, self.images, self.state
+        image_keys = [images.key(concept) for concept in group.concepts]
+        image_keys += images.rehearsal_captions(group.lesson.rehearsed)
+        key = finetune_signature(self.fingerprint, self.model.device, group.lesson, image_keys,
+                                 config.finetune, config.seed)
+        state.signatures.setdefault("finetune", {})[group.name] = key
+        memo = self._caches.features.of((self.fingerprint, self.model.device))
+        entry = finetune(self.model, key, group.lesson,
+                         lambda: images.load(group.concepts, state.inverted), rehearsal,
+                         config.finetune, self.store, self.progress, group.name, memo)
+        state.reused["finetune"] = state.reused.get("finetune", 0) + entry.found
+        model = FinetunedModel(group, Weights(key, entry.tensors), entry.record)
+        state.finetuned.append(model)
+        return model
 
+    def _evaluate(self, model: FinetunedModel) -> None:
+        self.state.outcomes += self.evaluator.transferred(model.group.concepts, model.weights)
+        self.state.reused["evaluation"] = self.evaluator.reused
 
-def _groups(config: Config, concepts: list[Concept]) -> list[Group]:
-    known = config.benchmark.known_prompts()
-    members = [concepts] if config.finetune.scope == "joint" else [[c] for c in concepts]
-    groups = []
-    for some in members:
-        counts = [image_count(config, concept) for concept in some]
-        lesson = plan_lesson(some, counts, config.finetune, known, config.seed)
-        groups.append(Group(JOINT if len(some) > 1 else some[0].name, some, lesson))
-    return groups
+    def _groups(self) -> list[Group]:
+        known, joint = self.benchmark.known_prompts(), self.config.finetune.scope == "joint"
+        groups = []
+        for members in [self.concepts] if joint else [[concept] for concept in self.concepts]:
+            counts = [self.images.count(concept) for concept in members]
+            lesson = plan_lesson(members, counts, self.config.finetune, known, self.config.seed)
+            name = JOINT if len(members) > 1 else members[0].name
+            groups.append(Group(name, members, lesson))
+        return groups
 
+    def _check_model(self) -> None:
+        """Refuse what the model cannot do."""
+        model, config = self.model, self.config
+        if not isinstance(model, DualEncoder | PairMatcher):
+            raise UserError("model._target_", f"{type(model).__name__} is neither a DualEncoder "
+                            "nor a PairMatcher", "give it the methods of kt_exp.models.protocol")
+        check_objective(model, config.finetune)
+        trained_parameters(model, config.finetune.strategy)
+        if config.finetune.images == "inverted" or config.finetune.rehearsal:
+            check_distance(model, config.inversion.distance)
+            check_look(model, config.inversion)
 
-def _check_captions(config: Config, concepts: list[Concept], groups: list[Group],
-                    model: Model) -> None:
-    captions = [(concept.name, concept.description) for concept in concepts]
-    captions += [(group.name, caption) for group in groups
-                 for caption in (*group.lesson.captions, *group.lesson.targets)]
-    check_lengths(captions, model.count_tokens, model.max_text_tokens,
-                  config.concepts.on_long_caption)
+    def _check_captions(self) -> None:
+        captions = [(concept.name, concept.description) for concept in self.concepts]
+        captions += [(group.name, caption) for group in self.groups
+                     for caption in (*group.lesson.captions, *group.lesson.targets)]
+        check_lengths(captions, self.model.count_tokens, self.model.max_text_tokens,
+                      self.config.concepts.on_long_caption)
 
-
-def _invert(experiment: Experiment, findings: Findings, progress: Progress) -> None:
-    config = experiment.config
-    keys = {c.name: experiment.images.inversion_key(c) for c in experiment.concepts}
-    captions = {keys[c.name]: c.description for c in experiment.concepts}
-    names = {key: name for name, key in keys.items()}
-    entries = invert_captions(experiment.model, captions, config.inversion, config.seed,
-                              experiment.store, progress, names)
-    findings.reused["inversion"] = sum(entry.found for entry in entries.values())
-    findings.signatures["inversion"] = keys
-    findings.inverted = {name: entries[key] for name, key in keys.items()}
-
-
-def _teach(experiment: Experiment, group: Group, findings: Findings, rehearsal: Tensor,
-           progress: Progress) -> Taught:
-    config = experiment.config
-    images = experiment.images
-    image_keys = [images.key(concept) for concept in group.concepts]
-    image_keys += images.rehearsal_captions(group.lesson.rehearsed)
-    key = finetune_signature(experiment.fingerprint, experiment.model.device, group.lesson,
-                             image_keys, config.finetune, config.seed)
-    findings.signatures.setdefault("finetune", {})[group.name] = key
-    entry = finetune(experiment.model, key, group.lesson,
-                     lambda: images.load(group.concepts, findings.inverted),
-                     rehearsal, config.finetune, experiment.store, progress, group.name,
-                     _MEMO.of((experiment.fingerprint, experiment.model.device)))
-    findings.reused["finetune"] = findings.reused.get("finetune", 0) + entry.found
-    taught = Taught(group, key, entry.tensors, entry.record)
-    findings.taught.append(taught)
-    return taught
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to `state.seconds`, also when it fails."""
+        self._begin(stage)
+        start, seconds = time.perf_counter(), self.state.seconds
+        try:
+            yield
+        finally:
+            seconds[stage] = round(seconds.get(stage, 0) + time.perf_counter() - start, 3)

@@ -29,10 +29,10 @@ from speed.models import OVERRIDES, load
 from speed.quality import Curve, picture, summary
 from speed.rows import ROWS
 
-from kt_exp.allocator import keep_freed_memory
-from kt_exp.config import Config, conf_folder, parse, register_schema
 from kt_exp.models.factory import pick_device
-from kt_exp.report.record import collect_versions
+from kt_exp.results.record import collect_versions
+from kt_exp.runs.allocator import keep_freed_memory
+from kt_exp.schema import Config, conf_folder, parse, register_schema
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

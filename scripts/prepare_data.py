@@ -35,7 +35,7 @@ from prepare import (
 from prepare.job import SOURCE, Job
 
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
-from kt_exp.report.progress import ConsoleHandler
+from kt_exp.progress import ConsoleHandler
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from kt_exp import run
+from kt_exp import cli
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED
-from kt_exp.report.record import read_record
+from kt_exp.results.record import read_record
 
 DATA = Path(__file__).parents[1] / "tests" / "benchmarks"
 COCO, PAIRS = DATA / "coco", DATA / "segmentation" / "pairs"
@@ -154,7 +154,7 @@ def call(arguments: Sequence[str]) -> tuple[int, str]:
     sys.argv = ["kt-exp", *arguments]
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(said):
-            run.main()
+            cli.main()
     except SystemExit as ended:
         if ended.code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt from None
@@ -183,9 +183,9 @@ def judge(model: str, task: str, folder: Path, code: int, said: str) -> tuple[st
 def _incomplete(folder: Path) -> str:
     """Return what a run that ended well lacks of its results."""
     record = read_record(folder)
-    if not {"baseline", "transferred"} <= {row["phase"] for row in record.metrics}:
+    if not {"baseline", "transferred"} <= {row.phase for row in record.metrics}:
         return "a phase has no result"
-    if not all(math.isfinite(row["value"]) for row in record.metrics):
+    if not all(math.isfinite(row.value) for row in record.metrics):
         return "a result is not finite"
     absent = [path for path in ("images", "report") if path not in record.files]
     absent += [path for path in record.files.values() if not (folder / path).exists()]

@@ -26,7 +26,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kt_exp.pictograms import benchmark, captions
+from kt_exp.pictograms import captions
+from kt_exp.pictograms import drawings as benchmark
 from kt_exp.pictograms.words import article
 
 ROOT = Path(__file__).resolve().parent.parent

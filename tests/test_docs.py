@@ -11,7 +11,7 @@ import pytest
 import smoke
 from hydra import compose, initialize_config_dir
 
-from kt_exp.config import conf_folder, parse, register_schema
+from kt_exp.schema import conf_folder, parse, register_schema
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -15,10 +15,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from kt_exp.concepts import load_concepts, name_key
-from kt_exp.config import conf_folder, parse, register_schema, to_plain
 from kt_exp.report.published import published
 from kt_exp.report.runs import Job
 from kt_exp.report.sweeps import with_overrides
+from kt_exp.schema import conf_folder, parse, register_schema, to_plain
 
 FOLDER = Path(conf_folder()) / "experiment"
 EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "photos")

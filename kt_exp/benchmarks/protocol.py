@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
-from torch import Tensor
 
-from kt_exp.benchmarks.outcome import Outcome
 from kt_exp.concepts import Concept
 from kt_exp.models.protocol import Model
-from kt_exp.report.progress import Progress
+from kt_exp.models.weights import Weights
+from kt_exp.progress import Progress
+from kt_exp.results.outcome import Outcome
 from kt_exp.store import Store
 
 
@@ -48,9 +48,8 @@ class Evaluator(Protocol):
         """Return the phases that train nothing, for concepts that are taught together."""
         ...
 
-    def transferred(self, group: Sequence[Concept], key: str,
-                    changes: dict[str, Tensor]) -> list[Outcome]:
-        """Return the outcomes of fine-tuned weights: `changes` to the model, signed by `key`."""
+    def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
+        """Return the outcomes of fine-tuned weights."""
         ...
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:

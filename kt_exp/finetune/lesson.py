@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kt_exp.captions import fill, training_captions
 from kt_exp.concepts import Concept
+from kt_exp.concepts.captions import fill, training_captions
 from kt_exp.errors import UserError
 from kt_exp.finetune.settings import FinetuneSettings
 

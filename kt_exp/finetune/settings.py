@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from kt_exp.checks import choice, number
+from kt_exp.config.checks import choice, number
 
 CONTRASTIVE = ("ntxent", "clip", "bank")
 

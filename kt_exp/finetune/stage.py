@@ -11,9 +11,10 @@ from torch import Tensor
 from kt_exp.finetune.lesson import Lesson
 from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.settings import FinetuneSettings
-from kt_exp.finetune.train import restored, train
+from kt_exp.finetune.train import train
 from kt_exp.models.protocol import Model
-from kt_exp.report.progress import Progress
+from kt_exp.models.weights import restored
+from kt_exp.progress import Progress
 from kt_exp.store import Entry, Store, signature
 
 VERSION = 5
@@ -44,12 +45,11 @@ def finetune(model: Model, key: str, lesson: Lesson, images: Callable[[], Tensor
     Raises:
         UserError: the loss became NaN or infinite.
     """
-    with store.lock(KIND, [key]):
-        if (entry := store.fetch(KIND, key)) is not None:
-            return entry
+    def compute() -> Entry:
         steps = len(lesson.batches)
         with progress(f"Fine-tuning {name}", steps) as bar, restored(model):
             changed, losses = train(model, images(), rehearsal, lesson, settings,
                                     lambda loss: bar.advance(1, loss=loss), memo)
-        record = {"steps": list(range(1, steps + 1)), "loss": losses}
-        return store.commit(KIND, key, record, changed)
+        return Entry({"steps": list(range(1, steps + 1)), "loss": losses}, changed)
+
+    return store.get_or_compute(KIND, key, compute)

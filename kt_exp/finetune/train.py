@@ -30,7 +30,7 @@ def train(
 
     Only what the strategy names is trained; everything else stays bit-equal. Dropout is drawn from
     the lesson's seed, whatever the process drew before. The caller puts the model back with
-    `restored`.
+    `models.weights.restored`.
 
     Raises:
         UserError: the loss became NaN or infinite.
@@ -57,18 +57,6 @@ def train(
     _refuse_nan(values)
     after = model.module.state_dict()
     return {n: t.clone() for n, t in after.items() if not torch.equal(t, before[n])}, values
-
-
-@contextmanager
-def restored(model: Model, changes: dict[str, Tensor] | None = None) -> Iterator[None]:
-    """Within it the model may change (it starts with `changes`); afterwards it is as before."""
-    before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
-    try:
-        model.module.load_state_dict({**before, **(changes or {})})
-        yield
-    finally:
-        model.module.load_state_dict(before)
-        model.module.eval().requires_grad_(False).zero_grad()
 
 
 @contextmanager

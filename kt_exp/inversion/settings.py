@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kt_exp.checks import choice, number
+from kt_exp.config.checks import choice, number
 
 
 @dataclass(kw_only=True)

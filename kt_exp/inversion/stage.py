@@ -17,7 +17,7 @@ from kt_exp.inversion.invert import State, Task, initial_state, invert
 from kt_exp.inversion.look import to_model_size
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.models.protocol import Model, PairMatcher
-from kt_exp.report.progress import Bar, Progress
+from kt_exp.progress import Bar, Progress
 from kt_exp.store import Entry, Store, signature
 
 log = logging.getLogger(__name__)

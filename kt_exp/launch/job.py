@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from kt_exp.errors import UserError
-from kt_exp.existing import run_unless_done
+from kt_exp.runs.session import current
+from kt_exp.runs.skip_completed import run_unless_done
 
 _SWEEP, _SUBDIR = "hydra.sweep.dir", "hydra.sweep.subdir"
 _LONGEST_NAME = 255  # of a file or folder, wherever kt_exp runs
-_taken: dict[Path, int] = {}  # the folders of this multirun's jobs; it may come in batches
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Job:
     def __call__(self) -> int:
         setup_globals()
         JobRuntime.instance().set("name", self.config.hydra.job.name)
-        ended = run_job(hydra_context=self.context, task_function=run_unless_done,
+        task = partial(run_unless_done, session=current())
+        ended = run_job(hydra_context=self.context, task_function=task,
                         config=self.config, job_dir_key=_SWEEP, job_subdir_key=_SUBDIR)
         return int(ended.return_value)
 
@@ -67,20 +69,21 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
     """
     setup_globals()
     jobs = []
+    taken = current().folders
     if first == 0:
-        _taken.clear()
+        taken.clear()
     for number, overrides in enumerate(job_overrides, start=first):
         composed = context.config_loader.load_sweep_config(config, list(overrides))
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
         folder = output_folder(composed)
-        if folder in _taken:
-            raise UserError(_SUBDIR, f"jobs {_taken[folder]} and {number} would both write into "
+        if folder in taken:
+            raise UserError(_SUBDIR, f"jobs {taken[folder]} and {number} would both write into "
                             f"{folder}", "let the folder depend on the job: ${hydra.job.num}")
         if any(len(os.fsencode(part)) > _LONGEST_NAME for part in folder.parts):
             raise UserError(_SUBDIR, f"the name of job {number}'s folder has more than "
                             f"{_LONGEST_NAME} bytes", "name it by ${hydra.job.num}")
-        _taken[folder] = number
+        taken[folder] = number
         with read_write(composed.hydra):  # Absolute, since the job may start elsewhere.
             composed.hydra.sweep.dir = str(Path(composed.hydra.sweep.dir).absolute())
         jobs.append(Job(number, list(overrides), composed, context))

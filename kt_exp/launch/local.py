@@ -17,9 +17,9 @@ from hydra.core.utils import JobReturn
 
 from kt_exp import interrupts
 from kt_exp.errors import EXIT_INTERRUPTED
-from kt_exp.launch.ending import ending
 from kt_exp.launch.job import Job, check_least
 from kt_exp.launch.snapshot import environment, take_snapshot
+from kt_exp.runs.session import Session, current
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def run_in_processes(jobs: Sequence[Job], *, array_parallelism: int, cpus_per_ta
                 running.remove(process)
                 free.append(process.slot)
                 codes[process.job.number] = process.ended()
-    ending.codes += codes.values()
+    current().codes += codes.values()
     return [job.returned(codes[job.number]) for job in jobs]
 
 
@@ -108,6 +108,7 @@ def main(pickled: str) -> int:
     """Run a pickled job; return its exit code."""
     job = pickle.loads(Path(pickled).read_bytes())
     try:
-        return int(job())
+        with Session().active():
+            return int(job())
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -18,11 +18,11 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
 from kt_exp import interrupts
 from kt_exp.errors import UserError, did_you_mean
-from kt_exp.launch.ending import ending
 from kt_exp.launch.job import Job, check_least
 from kt_exp.launch.requeue import Requeued
 from kt_exp.launch.snapshot import environment, take_snapshot
-from kt_exp.report.submitted import remember
+from kt_exp.results.submission import remember
+from kt_exp.runs.session import current
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def submit(jobs: Sequence[Job], settings: Mapping[str, Any]) -> list[JobReturn]:
     for job, sent in zip(jobs, submitted, strict=True):
         log.info("\t#%d %s (%s)", job.number, states[sent.job_id], sent.paths.stdout)
     codes = [int(states[sent.job_id] not in ("COMPLETED", _GONE)) for sent in submitted]
-    ending.codes += codes
+    current().codes += codes
     return [job.returned(code) for job, code in zip(jobs, codes, strict=True)]
 
 

@@ -15,8 +15,8 @@ import uuid
 from importlib.util import find_spec
 from pathlib import Path
 
-from kt_exp.config import PACKAGE, conf_folder
-from kt_exp.report.checkout import SNAPSHOT_FILE, git_state
+from kt_exp.runs.git_state import SNAPSHOT_FILE, git_state
+from kt_exp.schema import PACKAGE, conf_folder
 
 log = logging.getLogger(__name__)
 

@@ -1,48 +1,108 @@
-"""What evaluation asks of the world: class names, prompt templates, fresh drawings."""
+"""Benchmark on drawings of the pictogram world (`benchmark=pictograms`)."""
 
 from __future__ import annotations
 
-import zlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import PIL
+from PIL import Image
 
-from kt_exp.pictograms.held_out import DEVELOPMENT, REPORTED, is_held_out_look
-from kt_exp.pictograms.naming import invent_names
-from kt_exp.pictograms.scene import Node, draw_look
-from kt_exp.pictograms.vocabulary import KNOWN_LOOKS
-
-TRAINING_SEED = 0  # of the shipped PictoCLIP
-KNOWN: tuple[str, ...] = tuple(KNOWN_LOOKS)
-HELD_OUT: tuple[str, ...] = (*REPORTED, *DEVELOPMENT)
-TEMPLATES: tuple[str, ...] = (
-    "a photo of a {}.",
-    "a picture of a {}.",
-    "a drawing of a {}.",
-)
+from kt_exp.benchmarks.classification.benchmark import ClassificationTask
+from kt_exp.benchmarks.classification.prompts import template_problems
+from kt_exp.concepts import Concept, name_key
+from kt_exp.config.checks import choice, number
+from kt_exp.data.targets import refuse_known
+from kt_exp.errors import UserError, did_you_mean
+from kt_exp.pictograms.drawings import HELD_OUT, KNOWN, draw_class, invented_names
+from kt_exp.store import signature
 
 
-def invented_names(count: int) -> list[str]:
-    """Names of the first `count` invented things that PictoCLIP was trained on."""
-    return invent_names(count, np.random.default_rng([TRAINING_SEED, 1]))
+@dataclass(frozen=True)
+class Drawings:
+    """Fresh drawings, `per_class` of each class in `names`: an `ImageSet` without files."""
+
+    names: tuple[str, ...]
+    per_class: int
+    seed: int
+
+    @property
+    def labels(self) -> list[int]:
+        return [label for label in range(len(self.names)) for _ in range(self.per_class)]
+
+    def __len__(self) -> int:
+        return len(self.names) * self.per_class
+
+    def open(self, index: int) -> Image.Image:
+        """Return drawing `index`, 64 px wide and high, RGB."""
+        label, nth = divmod(index, self.per_class)
+        return Image.fromarray(_draw(self.names[label], self.per_class, self.seed)[nth])
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that decides the pixels, without drawing them."""
+        return signature([_world(), self.names, self.per_class, self.seed])
 
 
-def look_of(name: str) -> Node:
-    """The look of a known or held-out class; raises ``KeyError`` with the names there are."""
-    for looks in (KNOWN_LOOKS, REPORTED, DEVELOPMENT):
-        if name in looks:
-            return looks[name]
-    raise KeyError(f"no pictogram class {name!r}; known: {KNOWN}; held out: {HELD_OUT}")
+@dataclass(kw_only=True)
+class PictogramBenchmark(ClassificationTask):
+    """The known classes of the pictogram world, and its held-out concepts.
 
-
-def draw_class(name: str, count: int, seed: int) -> np.ndarray:
-    """``count`` drawings of a class: uint8 ``(count, 64, 64, 3)``.
-
-    Image ``i`` depends on ``(name, seed, i)`` only, so asking for more keeps the first ones.
+    `invented_names` of the names that PictoCLIP was trained on are candidates too, without images
+    of their own: with few candidates, a strange name wins strange pictures by default.
     """
-    look = look_of(name)
-    key = zlib.crc32(name.encode())
-    streams = (np.random.default_rng([seed, key, i]) for i in range(count))
-    # Open colours of a known class must not happen to close into a held-out look.
-    avoid = is_held_out_look if name in KNOWN_LOOKS else None
-    images = [draw_look(look, rng, avoid)[0] for rng in streams]
-    return np.stack(images) if images else np.empty((0, 64, 64, 3), np.uint8)
+
+    invented_names: int = number(minimum=0)
+    images_per_known_class: int = number(minimum=1)
+    images_per_target: int = number(minimum=1)
+    seed: int = number(minimum=0)
+    templates: list[str]
+    fix_articles: bool
+    batch_size: int = number(minimum=1)
+    workers: int = number(minimum=0)
+    on_bad_image: str = choice("error", "skip")
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        yield from template_problems(self.templates)
+
+    def known_names(self) -> list[str]:
+        return [*KNOWN, *invented_names(self.invented_names)]
+
+    def known_images(self) -> Drawings:
+        return Drawings(KNOWN, self.images_per_known_class, self.seed)
+
+    def target_images(self, concept: Concept) -> Drawings:
+        """Return drawings of a held-out concept.
+
+        Raises:
+            UserError: the world holds no such concept.
+        """
+        drawable = {name_key(name): name for name in HELD_OUT}
+        name = drawable.get(name_key(concept.name))
+        if name is None:
+            raise UserError("concepts", f"no images of '{concept.name}': the pictogram world "
+                            "cannot draw it", did_you_mean(concept.name, HELD_OUT) +
+                            " (or benchmark=folders with images of your own)")
+        return Drawings((name,), self.images_per_target, self.seed)
+
+    def check_concepts(self, concepts: Sequence[Concept]) -> None:
+        refuse_known(concepts, KNOWN, "choose a concept that the world holds out")
+        for concept in concepts:
+            self.target_images(concept)
+
+
+@cache
+def _world() -> str:
+    """Return a hash of how the world is drawn: its code, and the libraries that it paints with."""
+    digest = hashlib.sha256(f"{np.__version__} {PIL.__version__}".encode())
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _draw(name: str, count: int, seed: int) -> np.ndarray:
+    return draw_class(name, count, seed)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kt_exp.drawing import INK, SOFT
 from kt_exp.report.canvas import Canvas
-from kt_exp.report.figures import INK, SOFT
 
 BAR, GAP = 22.0, 3.0  # px
 GROUP_GAP = 18.0  # px between the bars of one place and of the next

@@ -12,7 +12,7 @@ from typing import Literal
 from markupsafe import Markup
 from PIL import Image, ImageDraw, ImageFont
 
-from kt_exp.report.figures import ACCENT, INK, LINE, PAPER, SCALE, SOFT
+from kt_exp.drawing import ACCENT, INK, LINE, PAPER, SCALE, SOFT
 
 Point = tuple[float, float]
 Anchor = Literal["start", "middle", "end"]

@@ -17,11 +17,11 @@ from typing import Any, NoReturn
 import yaml
 from rich.console import Console
 
-from kt_exp.config_renames import former_name
+from kt_exp.config.renames import former_name
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
-from kt_exp.report.across import across
 from kt_exp.report.grid import FORMATS, print_grid
 from kt_exp.report.paper import comparable, disagreements, fill, paper_grid
+from kt_exp.report.pivot import across
 from kt_exp.report.plots import KINDS, draw
 from kt_exp.report.published import find_table, published
 from kt_exp.report.runs import Job, find_jobs

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kt_exp.drawing import ACCENT, INK, LINE, SOFT
 from kt_exp.report.bars import draw_bars, ends, width_of
 from kt_exp.report.canvas import Canvas
 from kt_exp.report.charts import ticks
-from kt_exp.report.figures import ACCENT, INK, LINE, SOFT
 from kt_exp.report.grouping import shown, shown_alike
 from kt_exp.report.marks import ABOVE, Name, place_names
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from kt_exp.report import summary
-from kt_exp.report.record import RunRecord
+from kt_exp.drawing import (
+    ACCENT,
+    CELL,
+    GAP,
+    INK,
+    LINE,
+    MARGIN,
+    PALE,
+    PAPER,
+    SCALE,
+    SOFT,
+    Colour,
+    Images,
+    enlarge,
+    font,
+    text_lines,
+    write_lines,
+)
+from kt_exp.results import summary
+from kt_exp.results.record import RunRecord
 
-Images = Mapping[str, Sequence[Image.Image]]
-Colour = str
-
-INK, SOFT, LINE, PAPER = "#1c2024", "#667079", "#e3e6e9", "#ffffff"
-ACCENT, PALE = "#2563a8", "#c3cad1"
-SCALE = 2  # drawn at twice the size it is shown at, for dense screens
-MARGIN, GAP = 24 * SCALE, 6 * SCALE
-CELL = 64 * SCALE
 # The noise in inverted images does not shrink further, however long it is tried.
 _COMPRESSION = 1
 
@@ -66,7 +74,7 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
     rows = summary.concept_rows(record, metric)
     texts = [
         [*text_lines(row.name, 15, INK, text_width),
-         *text_lines(concept["description"], 12, SOFT, text_width)]
+         *text_lines(concept.description, 12, SOFT, text_width)]
         for row, concept in zip(rows, record.concepts, strict=True)
     ]
     heights = [max(CELL, sum(line.height for line in text)) + 20 * SCALE for text in texts]
@@ -76,7 +84,7 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
     titles = ["Concept and description", *(title for title, _ in strips),
               f"{'Recognised' if metric == 'accuracy' else metric}: before, after"]
     for left, title in zip(columns, titles, strict=True):
-        draw.text((left, MARGIN), title, SOFT, _font(12), anchor="ls")
+        draw.text((left, MARGIN), title, SOFT, font(12), anchor="ls")
     for row, text, height in zip(rows, texts, heights, strict=True):
         rule = top - 10 * SCALE
         draw.line((MARGIN, rule, canvas.width - MARGIN, rule), LINE, SCALE // 2)
@@ -88,14 +96,6 @@ def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
         top += height
     canvas.save(path, compress_level=_COMPRESSION)
     return path
-
-
-def enlarge(image: Image.Image, side: int) -> Image.Image:
-    """Return the image with its longer edge at `side`; small ones keep their hard pixels."""
-    longer = max(image.size)
-    size = tuple(max(1, round(edge * side / longer)) for edge in image.size)
-    method = Image.Resampling.NEAREST if longer < side else Image.Resampling.LANCZOS
-    return image.convert("RGB").resize((size[0], size[1]), method)
 
 
 def _strip(canvas: Image.Image, images: Sequence[Image.Image], left: int, top: int) -> None:
@@ -117,43 +117,5 @@ def _bar(draw: ImageDraw.ImageDraw, accuracy: summary.Accuracy | None, at: tuple
         share = min(1.0, accuracy.value)
         draw.rectangle((left, top, left + max(SCALE, round(bar_width * share)), top + height),
                        fill=colour)
-        draw.text((left + width, middle), accuracy.counts, SOFT, _font(12), anchor="rm")
-    draw.text((left + bar_width + GAP, middle), label, INK, _font(12), anchor="lm")
-
-
-class TextLine(NamedTuple):
-    """A line of text; `size` in points as it is shown, `height` in pixels as it is drawn."""
-
-    text: str
-    size: int
-    colour: Colour
-
-    @property
-    def height(self) -> int:
-        return round(1.35 * self.size * SCALE)
-
-
-def text_lines(text: str, size: int, colour: Colour, width: int) -> list[TextLine]:
-    """Return `text` in lines no wider than `width`, as far as its words allow."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if not lines[-1] or _font(size).getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return [TextLine(line, size, colour) for line in lines]
-
-
-def write_lines(draw: ImageDraw.ImageDraw, lines: Sequence[TextLine], left: int, top: int) -> None:
-    """Draw lines one below the other, from the upper left corner (`left`, `top`)."""
-    for line in lines:
-        draw.text((left, top), line.text, line.colour, _font(line.size), anchor="la")
-        top += line.height
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size * SCALE)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # given a size, Pillow returns no other
-    return font
+        draw.text((left + width, middle), accuracy.counts, SOFT, font(12), anchor="rm")
+    draw.text((left + bar_width + GAP, middle), label, INK, font(12), anchor="lm")

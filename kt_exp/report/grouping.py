@@ -8,8 +8,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from kt_exp.concepts import name_key
-from kt_exp.report.record import JOINT
 from kt_exp.report.runs import Job
+from kt_exp.results.outcome import JOINT
 
 LONGEST = 48  # letters of a setting
 
@@ -63,7 +63,7 @@ def concepts_of(jobs: Iterable[Job]) -> list[str]:
     names: dict[str, None] = {}
     for job in jobs:
         joint = [JOINT] if job.settings.get("finetune.scope") == "joint" else job.concepts
-        measured = [row["concept"] for row in job.record.metrics] if job.record else []
+        measured = [row.concept for row in job.record.metrics] if job.record else []
         names |= dict.fromkeys(measured or joint)
     return list(names)
 

@@ -14,10 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from kt_exp.report import summary
+from kt_exp.atomic import write_atomically
+from kt_exp.drawing import SCALE, Images
+from kt_exp.progress import duration
 from kt_exp.report.charts import line_chart
-from kt_exp.report.figures import SCALE, Images
-from kt_exp.report.record import JOINT, ConceptEntry, Phase, RunRecord, plain, write_atomically
+from kt_exp.results import summary
+from kt_exp.results.outcome import JOINT
+from kt_exp.results.record import ConceptEntry, RunRecord, plain
 
 FILE_NAME = "report.html"
 MOST_IMAGES = 10  # of each kind and concept
@@ -64,20 +67,20 @@ def _environment() -> Environment:
         loader=PackageLoader("kt_exp.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )
-    environment.filters |= {"signed": summary.signed, "duration": summary.duration,
+    environment.filters |= {"signed": summary.signed, "duration": duration,
                             "one_decimal": summary.one_decimal}
     return environment
 
 
 def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row,
              scores: Sequence[summary.Score], inverted: Images, targets: Images) -> dict[str, Any]:
-    name = concept["name"]
+    name = concept.name
     answers = {
         "Before": _bars(record, "baseline", name, row.target_before),
         "After": _bars(record, "transferred", name, row.target_after),
     }
     return {
-        **concept,
+        **vars(concept),
         "row": row,
         "scores": [score for score in scores if score.name == name],
         "pictures": [
@@ -104,13 +107,13 @@ def _charts(record: RunRecord, name: str) -> list[tuple[str, Markup]]:
     return [(title, chart) for title, chart in drawn if chart]
 
 
-def _bars(record: RunRecord, phase: Phase, name: str,
+def _bars(record: RunRecord, phase: str, name: str,
           accuracy: summary.Accuracy | None) -> list[dict[str, Any]]:
     """What the concept's images were taken for: itself first, then what was most often wrong."""
     if accuracy is None or not accuracy.total:
         return []
     answers = [(name, accuracy.hits or 0, True)] + [
-        (row["predicted"], row["count"], False)
+        (row.predicted, row.count, False)
         for row in record.mistaken_for(phase, name)[:MOST_CONFUSIONS]
     ]
     return [

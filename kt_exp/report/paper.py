@@ -12,8 +12,8 @@ from kt_exp.report.grid import Grid, Words
 from kt_exp.report.grouping import Estimate, teaching, varied
 from kt_exp.report.published import Cell, Table
 from kt_exp.report.runs import Job, newest
-from kt_exp.report.summary import MISSING
 from kt_exp.report.table import AFTER, Footnotes, estimate, number, worst
+from kt_exp.results.summary import MISSING
 
 # Settings that the untrained model knows nothing of.
 TRAINING = ("finetune.", "inversion.")

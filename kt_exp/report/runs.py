@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from kt_exp.concepts import name_key
-from kt_exp.config_renames import with_current_names
+from kt_exp.config.renames import with_current_names
 from kt_exp.errors import UserError
-from kt_exp.report.record import FILE_NAME, DamagedRecord, RunRecord, read_record
 from kt_exp.report.sweeps import MULTIRUN, planned, read_yaml, with_overrides
+from kt_exp.results.record import FILE_NAME, DamagedRecord, RunRecord, read_record
 
 NOT_ENTERED = {"images", "models", ".submitit", "wandb"}
 # What does not decide a result, or is told apart in another way: seeds are aggregated, concepts
@@ -74,7 +74,7 @@ class Job:
     def concepts(self) -> list[str]:
         """The names of what is taught, also of a job that did not begin."""
         if self.record and self.record.concepts:
-            return [concept["name"] for concept in self.record.concepts]
+            return [concept.name for concept in self.record.concepts]
         section = self.config.get("concepts") or {}
         names = [item.get("name") for item in section.get("items") or [] if isinstance(item, dict)]
         only = {name_key(str(name)) for name in section.get("only") or []}
@@ -98,10 +98,10 @@ class Job:
         None as `split` takes any; None as `concept` takes the only one that has such a value.
         """
         rows = [row for row in (self.record.metrics if self.record else [])
-                if (row["phase"], row["metric"]) == (phase, metric)
-                and split in (None, row["split"])
-                and (concept is None or name_key(row["concept"]) == name_key(concept))]
-        return rows[0]["value"] if len({row["concept"] for row in rows}) == 1 else None
+                if (row.phase, row.metric) == (phase, metric)
+                and split in (None, row.split)
+                and (concept is None or name_key(row.concept) == name_key(concept))]
+        return rows[0].value if len({row.concept for row in rows}) == 1 else None
 
 
 def find_jobs(paths: Iterable[Path | str], where: Conditions | None = None) -> list[Job]:

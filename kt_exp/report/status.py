@@ -1,118 +1,22 @@
-"""How far jobs are, from files alone: `progress.json` that a job writes, and its result.json."""
+"""How far jobs are, from files alone: their progress.json and result.json."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Thread
-from time import monotonic
-from typing import Self
 
+from kt_exp.progress import duration
 from kt_exp.report.grid import Grid, Words
 from kt_exp.report.grouping import grouped, labels, varied
-from kt_exp.report.progress import Bar, Field, Progress
-from kt_exp.report.record import write_atomically
 from kt_exp.report.runs import Job
-from kt_exp.report.submitted import last_submission
-from kt_exp.report.summary import duration
+from kt_exp.results.progress_record import read_progress
+from kt_exp.results.submission import last_submission
 
-log = logging.getLogger(__name__)
-
-FILE_NAME = "progress.json"
-WRITE_SECONDS = 1.0
-BEAT_SECONDS = 30.0
 SILENCE_SECONDS = 120.0  # after which a job is taken for dead
 TONES = {"completed": "good", "running": "", "failed": "bad", "stopped": "warn", "pending": "soft"}
-
-
-@dataclass
-class Snapshot:
-    """The content of progress.json: `started` (of this step) and `updated` are UTC, ISO 8601.
-
-    `earlier` of the steps that are `done` were so before the job began. Between two steps the
-    description is empty.
-    """
-
-    stage: str
-    description: str
-    done: int
-    total: int
-    updated: str
-    started: str
-    earlier: int = 0
-
-    @classmethod
-    def new(cls, stage: str, description: str, total: int) -> Snapshot:
-        """Return the snapshot of what begins now."""
-        return cls(stage, description, 0, total, _now(), _now())
-
-
-class ProgressFile:
-    """Shows progress as `inner` does, and writes it to `folder/progress.json` for others to read.
-
-    Call `begin` where a stage begins. The file is written at most once a second, whole or not at
-    all; where it cannot be written, the job goes on without. While the object is entered it is
-    written every half a minute whatever the job does, so that one that loads a model, or waits for
-    another run, is seen to live.
-    """
-
-    def __init__(self, folder: Path, inner: Progress) -> None:
-        self._path, self._inner, self._written = folder / FILE_NAME, inner, 0.0
-        self._snapshot = Snapshot.new("", "", 0)
-        self._ended = Event()
-        self._beats = Thread(target=self._beat, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._beats.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._ended.set()
-        self._beats.join()
-
-    def begin(self, stage: str) -> None:
-        """Write under the name of `stage` from now on."""
-        self._write(Snapshot.new(stage, "", 0))
-
-    @contextmanager
-    def __call__(self, description: str, total: int) -> Iterator[Bar]:
-        snapshot = Snapshot.new(self._snapshot.stage, description, total)
-        self._write(snapshot)
-        with self._inner(description, total) as bar:
-            yield _WrittenBar(bar, snapshot, self._write_at_times)
-        self._write(snapshot)
-
-    def _beat(self) -> None:
-        while not self._ended.wait(BEAT_SECONDS):
-            self._write(self._snapshot)
-
-    def _write_at_times(self, snapshot: Snapshot) -> None:
-        if monotonic() - self._written >= WRITE_SECONDS:
-            self._write(snapshot)
-
-    def _write(self, snapshot: Snapshot) -> None:
-        self._snapshot, self._written = snapshot, monotonic()
-        snapshot.updated = _now()
-        try:
-            write_atomically(self._path, json.dumps(asdict(snapshot)) + "\n")
-        except OSError as error:
-            log.debug("%s could not be written: %s", self._path, error)
-
-
-class _WrittenBar:
-    def __init__(self, bar: Bar, snapshot: Snapshot, write: Callable[[Snapshot], None]) -> None:
-        self._bar, self._snapshot, self._write = bar, snapshot, write
-
-    def advance(self, n: int = 1, *, earlier: bool = False, **fields: Field) -> None:
-        self._bar.advance(n, earlier=earlier, **fields)
-        self._snapshot.done += n
-        self._snapshot.earlier += n * earlier
-        self._write(self._snapshot)
 
 
 @dataclass(frozen=True)
@@ -133,7 +37,7 @@ def state_of(job: Job, now: datetime | None = None) -> State:
         return State("completed", f"in {duration(record.elapsed() or 0)}")
     if record.status == "failed":
         error = record.error
-        told = (error["message"] or error["type"]) if error else ""
+        told = (error.message or error.type) if error else ""
         return State("failed", " ".join(told.split()))
     if record.finished is not None:
         return State("stopped", f"interrupted {_ago(record.finished, now)} ago; started "
@@ -189,13 +93,6 @@ def _unfinished(folder: Path, started: str, now: datetime) -> State:
     return State("running", f"{where}, {duration(left)} left of this step" if left else where)
 
 
-def read_progress(folder: Path) -> Snapshot | None:
-    """Return what a job wrote last; None where it wrote nothing that can be read."""
-    with suppress(OSError, ValueError, TypeError):
-        return Snapshot(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
-    return None
-
-
 def _last_line(submitted: Path) -> str:
     for path in sorted(submitted.glob("*_log.*")):  # .err if there is one, .out
         with suppress(OSError):
@@ -229,7 +126,3 @@ def _seconds(moment: str, now: datetime) -> float:
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -14,12 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from kt_exp.atomic import write_atomically
 from kt_exp.errors import UserError
 from kt_exp.report.canvas import THEMED
 from kt_exp.report.curves import plot_panels
 from kt_exp.report.grouping import varied
 from kt_exp.report.plots import KINDS, panels
-from kt_exp.report.record import write_atomically
 from kt_exp.report.runs import Job, newest
 from kt_exp.report.status import TONES, state_of, status_grid
 from kt_exp.report.table import overview

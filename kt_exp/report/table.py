@@ -7,9 +7,9 @@ from typing import Any
 
 from kt_exp.report.grid import Grid, Words
 from kt_exp.report.grouping import Estimate, concepts_of, grouped, labels, teaching, varied
-from kt_exp.report.record import Metric
 from kt_exp.report.runs import Job, newest
-from kt_exp.report.summary import MISSING
+from kt_exp.results.outcome import Metric
+from kt_exp.results.summary import MISSING
 
 BEFORE, AFTER = "baseline", "transferred"
 TONES = {"failed": "bad", "interrupted": "warn", "pending": "soft", "no result": "soft"}
@@ -91,7 +91,7 @@ def reason(job: Job) -> str:
         return f"pending ({' '.join(job.overrides)})" if job.overrides else "pending"
     if job.record.error is not None:
         error = job.record.error
-        return f"failed: {' '.join((error['message'] or error['type']).split())}"
+        return f"failed: {' '.join((error.message or error.type).split())}"
     return "holds no such measurement" if job.state == "completed" else job.state
 
 
@@ -157,7 +157,7 @@ def by_prompt(jobs: Sequence[Job], phase: str, concept: str) -> Words:
 def kinds_of(jobs: Sequence[Job]) -> list[Kind]:
     """Return what was measured; target and known accuracy where nothing was yet."""
     found: dict[Kind, None] = dict.fromkeys(
-        (row["split"], row["metric"]) for job in jobs for row in _metrics(job))
+        (row.split, row.metric) for job in jobs for row in _metrics(job))
     others = [kind for kind in found if kind[1] != HIDDEN]
     return others or list(found) or [("target", "accuracy"), ("known", "accuracy")]
 

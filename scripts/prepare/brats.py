@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kt_exp.errors import UserError
-from kt_exp.report.progress import progress
+from kt_exp.progress import progress
 from prepare.job import Job, imported, visible
 from prepare.pixels import save_pair, to_bytes
 

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from kt_exp.errors import UserError
-from kt_exp.report.progress import progress
+from kt_exp.progress import progress
 from prepare.job import Job, Row, read_rows
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")

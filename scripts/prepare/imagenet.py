@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from kt_exp.benchmarks.imagenet import class_names, wnids
+from kt_exp.data.imagenet import class_names, wnids
 from kt_exp.errors import UserError
-from kt_exp.report.progress import progress
+from kt_exp.progress import progress
 from prepare.imagenet_labels import read_labels
 from prepare.job import Job, visible
 

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from kt_exp.benchmarks.imagenet import wnids
+from kt_exp.data.imagenet import wnids
 from kt_exp.errors import UserError
 from prepare.job import Job, imported, read_rows
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from kt_exp.benchmarks.datasets import listing
+from kt_exp.data.image_files import listing
 from kt_exp.errors import UserError
 
 SOURCE = "--source"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kt_exp.errors import UserError
-from kt_exp.report.progress import progress
+from kt_exp.progress import progress
 from prepare.job import Job, write_rows
 from prepare.pixels import save, to_bytes
 

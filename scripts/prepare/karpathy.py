@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kt_exp.errors import UserError
-from kt_exp.report.progress import progress
+from kt_exp.progress import progress
 from prepare.job import Job
 
 ALL = "all"

@@ -8,9 +8,9 @@ OriginalLandingURL name its terms and its author, and are kept.
 
 from __future__ import annotations
 
-from kt_exp.benchmarks.imagenet import wnids
+from kt_exp.data.imagenet import wnids
 from kt_exp.errors import UserError
-from kt_exp.report.progress import progress
+from kt_exp.progress import progress
 from prepare.job import Job, Row, read_rows, write_rows
 
 COLUMNS = ("file", "class_index", "wnid", "license", "author", "landing_url")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from kt_exp.benchmarks.datasets import IMAGE_SUFFIXES
 from kt_exp.concepts import name_key
-from kt_exp.report.progress import progress
+from kt_exp.data.image_files import IMAGE_SUFFIXES
+from kt_exp.progress import progress
 from prepare.job import SOURCE, Job, visible
 
 PER_CONCEPT = 10

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kt_exp.errors import UserError
-from kt_exp.report.progress import progress
+from kt_exp.progress import progress
 from prepare.job import Job, Row, imported, read_rows, visible
 from prepare.pixels import dicom_gray, read_dicom, save_pair
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kt_exp.benchmarks.datasets import IMAGE_SUFFIXES
+from kt_exp.data.image_files import IMAGE_SUFFIXES
 from kt_exp.errors import UserError
-from kt_exp.report.progress import progress
+from kt_exp.progress import progress
 from prepare.job import Job, visible
 from prepare.pixels import SOLID, read_gray, save_pair
 

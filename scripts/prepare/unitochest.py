@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from kt_exp.report.progress import progress
+from kt_exp.progress import progress
 from prepare.job import Job, imported, read_rows
 from prepare.pixels import hounsfield, read_dicom, read_gray, save_pair, to_bytes
 

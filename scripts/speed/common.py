@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kt_exp.config import Config
 from kt_exp.inversion.settings import InversionSettings
-from kt_exp.models.protocol import DualEncoder, PatchEncoder, TransformerTrunk
+from kt_exp.models.factory import ModelCache
+from kt_exp.models.protocol import DualEncoder, Model, PatchEncoder, TransformerTrunk
+from kt_exp.schema import Config
 from speed.measure import Clock, Products
 
 CAPTION = "a round thing with two narrow parts"
@@ -50,3 +51,13 @@ def products_of(bench: Bench) -> Products:
         columns, inner = layer.mlp.c_fc.weight.shape
     return Products.of_shape(bench.clock, rows, inner, columns,
                              bench.config.precision == "bf16")
+
+class Loaded(ModelCache):
+    """Hands out a model that is loaded already."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self._model = model
+
+    def load(self, spec: object, device: torch.device, precision: str) -> Model:
+        return self._model

@@ -11,13 +11,13 @@ import torch
 from tiny_checkpoints import vilt_state, write_vilt
 from transformers import ViltConfig
 
-from kt_exp.config import Config
 from kt_exp.models import vilt_loading
 from kt_exp.models.clip import OpenClipPlainViT
 from kt_exp.models.factory import load_model
 from kt_exp.models.protocol import DualEncoder
 from kt_exp.models.vilt import ViLTModel
 from kt_exp.models.vilt_network import ViltNetwork
+from kt_exp.schema import Config
 
 # What the config is when a model is measured; random weights where it says nothing of one.
 OVERRIDES = {"pictoclip": [], "effnet_minilm": ["experiment=photos"], "ViT-B-32": [],

@@ -19,20 +19,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kt_exp.benchmarks.outcome import Outcome, Phase
-from kt_exp.config import Config
+from kt_exp.caches import Caches
+from kt_exp.finetune.images import TrainingImages
 from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import invert_captions
 from kt_exp.models.protocol import Model
-from kt_exp.pipeline import Experiment, prepare
+from kt_exp.models.weights import Weights
+from kt_exp.pipeline import Experiment
 from kt_exp.report.canvas import Canvas
-from kt_exp.report.console import progress
 from kt_exp.report.curves import Curve as Line
 from kt_exp.report.curves import Panel, plot_panels
+from kt_exp.results.outcome import Outcome, Phase
+from kt_exp.runs.console import progress
+from kt_exp.schema import Config
 from kt_exp.store import Entry
-from kt_exp.training_images import TrainingImages
+from speed.common import Loaded
 from speed.measure import Clock, Row
 
 Point = dict[str, Any]
@@ -74,7 +77,7 @@ class Curve:
     def _measure(self, seed: int, wanted: Sequence[int]) -> Iterator[Point]:
         with tempfile.TemporaryDirectory() as folder:
             config = replace(self.config, seed=seed, store=replace(self.config.store, root=folder))
-            experiment = prepare(config, progress, lambda *_: self.model)
+            experiment = Experiment(config, progress, Caches(Loaded(self.model)))
             rehearsal = _images(experiment, self.rehearsed).rehearsal(
                 experiment.groups[0].lesson.rehearsed, experiment.store, progress)
             before = [outcome for group in experiment.groups
@@ -140,18 +143,18 @@ def _of_length(settings: InversionSettings, steps: int) -> InversionSettings:
 
 
 def _images(experiment: Experiment, settings: InversionSettings) -> TrainingImages:
-    return replace(experiment.images, config=replace(experiment.config, inversion=settings))
+    return replace(experiment.images, inversion=settings)
 
 
 def _noise(experiment: Experiment) -> TrainingImages:
-    taught = replace(experiment.config.finetune, images="noise")
-    return replace(experiment.images, config=replace(experiment.config, finetune=taught))
+    return replace(experiment.images,
+                   finetune=replace(experiment.config.finetune, images="noise"))
 
 
 def _invert(experiment: Experiment, images: TrainingImages) -> dict[str, Entry]:
     keys = {concept.name: images.inversion_key(concept) for concept in experiment.concepts}
     captions = {keys[concept.name]: concept.description for concept in experiment.concepts}
-    entries = invert_captions(experiment.model, captions, images.config.inversion,
+    entries = invert_captions(experiment.model, captions, images.inversion,
                               experiment.config.seed, experiment.store, progress)
     return {name: entries[key] for name, key in keys.items()}
 
@@ -167,7 +170,7 @@ def _teach(experiment: Experiment, images: TrainingImages, inverted: dict[str, E
         taught = finetune(model, key, group.lesson, partial(images.load, group.concepts, inverted),
                           rehearsal, config.finetune, experiment.store, progress, group.name,
                           Memo())
-        outcomes += experiment.evaluator.transferred(group.concepts, key, taught.tensors)
+        outcomes += experiment.evaluator.transferred(group.concepts, Weights(key, taught.tensors))
     return outcomes
 
 

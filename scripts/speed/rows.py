@@ -16,18 +16,19 @@ from benchmark_sweep import RATES
 from benchmark_sweep import run as run_command
 from torch import Tensor
 
+from kt_exp.benchmarks.embedding import PIXELS, embed_images, image_batches
 from kt_exp.benchmarks.pairs import score_pairs
 from kt_exp.benchmarks.protocol import ImageSet
-from kt_exp.benchmarks.scoring import PIXELS, embed_images, image_batches
+from kt_exp.caches import Caches
 from kt_exp.concepts import load_concepts
 from kt_exp.finetune.lesson import plan_lesson
 from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.objectives import objective
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.models.protocol import DualEncoder, Model
-from kt_exp.pipeline import Findings, prepare, run
+from kt_exp.pipeline import Experiment
 from kt_exp.store import Store
-from speed.common import CAPTION, PRODUCTS, Bench, noise, products_of
+from speed.common import CAPTION, PRODUCTS, Bench, Loaded, noise, products_of
 from speed.images import CountedImages, NoisePictures
 from speed.inversion import inversion, memory
 from speed.measure import Clock, Row, alternate, count_flops, rate_row
@@ -180,8 +181,7 @@ def teach(bench: Bench) -> Iterator[Row]:
 def _run_pipeline(bench: Bench, store: str, name: str) -> None:
     config = replace(bench.config, store=replace(bench.config.store, root=store),
                      concepts=replace(bench.config.concepts, only=[name]))
-    experiment = prepare(config, _silent, lambda *_: bench.model)
-    for _ in run(experiment, Findings.empty(), _silent):
+    for _ in Experiment(config, _silent, Caches(Loaded(bench.model))).run():
         pass
 
 

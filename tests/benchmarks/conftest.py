@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fixtures.images import COLOURS
 from PIL import Image
 from torch import Tensor
 
-from kt_exp.benchmarks.datasets import ImageFiles
-from kt_exp.benchmarks.scoring import PIXELS
-
-COLOURS = {
-    "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0),
-}
+from kt_exp.benchmarks.embedding import PIXELS
+from kt_exp.data.image_files import ImageFiles
 
 
 class ColourModel:
@@ -81,28 +77,3 @@ def silent() -> Callable[..., Any]:
         yield Silent()
 
     return progress
-
-
-@pytest.fixture
-def paint() -> Callable[..., Path]:
-    """Writes an image of one colour, with the folders it lies in."""
-
-    def write(path: Path, colour: str = "red") -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), COLOURS[colour]).save(path)
-        return path
-
-    return write
-
-
-@pytest.fixture
-def truncated() -> Callable[[Path], Path]:
-    """Writes a JPEG that opens, but ends before its pixels do."""
-
-    def write(path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.effect_noise((64, 64), 80).save(path, "JPEG")
-        path.write_bytes(path.read_bytes()[:1500])
-        return path
-
-    return write

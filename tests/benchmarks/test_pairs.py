@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from kt_exp.benchmarks import pairs
-from kt_exp.benchmarks.datasets import ImageFiles
-from kt_exp.benchmarks.outcome import Phase
-from kt_exp.benchmarks.pairs import KIND, PairEvaluator, score_pairs
+from kt_exp.benchmarks.classification.benchmark import zero_shot_task
+from kt_exp.benchmarks.classification.pair_evaluator import PairEvaluator
+from kt_exp.benchmarks.pairs import KIND, score_pairs
 from kt_exp.concepts import Concept
+from kt_exp.data.image_files import ImageFiles
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import EmbeddedCaptions
+from kt_exp.models.weights import Weights
+from kt_exp.results.outcome import Phase
 from kt_exp.store import Store
 
 RGB = {"red": (1.0, 0, 0), "green": (0, 1.0, 0), "blue": (0, 0, 1.0)}
@@ -212,7 +215,7 @@ def benchmark(tmp_path, paint, truncated):
 
 @pytest.fixture
 def evaluator(matcher, benchmark, store, silent):
-    return PairEvaluator(matcher, "fingerprint", benchmark, store, silent)
+    return PairEvaluator(matcher, "fingerprint", zero_shot_task(benchmark), store, silent)
 
 
 def accuracies(outcome):
@@ -234,15 +237,16 @@ def test_each_phase_classifies_by_its_own_prompts(evaluator):
 def test_fine_tuned_weights_are_used_and_put_back(evaluator, matcher):
     baseline, = evaluator.untrained([BLUEBELL])[:1]
     assert accuracies(baseline)["target", "accuracy"] == 0.5
-    transferred, = evaluator.transferred([BLUEBELL], "key", SWAP_RED_AND_BLUE)
+    transferred, = evaluator.transferred([BLUEBELL], Weights("key", SWAP_RED_AND_BLUE))
     assert accuracies(transferred)["target", "accuracy"] == 0
     assert {c.predicted for c in transferred.confusions} == {"red", "green"}
     assert accuracies(transferred)["known", "accuracy"] == 2 / 3
     assert torch.equal(matcher.module.weight, torch.eye(3))
 
 
-def test_concepts_taught_together_are_candidates_of_each_other(evaluator):
-    evaluator.benchmark.templates = ["{}"]
+def test_concepts_taught_together_are_candidates_of_each_other(matcher, benchmark, store, silent):
+    benchmark.templates = ["{}"]
+    evaluator = PairEvaluator(matcher, "fingerprint", zero_shot_task(benchmark), store, silent)
     outcomes = evaluator.untrained([BLUEBELL, REDBUD])
     described = {o.metrics[0].concept: o for o in outcomes
                  if o.metrics[0].phase == Phase.description_prompt}
@@ -282,5 +286,5 @@ def test_outcomes_are_stored(evaluator, matcher):
 
 
 def test_fine_tuned_scores_are_not_kept(evaluator, store):
-    evaluator.transferred([REDBUD], "key", SWAP_RED_AND_BLUE)
+    evaluator.transferred([REDBUD], Weights("key", SWAP_RED_AND_BLUE))
     assert store.keys(KIND) == []

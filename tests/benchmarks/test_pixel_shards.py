@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from kt_exp.benchmarks import pixels
-from kt_exp.benchmarks.datasets import ImageFiles
+from kt_exp.benchmarks.embedding import PIXELS, embed_images, image_batches
 from kt_exp.benchmarks.pixels import KIND
-from kt_exp.benchmarks.scoring import PIXELS, embed_images, image_batches
+from kt_exp.data.image_files import ImageFiles
 from kt_exp.errors import UserError
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.store import Store
@@ -86,13 +86,14 @@ ANOTHER_PROCESS = """if True:
     import sys
     from pathlib import Path
     import torch
-    from kt_exp.benchmarks import datasets, pixels
+    from kt_exp.benchmarks import pixels
+    from kt_exp.data.image_files import ImageFiles
     from kt_exp.store import Store
-    sys.path.insert(0, sys.argv[1])
+    sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
     from conftest import ColourModel
     from test_pixel_shards import *
     def refuse(images, index): raise AssertionError("opened")
-    datasets.ImageFiles.open = refuse
+    ImageFiles.open = refuse
     pixels.SHARD_BYTES = SHARD * ONE + 1
     root, model = Path(sys.argv[2]), ColourModel()
     model.to_tensor = Preprocessing(model.to_tensor, "colours", 4)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from kt_exp.benchmarks.datasets import ImageFiles
+from kt_exp.benchmarks.embedding import PIXELS, image_batches
 from kt_exp.benchmarks.pixels import SCALES, Block, Key, PixelCache, joined, looked_up, packed
-from kt_exp.benchmarks.scoring import PIXELS, image_batches
+from kt_exp.data.image_files import ImageFiles
 from kt_exp.errors import UserError
 
 

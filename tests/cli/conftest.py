@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from kt_exp.report.record import RunRecord, read_record
+from kt_exp.results.record import RunRecord, read_record
 
 
 @dataclass
@@ -54,8 +54,8 @@ def left_alone() -> Iterator[None]:
 def kt_exp(home: Path, monkeypatch: pytest.MonkeyPatch,
            capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
     """Call the entrypoint with overrides; its output folder is `home/run`, replaced each time."""
-    from kt_exp.report import progress
-    from kt_exp.run import main
+    from kt_exp import progress
+    from kt_exp.cli import main
 
     def call(*arguments: str) -> Ended:
         GlobalHydra.instance().clear()

@@ -10,11 +10,12 @@ import pytest
 import tiny_checkpoints as tiny
 from PIL import Image
 
-from kt_exp.benchmarks import caption_metrics
+from kt_exp.benchmarks.captioning import metrics as caption_metrics
 from kt_exp.benchmarks.segmentation import benchmark as segmentation
 
-DATA = Path(__file__).parents[1] / "benchmarks"
-COCO, PAIRS = DATA / "coco", DATA / "segmentation" / "pairs"
+DATA = Path(__file__).parents[1] / "data"
+COCO = DATA / "coco"
+PAIRS = DATA.parent / "benchmarks" / "segmentation" / "pairs"
 CAPTIONS = f"benchmark.captions={COCO / 'dataset_coco.json'}"
 JOINT = ["finetune=paper", "finetune.scope=joint"]
 CAPTIONING = ["benchmark=mscoco_captioning", CAPTIONS, f"benchmark.image_root={COCO}", *JOINT]

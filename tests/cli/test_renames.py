@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kt_exp.config_renames import RENAMED
+from kt_exp.config.renames import RENAMED
 from kt_exp.report.cli import main as kt_report
 from kt_exp.report.runs import find_jobs
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kt_exp.report.record import JOINT
+from kt_exp.results.outcome import JOINT
 
-COCO = Path(__file__).parents[1] / "benchmarks" / "coco"
+COCO = Path(__file__).parents[1] / "data" / "coco"
 RETRIEVAL = ["benchmark=mscoco", f"benchmark.captions={COCO / 'dataset_coco.json'}",
              f"benchmark.image_root={COCO}", "benchmark.workers=0", "benchmark.ks=[1,3]",
              "concepts=mscoco", "concepts.only=[dog,bench]"]

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
 
-from kt_exp import plugins
-from kt_exp.captions import fill
-from kt_exp.pictograms.benchmark import draw_class
+from kt_exp.concepts.captions import fill
+from kt_exp.config import plugins
+from kt_exp.pictograms.drawings import draw_class
 
 TINY = [
     "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
@@ -92,7 +92,7 @@ def test_a_page_that_cannot_be_written_does_not_fail_the_run(kt_exp, monkeypatch
     def broken(*args: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("kt_exp.artifacts.write_page", broken)
+    monkeypatch.setattr("kt_exp.runs.artifacts.write_page", broken)
     ended = kt_exp(*PICTOGRAMS)
     assert ended.code == 0
     assert "the report could not be completed: no space left" in ended.stderr

@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kt_exp.config import conf_folder, register_schema
-from kt_exp.report.record import read_record
+from kt_exp.results.record import read_record
+from kt_exp.schema import conf_folder, register_schema
 
 TWINS = sorted(path.stem for path in Path(conf_folder()).glob("experiment/*_pictograms.yaml"))
 SMALL = [

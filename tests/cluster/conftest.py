@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from kt_exp.report.record import RunRecord, read_record
+from kt_exp.results.record import RunRecord, read_record
 
 # Generous, since a busy machine may take its time.
 DEADLINE_SECONDS = 400

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kt_exp.report.checkout import git_state
+from kt_exp.runs.git_state import git_state
 
 TINY = [
     "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",

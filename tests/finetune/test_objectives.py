@@ -10,7 +10,8 @@ from kt_exp.finetune import losses
 from kt_exp.finetune.lesson import plan_lesson
 from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.objectives import check_objective, objective
-from kt_exp.finetune.train import restored, train
+from kt_exp.finetune.train import train
+from kt_exp.models.weights import Weights, restored
 
 TOWER, DISH = Concept("tower", "tall house"), Concept("dish", "round plate")
 KNOWN = [["a photo of a red house."], ["a photo of a blue house."]]
@@ -55,7 +56,7 @@ def test_itm_teaches_which_caption_belongs_to_an_image(matcher, settings):
     lesson = plan_lesson([TOWER, DISH], [4, 4], chosen, KNOWN, 0)
     changed, values = learn(model, lesson, pictures, chosen)
     assert values[-1] < 0.1 < values[0]
-    with restored(model, changed):
+    with Weights("changed", changed).applied(model):
         own = model.match(pictures[[0, 4]], lesson.captions).argmax(dim=1)
         other = model.match(pictures[[4, 0]], lesson.captions).argmax(dim=1)
     assert (own.tolist(), other.tolist()) == ([1, 1], [0, 0])

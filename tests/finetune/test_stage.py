@@ -9,14 +9,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kt_exp.checks import check
 from kt_exp.concepts import Concept
-from kt_exp.config import conf_folder
+from kt_exp.config.checks import check
 from kt_exp.errors import UserError
 from kt_exp.finetune.lesson import plan_lesson
 from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.stage import finetune, finetune_signature
+from kt_exp.schema import conf_folder
 from kt_exp.store import Store
 
 CPU = torch.device("cpu")

@@ -11,7 +11,8 @@ from kt_exp.errors import UserError
 from kt_exp.finetune.lesson import plan_lesson
 from kt_exp.finetune.memo import Memo
 from kt_exp.finetune.strategies import trained_parameters
-from kt_exp.finetune.train import _optimizer, restored, train
+from kt_exp.finetune.train import _optimizer, train
+from kt_exp.models.weights import Weights, restored
 
 CONCEPT = Concept("tower", "a tall house with a roof")
 KNOWN = [["a photo of a house."], ["a photo of a wheel."], ["a dish.", "a photo of a dish."]]
@@ -74,7 +75,7 @@ def test_the_loss_falls_and_images_come_closer_to_the_caption(vit, settings, los
     assert sum(values[-2:]) < sum(values[:2])
     caption = ["A tower is a tall house with a roof"] * 8
     before = vit.score(pictures(vit), caption).mean()
-    with restored(vit, changed), torch.no_grad():
+    with Weights("changed", changed).applied(vit), torch.no_grad():
         assert vit.score(pictures(vit), caption).mean() > before
 
 
@@ -101,7 +102,7 @@ def test_known_classes_are_encoded_again_where_the_text_encoder_learns(
 def drift(model, changed, images):
     with torch.no_grad():
         before = model.encode_image(images)
-        with restored(model, changed):
+        with Weights("changed", changed).applied(model):
             return (model.encode_image(images) - before).square().sum(-1).mean().item()
 
 
@@ -153,7 +154,7 @@ def test_the_model_is_as_before_also_after_an_exception(vit):
     changes = {"visual.proj": torch.zeros_like(vit.module.state_dict()["visual.proj"])}
 
     def fail():
-        with restored(vit, changes):
+        with Weights("changed", changes).applied(vit):
             assert vit.fingerprint() != before
             vit.module.train().requires_grad_(True)
             raise RuntimeError("in the middle")

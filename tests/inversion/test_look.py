@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from kt_exp.checks import check
+from kt_exp.config.checks import check
 from kt_exp.errors import UserError
 from kt_exp.inversion.invert import Task
 from kt_exp.inversion.look import check_look, make_look

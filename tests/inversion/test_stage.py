@@ -8,12 +8,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kt_exp.checks import check
-from kt_exp.config import conf_folder
+from kt_exp.config.checks import check
 from kt_exp.errors import UserError
 from kt_exp.inversion import stage
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import PARTIAL, inversion_signature, invert_captions
+from kt_exp.schema import conf_folder
 from kt_exp.store import Store
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kt_exp.report.record import RunRecord, read_record
+from kt_exp.results.record import RunRecord, read_record
 
 DEADLINE_SECONDS = 400  # a busy machine may take its time
 

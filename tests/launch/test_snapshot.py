@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from kt_exp.config import PACKAGE, conf_folder
+from kt_exp.schema import PACKAGE, conf_folder
 
 TAKE = ("import logging, sys; from pathlib import Path; logging.basicConfig(format='%(message)s')\n"
         "from kt_exp.launch.snapshot import environment, take_snapshot\n"
         "print(environment(take_snapshot(Path(sys.argv[1])))['PYTHONPATH'].partition(':')[0])")
-ASK = ("from kt_exp.report.checkout import git_state; import kt_exp\n"
+ASK = ("from kt_exp.runs.git_state import git_state; import kt_exp\n"
        "print(git_state(), kt_exp.__path__)")
 
 

@@ -14,10 +14,10 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from kt_exp.config.plugins import build
 from kt_exp.errors import UserError
 from kt_exp.models.factory import load_model
 from kt_exp.models.protocol import DualEncoder
-from kt_exp.plugins import build
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own_model.md").read_text(encoding="utf-8")
 SMALL = [

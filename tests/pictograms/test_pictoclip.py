@@ -9,7 +9,7 @@ import torch
 import yaml
 
 import kt_exp.pictograms
-from kt_exp.pictograms import benchmark
+from kt_exp.pictograms import drawings as benchmark
 from kt_exp.pictograms.words import article
 
 WEIGHTS = Path(kt_exp.pictograms.__file__).parent / "pictoclip"

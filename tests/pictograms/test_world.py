@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
-from kt_exp.pictograms import benchmark, captions
+from kt_exp.pictograms import captions
+from kt_exp.pictograms import drawings as benchmark
 from kt_exp.pictograms.composition import random_look
 from kt_exp.pictograms.held_out import (
     DEVELOPMENT,

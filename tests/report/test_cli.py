@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from kt_exp.report.cli import main
-from kt_exp.report.record import RunRecord
+from kt_exp.results.record import RunRecord
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from kt_exp.report.figures import ACCENT, CELL, contact_sheet, enlarge, overview
+from kt_exp.drawing import ACCENT, CELL, enlarge
+from kt_exp.report.figures import contact_sheet, overview
 
 
 def colours(path) -> set[str]:

@@ -7,10 +7,10 @@ import yaml
 from kt_exp.report.curves import plot_panels
 from kt_exp.report.grid import as_csv, as_latex, as_markdown
 from kt_exp.report.plots import panels
-from kt_exp.report.record import Metric, RunRecord, read_record
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.sweep_page import write_sweep_page
 from kt_exp.report.table import overview
+from kt_exp.results.record import Metric, RunRecord, read_record
 
 
 def rows(jobs) -> list[list[str]]:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kt_exp.report.page import write_page
-from kt_exp.report.record import RunRecord
+from kt_exp.results.record import RunRecord
 
 NASTY = "<b>\"O'Hara\" & sön 月</b>"
 MINUS = "\N{MINUS SIGN}"

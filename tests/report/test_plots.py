@@ -11,9 +11,9 @@ from kt_exp.errors import UserError
 from kt_exp.report.canvas import THEMED, Canvas
 from kt_exp.report.curves import BASE, plot_panels
 from kt_exp.report.plots import draw, panels
-from kt_exp.report.record import Metric, RunRecord, read_record
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.sweep_page import write_sweep_page
+from kt_exp.results.record import Metric, RunRecord, read_record
 
 SVG = "{http://www.w3.org/2000/svg}"
 

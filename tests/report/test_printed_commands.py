@@ -16,9 +16,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from kt_exp.config import conf_folder, register_schema, to_plain
 from kt_exp.report.cli import main
-from kt_exp.report.record import ConceptEntry, Metric, RunRecord, write_record
+from kt_exp.results.record import ConceptEntry, Metric, RunRecord, write_record
+from kt_exp.schema import conf_folder, register_schema, to_plain
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -6,8 +6,8 @@ import pytest
 
 from kt_exp.errors import UserError
 from kt_exp.report.grouping import grouped, labels, shown, varied
-from kt_exp.report.record import RunRecord
 from kt_exp.report.runs import find_jobs, newest
+from kt_exp.results.record import RunRecord
 
 NOTHING = (0, 0, 50, 50)
 

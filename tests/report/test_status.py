@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from kt_exp.report import status
-from kt_exp.report.progress import progress
-from kt_exp.report.record import RunRecord
+from kt_exp.progress import progress
 from kt_exp.report.runs import find_jobs
-from kt_exp.report.status import ProgressFile, Snapshot, read_progress, state_of, status_grid
-from kt_exp.report.submitted import remember
+from kt_exp.report.status import state_of, status_grid
+from kt_exp.results.progress_record import Snapshot, read_progress
+from kt_exp.results.record import RunRecord
+from kt_exp.results.submission import remember
+from kt_exp.runs import progress_file
+from kt_exp.runs.progress_file import ProgressFile
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -173,7 +175,7 @@ def test_a_job_writes_its_progress_and_shows_it(tmp_path: Path) -> None:
 
 
 def test_a_job_that_waits_is_seen_to_live_until_it_ends(sweeps, monkeypatch) -> None:
-    monkeypatch.setattr(status, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(progress_file, "BEAT_SECONDS", 0.02)
     folder = begun(sweeps)
     with ProgressFile(folder, progress) as follow:
         follow.begin("inversion")
@@ -190,8 +192,8 @@ def test_a_job_that_waits_is_seen_to_live_until_it_ends(sweeps, monkeypatch) -> 
 def test_writes_at_most_once_a_second(tmp_path: Path, monkeypatch) -> None:
     written = []
     clock = iter(step * 0.01 for step in range(10_000))
-    monkeypatch.setattr(status, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(status, "write_atomically", lambda path, text: written.append(text))
+    monkeypatch.setattr(progress_file, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress_file, "write_atomically", lambda path, text: written.append(text))
     with ProgressFile(tmp_path, progress)("Inverting", 1000) as bar:
         for _ in range(1000):
             bar.advance()

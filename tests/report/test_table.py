@@ -10,14 +10,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from kt_exp.config import conf_folder, register_schema
 from kt_exp.errors import UserError
 from kt_exp.report.grid import as_csv, as_latex, as_markdown, print_grid
 from kt_exp.report.paper import disagreements, fill, paper_grid
 from kt_exp.report.published import find_table, published
-from kt_exp.report.record import Metric, RunRecord
 from kt_exp.report.runs import Job, find_jobs
 from kt_exp.report.table import overview
+from kt_exp.results.record import Metric, RunRecord
+from kt_exp.schema import conf_folder, register_schema
 
 PERCENT_MOST = {"tab6": 150}  # CIDEr passes 100
 

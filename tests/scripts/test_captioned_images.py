@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kt_exp.benchmarks.captioned import read_captioned
+from kt_exp.data.captioned import read_captioned
 
 from .conftest import picture, tree
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kt_exp.benchmarks import imagenet
-from kt_exp.benchmarks.datasets import class_folders
-from kt_exp.benchmarks.targets import read_target
 from kt_exp.concepts import Concept
+from kt_exp.data import imagenet
+from kt_exp.data.image_files import class_folders
+from kt_exp.data.targets import read_target
 
 from .conftest import gray, picture, tree
 

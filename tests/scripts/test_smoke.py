@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import smoke
 
-from kt_exp.benchmarks.caption_metrics import java_version
+from kt_exp.benchmarks.captioning.metrics import java_version
 
 CAPTIONING = java_version() is not None and find_spec("pycocoevalcap") is not None
 
@@ -46,7 +46,7 @@ def test_what_a_model_can_do_runs_through_and_what_it_cannot_is_refused(capsys):
 @pytest.mark.skipif(not CAPTIONING, reason="no Java, or no pycocoevalcap, on this machine")
 def test_captions(capsys, monkeypatch):
     # METEOR alone takes longer than all the rest; it has a test of its own.
-    monkeypatch.setattr("kt_exp.benchmarks.caption_metrics._meteor",
+    monkeypatch.setattr("kt_exp.benchmarks.captioning.metrics._meteor",
                         lambda truth, said: (0.5, [0.5] * len(said)))
     assert smoke.main(["--models", "coca", "biomedclip", "--tasks", "captioning"]) == 0
     said = verdicts(capsys)
@@ -98,7 +98,7 @@ def test_a_run_without_all_of_its_results_has_failed(tmp_path, capsys, monkeypat
     def broken(*_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("kt_exp.artifacts.write_page", broken)
+    monkeypatch.setattr("kt_exp.runs.artifacts.write_page", broken)
     folder = tmp_path / "runs"
     assert smoke.main(["--models", "open_clip", "--tasks", "retrieval", "--keep", str(folder)]) == 1
     assert "FAILED (no report" in verdicts(capsys)["open_clip × retrieval"]

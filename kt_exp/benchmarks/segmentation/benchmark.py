@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Optional
 from PIL import Image
 
 from kt_exp.benchmarks.segmentation.settings import M2IBSettings, TuneSettings
-from kt_exp.captions import fill
-from kt_exp.checks import choice, number
 from kt_exp.concepts import Concept
+from kt_exp.concepts.captions import fill
+from kt_exp.config.checks import choice, number
 from kt_exp.errors import UserError
 
 if TYPE_CHECKING:
     from kt_exp.benchmarks.protocol import Evaluator
     from kt_exp.benchmarks.segmentation.masks import MaskedImages
     from kt_exp.models.protocol import Model, TransformerTrunk
-    from kt_exp.report.progress import Progress
+    from kt_exp.progress import Progress
     from kt_exp.store import Store
 
 EXTRA = ("scipy", "surface_distance")
@@ -94,7 +94,10 @@ class SegmentationBenchmark:
             UserError: a model without transformer layers or with too few, a prompt that is too
                 long for it, or no SAM at `sam`.
         """
-        from kt_exp.benchmarks.segmentation.evaluator import SegmentationEvaluator
+        from kt_exp.benchmarks.segmentation.evaluator import (
+            SegmentationEvaluator,
+            SegmentationTask,
+        )
         from kt_exp.benchmarks.segmentation.sam import Sam
         from kt_exp.models.protocol import TransformerTrunk
 
@@ -104,7 +107,11 @@ class SegmentationBenchmark:
                             "clip_vit_b32, clip_vit_l14, biomedclip, or one of model=open_clip")
         self._check_model(model)
         sam = Sam(str(Path(self.sam).expanduser()), model.device) if self.sam else None
-        return SegmentationEvaluator(model, fingerprint, self, sam, store, progress)
+        task = SegmentationTask(
+            self.checked, self.pairs, self.text, self.split, self.m2ib, self.tune,
+            self.components, self.nsd, self.tolerance, self.batch_size, self.on_bad_image,
+            self.what_counts(), self.notes)
+        return SegmentationEvaluator(model, fingerprint, task, sam, store, progress)
 
     def pairs(self, concept: Concept) -> MaskedImages:
         """Return the images of a concept with their masks.

@@ -2,32 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from torch import Tensor
-
-from kt_exp.benchmarks.outcome import ImageScore, MetricRow, Outcome, Phase
-from kt_exp.benchmarks.segmentation.benchmark import SegmentationBenchmark
 from kt_exp.benchmarks.segmentation.maps import Segmenter, masks_in
 from kt_exp.benchmarks.segmentation.masks import MaskedImages, readable
-from kt_exp.benchmarks.segmentation.overlap import overlap
+from kt_exp.benchmarks.segmentation.metrics import overlap
 from kt_exp.benchmarks.segmentation.panels import Segmented, draw_panels
 from kt_exp.benchmarks.segmentation.sam import Sam
-from kt_exp.benchmarks.segmentation.settings import M2IBSettings
+from kt_exp.benchmarks.segmentation.settings import M2IBSettings, TuneSettings
 from kt_exp.benchmarks.segmentation.tuning import tune
-from kt_exp.benchmarks.stage import FROZEN, Weights
 from kt_exp.concepts import Concept
-from kt_exp.finetune.train import restored
 from kt_exp.models.protocol import TransformerTrunk
-from kt_exp.report.progress import Progress
-from kt_exp.store import Store, signature
+from kt_exp.models.weights import FROZEN, Weights
+from kt_exp.progress import Progress
+from kt_exp.results.outcome import ImageScore, Metric, Outcome, Phase
+from kt_exp.store import Entry, Store, signature
 
 VERSION = 1
 KIND, READABLE = "segmentation", "readable"
+
+
+@dataclass(frozen=True)
+class SegmentationTask:
+    """What is to be segmented, how, and how the masks are scored.
+
+    Attributes:
+        concepts: all concepts of the run.
+        pairs: gives the images of a concept with their masks.
+        text: gives what M2IB looks for.
+        split: divides images into those to tune M2IB on (maybe none) and those to evaluate.
+        m2ib: M2IB as it is where it is not tuned.
+        tune: the grid that it is tuned over.
+        components: connected components that a mask may have.
+        nsd: how the normalised surface distance is computed, with `tolerance` in px.
+        batch_size: images that M2IB looks at together.
+        on_bad_image: `error` or `skip`.
+        signature: all settings that decide a score, as plain values.
+        notes: says how the scores of a concept and phase were made, with M2IB as it was used.
+    """
+
+    concepts: list[Concept]
+    pairs: Callable[[Concept], MaskedImages]
+    text: Callable[[Concept], str]
+    split: Callable[[MaskedImages], tuple[MaskedImages, MaskedImages]]
+    m2ib: M2IBSettings
+    tune: TuneSettings
+    components: int
+    nsd: str
+    tolerance: float
+    batch_size: int
+    on_bad_image: str
+    signature: dict[str, Any]
+    notes: Callable[[M2IBSettings, str], list[str]]
 
 
 @dataclass
@@ -36,7 +66,7 @@ class SegmentationEvaluator:
 
     model: TransformerTrunk
     fingerprint: str
-    benchmark: SegmentationBenchmark
+    task: SegmentationTask
     sam: Sam | None
     store: Store
     progress: Progress
@@ -49,14 +79,13 @@ class SegmentationEvaluator:
         Raises:
             UserError: files of any concept of the run that cannot be read or do not fit together.
         """
-        for concept in self.benchmark.checked:  # before the first map is made, of whichever
-            self._readable(self.benchmark.pairs(concept))
+        for concept in self.task.concepts:  # before the first map is made, of whichever
+            self._readable(self.task.pairs(concept))
         return [self._outcome(concept, Phase.baseline, FROZEN) for concept in group]
 
-    def transferred(self, group: Sequence[Concept], key: str,
-                    changes: dict[str, Tensor]) -> list[Outcome]:
-        """Return the outcomes of fine-tuned weights: `changes` to the model, signed by `key`."""
-        return [self._outcome(concept, Phase.transferred, Weights(key, changes))
+    def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
+        """Return the outcomes of fine-tuned weights."""
+        return [self._outcome(concept, Phase.transferred, weights)
                 for concept in group]
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
@@ -71,69 +100,71 @@ class SegmentationEvaluator:
         return drawn
 
     def _outcome(self, concept: Concept, phase: Phase, weights: Weights) -> Outcome:
-        images, skipped = self._readable(self.benchmark.pairs(concept))
-        tuned_on, images = self.benchmark.split(images)
+        images, skipped = self._readable(self.task.pairs(concept))
+        tuned_on, images = self.task.split(images)
         segmenter = self._segmenter(concept, weights)
         key = signature([VERSION, segmenter.weights, phase.value, concept.name, segmenter.text,
-                         self.benchmark.what_counts(), images.fingerprint(), tuned_on.fingerprint(),
+                         self.task.signature, images.fingerprint(), tuned_on.fingerprint(),
                          self.sam and self.sam.fingerprint])
-        with self.store.lock(KIND, [key]):
-            entry = self.store.fetch(KIND, key)
-            self.reused += entry is not None
-            if entry is None:
-                of = f"{concept.name}, {phase.value}"
-                with restored(self.model, weights.changes) if weights.changes else nullcontext():
-                    settings = self._tuned(segmenter, tuned_on)
-                    masks = segmenter.masks(images, settings, of)
-                scores = self._scores(concept, phase, images, masks)
-                outcome = Outcome(_means(scores), skipped=skipped, per_image=scores,
-                                  notes=self.benchmark.notes(settings, of))
-                entry = self.store.commit(KIND, key,
-                                          {"outcome": outcome.to_json(), "masks": masks})
+
+        def compute() -> Entry:
+            of = f"{concept.name}, {phase.value}"
+            with weights.applied(self.model):
+                settings = self._tuned(segmenter, tuned_on)
+                masks = segmenter.masks(images, settings, of)
+            scores = self._scores(concept, phase, images, masks)
+            outcome = Outcome(_means(scores), skipped=skipped, per_image=scores,
+                              notes=self.task.notes(settings, of))
+            return Entry({"outcome": outcome.to_json(), "masks": masks}, {})
+
+        entry = self.store.get_or_compute(KIND, key, compute)
+        self.reused += entry.found
         segmented = self._segmented.setdefault(concept, Segmented(images, {}))
         segmented.masks[phase.value] = entry.record["masks"]
         return Outcome.from_json(entry.record["outcome"])
 
     def _segmenter(self, concept: Concept, weights: Weights) -> Segmenter:
         signed = signature([self.fingerprint, self.model.device.type, weights.key])
-        return Segmenter(self.model, signed, self.benchmark.text(concept), self.sam,
-                         self.benchmark.components, self.benchmark.batch_size, self.store,
+        return Segmenter(self.model, signed, self.task.text(concept), self.sam,
+                         self.task.components, self.task.batch_size, self.store,
                          self.progress)
 
     def _readable(self, pairs: MaskedImages) -> tuple[MaskedImages, list[str]]:
         """Return the pairs that can be read, and the files that cannot; looked at once."""
         key = signature([VERSION, str(pairs.root), pairs.fingerprint(),
-                         self.benchmark.on_bad_image])
-        entry = self.store.fetch(READABLE, key)
-        if entry is None:
+                         self.task.on_bad_image])
+
+        def compute() -> Entry:
             with self.progress("Reading images and masks", len(pairs)) as bar:
-                good, skipped = readable(pairs, self.benchmark.on_bad_image, bar.advance)
-            entry = self.store.commit(READABLE, key, {"good": good, "skipped": skipped})
+                good, skipped = readable(pairs, self.task.on_bad_image, bar.advance)
+            return Entry({"good": good, "skipped": skipped}, {})
+
+        entry = self.store.get_or_compute(READABLE, key, compute)
         return pairs.take(entry.record["good"]), entry.record["skipped"]
 
     def _tuned(self, segmenter: Segmenter, images: MaskedImages) -> M2IBSettings:
         if not len(images):
-            return self.benchmark.m2ib
-        return tune(segmenter, images, self.benchmark.m2ib, self.benchmark.tune)
+            return self.task.m2ib
+        return tune(segmenter, images, self.task.m2ib, self.task.tune)
 
     def _scores(self, concept: Concept, phase: Phase, images: MaskedImages,
                 masks: Sequence[str]) -> list[ImageScore]:
         scores = []
         with self.progress(f"Scoring {concept.name}", len(images)) as bar:
             for index, mask in enumerate(masks_in(self.store, masks)):
-                found = overlap(images.mask(index), mask, self.benchmark.nsd,
-                                self.benchmark.tolerance)
-                scores += [ImageScore(phase.value, concept.name, images.name(index), metric, value)
+                found = overlap(images.mask(index), mask, self.task.nsd,
+                                self.task.tolerance)
+                scores += [ImageScore(phase, concept.name, images.name(index), metric, value)
                            for metric, value in found._asdict().items()]
                 bar.advance()
         return scores
 
 
-def _means(scores: Sequence[ImageScore]) -> list[MetricRow]:
+def _means(scores: Sequence[ImageScore]) -> list[Metric]:
     """Return the mean over images of each metric."""
     values: dict[str, list[float]] = {}
     for score in scores:
         values.setdefault(score.metric, []).append(score.value)
     first = scores[0]
-    return [MetricRow(first.phase, first.concept, "target", metric, fmean(of_metric), None,
+    return [Metric(first.phase, first.concept, "target", metric, fmean(of_metric), None,
                       len(of_metric)) for metric, of_metric in values.items()]

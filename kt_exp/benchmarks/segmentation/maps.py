@@ -23,7 +23,7 @@ from kt_exp.benchmarks.segmentation.postprocess import (
 from kt_exp.benchmarks.segmentation.sam import Sam
 from kt_exp.benchmarks.segmentation.settings import M2IBSettings
 from kt_exp.models.protocol import TransformerTrunk
-from kt_exp.report.progress import Bar, Progress
+from kt_exp.progress import Bar, Progress
 from kt_exp.store import Entry, Store, signature
 
 VERSION = 1
@@ -115,12 +115,10 @@ class Segmenter:
         with self.progress(description, len(images)) as bar:
             for start, key in zip(range(0, len(images), CHUNK), keys, strict=True):
                 some = images[start : start + CHUNK]
-                with self.store.lock(kind, [key]):
-                    entry = self.store.fetch(kind, key)
-                    if entry:
-                        bar.advance(len(some))
-                    else:
-                        entry = self.store.commit(kind, key, {}, make(start, some, bar))
+                entry = self.store.get_or_compute(
+                    kind, key, lambda: Entry({}, make(start, some, bar)))  # noqa: B023
+                if entry.found:
+                    bar.advance(len(some))
                 entries.append(entry)
         return entries
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from kt_exp.benchmarks.datasets import (
+from kt_exp.benchmarks.segmentation.postprocess import Mask
+from kt_exp.concepts import Concept, name_key
+from kt_exp.data.image_files import (
     ClassFolder,
     ImageFiles,
     decoded,
@@ -18,8 +20,6 @@ from kt_exp.benchmarks.datasets import (
     labelled,
     listing,
 )
-from kt_exp.benchmarks.segmentation.postprocess import Mask
-from kt_exp.concepts import Concept, name_key
 from kt_exp.errors import UserError
 
 IMAGES, MASKS = "images", "masks"

@@ -11,22 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from kt_exp.benchmarks.outcome import ImageScore, Phase
 from kt_exp.benchmarks.segmentation.maps import mask_at
 from kt_exp.benchmarks.segmentation.masks import MaskedImages
 from kt_exp.benchmarks.segmentation.postprocess import Mask
 from kt_exp.concepts import Concept
-from kt_exp.report.figures import (
-    GAP,
-    INK,
-    MARGIN,
-    PAPER,
-    SCALE,
-    SOFT,
-    TextLine,
-    enlarge,
-    write_lines,
-)
+from kt_exp.drawing import GAP, INK, MARGIN, PAPER, SCALE, SOFT, TextLine, enlarge, write_lines
+from kt_exp.results.outcome import ImageScore, Phase
 from kt_exp.store import Store
 
 MOST, ABREAST = 10, 5
@@ -77,7 +67,7 @@ def draw_panels(concept: Concept, segmented: Segmented, scores: Sequence[ImageSc
 
 def _by_gain(concept: str, images: MaskedImages, scores: Sequence[ImageScore]) -> list[Change]:
     """Return the change of each image, the highest gain first."""
-    dice = {(score.phase, score.image): score.value for score in scores
+    dice = {(str(score.phase), score.image): score.value for score in scores
             if score.concept == concept and score.metric == "DSC"}
     changes = [Change(index, dice[BEFORE, name], dice[AFTER, name])
                for index, name in enumerate(map(images.name, range(len(images))))]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Optional
 
-from kt_exp.checks import number
+from kt_exp.config.checks import number
 
 
 @dataclass(kw_only=True)

@@ -13,6 +13,7 @@ from kt_exp.benchmarks.segmentation.maps import MASKS, SALIENCY
 from kt_exp.benchmarks.segmentation.panels import CELL
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
+from kt_exp.models.weights import Weights
 from kt_exp.store import Store
 
 TUMOR = Concept("brain tumor", "an irregular bright mass")
@@ -21,8 +22,9 @@ LUNGS = Concept("lungs", "two dark shapes", plural=True)
 
 @pytest.fixture
 def evaluator(load, pairs, pictoclip, silent, tmp_path):
-    def make(**keys):
+    def make(concepts=(), **keys):
         benchmark = load(root=str(pairs), **keys)
+        benchmark.check_concepts(concepts)
         return benchmark.evaluator(pictoclip, "model", Store(tmp_path / "store"), silent)
 
     return make
@@ -56,7 +58,7 @@ def test_each_concept_has_its_images_and_weights_matter(evaluator, changes, pict
     before = pictoclip.fingerprint()
     segmenter = evaluator()
     untrained = segmenter.untrained([LUNGS, TUMOR])
-    transferred = segmenter.transferred([LUNGS, TUMOR], "key", changes)
+    transferred = segmenter.transferred([LUNGS, TUMOR], Weights("key", changes))
     assert [outcome.metrics[0].concept for outcome in untrained] == ["lungs", "brain tumor"]
     assert {outcome.metrics[0].phase for outcome in transferred} == {"transferred"}
     assert untrained[0].metrics[0].value != transferred[0].metrics[0].value
@@ -130,8 +132,7 @@ def test_the_masks_of_all_concepts_are_looked_at_before_the_first_map(evaluator,
     mask = next((pairs / "brain_tumor" / "masks").iterdir())
     with Image.open(mask) as image:
         image.resize((9, 9)).save(mask)
-    segmenter = evaluator()
-    segmenter.benchmark.check_concepts([LUNGS, TUMOR])
+    segmenter = evaluator([LUNGS, TUMOR])
     with pytest.raises(UserError, match=f"another size than its image: masks/{mask.name}"):
         segmenter.untrained([LUNGS])
     assert not list(tmp_path.glob(f"store/{SALIENCY}/*"))
@@ -141,7 +142,7 @@ def test_panels_show_the_best_and_the_worst_change(evaluator, changes, tmp_path)
     segmenter = evaluator()
     outcomes = segmenter.untrained([LUNGS])
     assert segmenter.panels(outcomes, tmp_path) == {}
-    outcomes += segmenter.transferred([LUNGS], "key", changes)
+    outcomes += segmenter.transferred([LUNGS], Weights("key", changes))
     drawn = segmenter.panels(outcomes, tmp_path)
     assert drawn == {
         "lungs: best changes in DSC": "segmentation-lungs-best.png",
@@ -150,5 +151,5 @@ def test_panels_show_the_best_and_the_worst_change(evaluator, changes, tmp_path)
         with Image.open(tmp_path / name) as picture:
             assert picture.height > 3 * CELL
     again = evaluator()
-    reused = again.untrained([LUNGS]) + again.transferred([LUNGS], "key", changes)
+    reused = again.untrained([LUNGS]) + again.transferred([LUNGS], Weights("key", changes))
     assert again.panels(reused, tmp_path) == drawn

@@ -12,7 +12,7 @@ from PIL import Image
 from kt_exp.benchmarks.segmentation.m2ib import saliency
 from kt_exp.benchmarks.segmentation.postprocess import upsample
 from kt_exp.errors import UserError
-from kt_exp.pictograms.benchmark import draw_class
+from kt_exp.pictograms.drawings import draw_class
 from kt_exp.pictograms.weights import PictoClip
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hydra import compose, initialize_config_dir
 
-from kt_exp.config import conf_folder, parse, register_schema
-from kt_exp.pipeline import Findings, prepare, run
+from kt_exp.pipeline import Experiment
+from kt_exp.schema import conf_folder, parse, register_schema
 
 
 @pytest.fixture
@@ -25,20 +25,21 @@ def config(pairs, tiny_sam, tmp_path):
         ]))
 
 
+def run(config, silent) -> Experiment:
+    experiment = Experiment(config, silent)
+    assert list(experiment.run()) == ["evaluation", "inversion", "finetune"]
+    return experiment
+
+
 def test_a_model_is_taught_and_segments_before_and_after(config, silent, tmp_path):
-    findings = Findings.empty()
-    experiment = prepare(config, silent)
-    for _ in run(experiment, findings, silent):
-        pass
-    before, after = findings.outcomes
+    experiment = run(config, silent)
+    before, after = experiment.state.outcomes
     assert [row.metric for row in before.metrics] == ["DSC", "NSD", "IoU"]
     assert {row.phase for row in before.metrics} == {"baseline"}
     assert {row.phase for row in after.metrics} == {"transferred"}
     assert [score.value for score in before.per_image] != [s.value for s in after.per_image]
-    assert len(experiment.evaluator.panels(findings.outcomes, tmp_path)) == 2
+    assert len(experiment.evaluator.panels(experiment.state.outcomes, tmp_path)) == 2
 
-    again = Findings.empty()
-    for _ in run(prepare(config, silent), again, silent):
-        pass
-    assert again.outcomes == findings.outcomes
-    assert again.reused["evaluation"] == 2
+    again = run(config, silent)
+    assert again.state.outcomes == experiment.state.outcomes
+    assert again.state.reused["evaluation"] == 2

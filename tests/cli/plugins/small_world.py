@@ -13,10 +13,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 
-from kt_exp.benchmarks.outcome import ImageScore, MetricRow, Outcome
-from kt_exp.finetune.train import restored
 from kt_exp.models.protocol import MaskedCaptions
-from kt_exp.report.record import JOINT
+from kt_exp.results.outcome import JOINT, ImageScore, Metric, Outcome
 from kt_exp.store import signature
 
 WIDTH, SIZE = 8, 8
@@ -123,8 +121,8 @@ class ShadesEvaluator:
     def untrained(self, group):
         return [self._measured("baseline", group)]
 
-    def transferred(self, group, key, changes):
-        with restored(self.model, changes):
+    def transferred(self, group, weights):
+        with weights.applied(self.model):
             return [self._measured("transferred", group)]
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path):
@@ -135,7 +133,7 @@ class ShadesEvaluator:
         name = JOINT if len(group) > 1 else group[0].name
         red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(len(group), 3, SIZE, SIZE)
         odds = self.model.score(red, [concept.name for concept in group]).exp()
-        return Outcome([MetricRow(phase, name, "all", "METEOR", float(odds.mean()), None, 1)],
+        return Outcome([Metric(phase, name, "all", "METEOR", float(odds.mean()), None, 1)],
                        per_image=[ImageScore(phase, name, "red.png", "METEOR", float(value),
                                              concept.name)
                                   for value, concept in zip(odds, group, strict=True)],

@@ -1,0 +1,89 @@
+"""Image captioning on captioned images (`benchmark=mscoco_captioning`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image
+
+from kt_exp.benchmarks.captioning.evaluator import CaptioningEvaluator
+from kt_exp.benchmarks.captioning.metrics import CaptionMetrics, find_metrics
+from kt_exp.benchmarks.protocol import Evaluator
+from kt_exp.concepts import Concept
+from kt_exp.config.checks import choice, number
+from kt_exp.data.captioned import CaptionedImages, read_captioned
+from kt_exp.errors import UserError
+from kt_exp.models.protocol import Captioner, GenerationSettings, Model
+from kt_exp.progress import Progress
+from kt_exp.store import Store
+
+
+@dataclass(kw_only=True)
+class CaptioningBenchmark:
+    """What a model says of each image, against what people said of it.
+
+    It knows no classes: the new concepts are taught, and what becomes of the captions of all
+    images is measured (supplementary Tab. 6).
+    """
+
+    captions: str
+    image_root: str
+    split: str
+    generation: GenerationSettings
+    spice: str = choice("auto", "off")
+    batch_size: int = number(minimum=1)
+    workers: int = number(minimum=0)
+    on_bad_image: str = choice("error", "skip")
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        least, most = self.generation.min_tokens, self.generation.max_tokens
+        if least > most:
+            yield ("generation.min_tokens", f"{least} is more than max_tokens, {most}",
+                   "lower it, or raise max_tokens")
+
+    def check_concepts(self, concepts: Sequence[Concept]) -> None:
+        """Find the metrics' programs, read the captions and find the images they name.
+
+        Raises:
+            UserError: as `find_metrics` and `read_captioned`.
+        """
+        _ = self.metrics, self.images
+
+    def known_prompts(self) -> list[list[str]]:
+        """Return nothing: there are no classes."""
+        return []
+
+    def examples(self, concept: Concept, most: int) -> list[Image.Image]:
+        """Return nothing: no image is labelled with a concept."""
+        return []
+
+    def evaluator(self, model: Model, fingerprint: str, store: Store,
+                  progress: Progress) -> Evaluator:
+        """Return what lets `model` write captions and scores them.
+
+        Raises:
+            UserError: the model writes no captions, or none as long as `generation.max_tokens`.
+        """
+        if not isinstance(model, Captioner):
+            raise UserError("model", f"{type(model).__name__} writes no captions",
+                            "choose a captioner: model=coca or model=coca_mscoco")
+        if self.generation.max_tokens > model.max_text_tokens:
+            raise UserError("benchmark.generation.max_tokens",
+                            f"{self.generation.max_tokens} is more than the model's "
+                            f"{model.max_text_tokens}", "lower it")
+        return CaptioningEvaluator(model, fingerprint, self.images, self.metrics, self, store,
+                                   progress)
+
+    @cached_property
+    def images(self) -> CaptionedImages:
+        """The images of the split, each with all its captions."""
+        captions, root = Path(self.captions).expanduser(), Path(self.image_root).expanduser()
+        return read_captioned(captions, root, self.split, "benchmark.captions")
+
+    @cached_property
+    def metrics(self) -> CaptionMetrics:
+        """What this machine can compute."""
+        return find_metrics(self.spice)

@@ -1,0 +1,1 @@
+"""Zero-shot classification: known classes and new concepts, or a closed set."""

@@ -1,0 +1,192 @@
+"""Zero-shot classification in a closed set of classes: before and after transfer, kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator, Wanted, ZeroShotTask
+from kt_exp.benchmarks.classification.metrics import Accuracy, accuracy
+from kt_exp.benchmarks.embedding import Embedded
+from kt_exp.concepts import Concept
+from kt_exp.errors import UserError
+from kt_exp.models.weights import Weights
+from kt_exp.results.outcome import JOINT, Confusion, Metric, Outcome, Phase
+from kt_exp.store import Entry, signature
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What an image may be taken for: the classes of the set, then the concepts beside it.
+
+    Attributes:
+        names: of the C candidates.
+        prompts: unit-norm embeddings of the prompts of each, `(P, D)`.
+        ensemble: how the prompts of one candidate are joined.
+    """
+
+    names: list[str]
+    prompts: list[Tensor]
+    ensemble: str
+
+    def taken_for(self, embeddings: Tensor) -> Tensor:
+        """Return the index of the best candidate of each image, `(N,)`; of equals, the first."""
+        return class_scores(embeddings, self.prompts, self.ensemble).argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class ClosedSetTask(ZeroShotTask):
+    """A task whose concepts may be classes of the set.
+
+    `class_of` gives the label of the class that a concept is, or None; `ensemble` is how the
+    prompts of one class are joined (`class_scores`).
+    """
+
+    class_of: Callable[[Concept], int | None]
+    ensemble: str
+
+
+@dataclass
+class ClassSetEvaluator(EmbeddingEvaluator):
+    """Classifies among the classes of a set, of which the taught concepts may be some.
+
+    An outcome has the accuracy of its concept (target) and of the classes that are not taught
+    (known); the first one of concepts that share a model also that of all images (all: top-1), if
+    one of them is a class of the set.
+    """
+
+    task: ClosedSetTask
+
+    @cached_property
+    def frozen_classifier(self) -> Tensor:
+        """Embeddings of the classes `(K, D)` by the frozen text encoder."""
+        per_class = self._embed_prompts(self.task.known_prompts, True)
+        means = [prompts.mean(dim=0) for prompts in per_class]
+        return F.normalize(torch.stack(means), dim=-1)
+
+    def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
+                 weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
+        with weights.applied(self.model):
+            images = self._known(weights)
+            targets = {concept: self._targets(concept, images, weights)
+                       for concept in dict.fromkeys(concept for concept, _ in missing)}
+            for phase in dict.fromkeys(phase for _, phase in missing):
+                candidates = self._candidates(group, phase, weights)
+                taken = candidates.taken_for(images.embeddings)
+                for concept in (concept for concept, other in missing if other is phase):
+                    outcome = _on_target(targets[concept], candidates, phase, concept.name)
+                    outcome.metrics += self._on_set(taken, images.labels, candidates, group,
+                                                    concept, phase)
+                    outcome.skipped += images.skipped
+                    yield (concept, phase), outcome
+
+    def _targets(self, concept: Concept, images: Embedded, weights: Weights) -> Embedded:
+        """Return the images of a concept: of its class, or those in a folder beside the set."""
+        label = self.task.class_of(concept)
+        if label is None:
+            return self._embed(self.task.target_images(concept),
+                               f"Embedding {concept.name}", weights)
+        own = images.labels == label
+        if not own.any():
+            raise UserError(concept.name, "not one readable image", "check the benchmark's folders")
+        return Embedded(images.embeddings[own], images.labels[own], [])
+
+    def _candidates(self, group: Sequence[Concept], phase: Phase, weights: Weights) -> Candidates:
+        frozen = not weights.changes.keys() & self._text_parameters
+        names = list(self.task.known_names)
+        prompts = list(self._embed_prompts(self.task.known_prompts, frozen))
+        own = self._embed_prompts(self._group_prompts(group, phase), frozen)
+        for concept, embedded in zip(group, own, strict=True):
+            label = self.task.class_of(concept)
+            if label is None:
+                names.append(concept.name)
+                prompts.append(embedded)
+            else:
+                names[label], prompts[label] = concept.name, embedded
+        return Candidates(names, prompts, self.task.ensemble)
+
+    def _on_set(self, taken: Tensor, labels: Tensor, candidates: Candidates,
+                group: Sequence[Concept], concept: Concept, phase: Phase) -> list[Metric]:
+        """Return the accuracy on the classes that are not taught, and once a group on all."""
+        classes = len(candidates.names)
+        taught = [label for other in group
+                  if (label := self.task.class_of(other)) is not None]
+        known = ~torch.isin(labels, torch.tensor(taught, dtype=labels.dtype))
+        rows = []
+        if known.any():
+            found = accuracy(taken[known], labels[known], classes)
+            rows += _rows(phase, concept.name, "known", found)
+        if taught and concept == group[0]:
+            name = JOINT if len(group) > 1 else concept.name
+            rows += _rows(phase, name, "all", accuracy(taken, labels, classes))
+        return rows
+
+    def _embed_prompts(self, prompts: Sequence[Sequence[str]], frozen: bool) -> list[Tensor]:
+        """Return the embeddings of each list's prompts, `(P, D)`; kept of the frozen encoder."""
+        flat = [[prompt] for some in prompts for prompt in some]
+
+        def compute() -> Tensor:
+            return self._classify(flat)
+
+        embedded = self._kept(["prompts", flat], lambda: Entry({}, {"prompts": compute()})) \
+            .tensors["prompts"] if frozen else compute()
+        return list(embedded.split([len(some) for some in prompts]))
+
+    def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
+             weights: Weights) -> str:
+        return signature(["class set", VERSION, self.fingerprint, self.model.device.type,
+                          weights.key, phase.value, self.task.known_names,
+                          self.task.known_prompts, [other.name for other in group],
+                          self._group_prompts(group, phase), self.task.ensemble,
+                          concept.name, self._known_fingerprint,
+                          self.task.target_images(concept).fingerprint(),
+                          self.task.loader.on_bad_image])
+
+    def _group_prompts(self, group: Sequence[Concept], phase: Phase) -> list[list[str]]:
+        return [self.task.target_prompts(concept, phase) for concept in group]
+
+def class_scores(embeddings: Tensor, prompts: Sequence[Tensor], ensemble: str) -> Tensor:
+    """Return the score of each image with each class, `(N, C)`.
+
+    Args:
+        embeddings: of the images, unit norm `(N, D)`.
+        prompts: of each class's prompts, unit norm `(P, D)`.
+        ensemble: `embedding`: cosine with the mean of the prompts, made unit norm (CLIP; Radford
+            et al. 2021, 3.1.4) | `mean`, `max`: over the cosines with the prompts (MedCLIP).
+    """
+    if ensemble == "max":
+        return torch.stack([(embeddings @ own.T).amax(dim=1) for own in prompts], dim=1)
+    means = torch.stack([own.mean(dim=0) for own in prompts])
+    return embeddings @ (F.normalize(means, dim=-1) if ensemble == "embedding" else means).T
+
+
+def _on_target(targets: Embedded, candidates: Candidates, phase: Phase, concept: str) -> Outcome:
+    """Return the accuracy on a concept's images, and what they were taken for."""
+    taken = candidates.taken_for(targets.embeddings)
+    own = candidates.names.index(concept)
+    found = accuracy(taken, torch.full_like(taken, own), len(candidates.names))
+    return Outcome(
+        metrics=_rows(phase, concept, "target", found)[:1],
+        confusions=[
+            Confusion(phase, concept, name, number)
+            for name, number in Counter(candidates.names[i] for i in taken.tolist()).most_common()
+        ],
+        skipped=list(targets.skipped),
+    )
+
+
+def _rows(phase: Phase, concept: str, split: str, found: Accuracy) -> list[Metric]:
+    return [
+        Metric(phase, concept, split, "accuracy", found.overall, found.correct,
+                  found.images),
+        Metric(phase, concept, split, "mean_per_class_accuracy", found.mean_per_class,
+                  None, found.classes),
+    ]

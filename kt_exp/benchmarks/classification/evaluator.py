@@ -1,0 +1,201 @@
+"""Classification: every phase of every concept, each computed once and kept."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kt_exp.benchmarks.classification.metrics import evaluate
+from kt_exp.benchmarks.embedding import (
+    Embedded,
+    LoaderSettings,
+    embed_images,
+    project,
+    text_classifier,
+)
+from kt_exp.benchmarks.protocol import ImageSet
+from kt_exp.concepts import Concept
+from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder
+from kt_exp.models.weights import FROZEN, Weights
+from kt_exp.progress import Progress
+from kt_exp.results.outcome import Outcome, Phase
+from kt_exp.store import Entry, Store, signature
+
+VERSION = 2
+KIND, EMBEDDINGS = "evaluation", "embeddings"
+UNTRAINED = (Phase.baseline, Phase.name_prompt, Phase.description_prompt)
+
+Wanted = tuple[Concept, Phase]
+
+
+@dataclass(frozen=True)
+class ZeroShotTask:
+    """What is to be classified, and by which prompts.
+
+    Attributes:
+        templates: prompt templates with `{}` for the class name.
+        known_names: of the K known classes.
+        known_prompts: of each known class, at least one.
+        known_images: labelled by index into `known_names`.
+        target_images: gives the real images of a concept.
+        target_prompts: gives the prompts that stand for a concept in a phase.
+        loader: how images are loaded.
+    """
+
+    templates: list[str]
+    known_names: list[str]
+    known_prompts: list[list[str]]
+    known_images: ImageSet
+    target_images: Callable[[Concept], ImageSet]
+    target_prompts: Callable[[Concept, Phase], list[str]]
+    loader: LoaderSettings
+
+
+@dataclass
+class PhaseEvaluator(ABC):
+    """Evaluates each phase of each concept once; how is up to those who derive from it.
+
+    `reused` counts the outcomes that came from the store.
+    """
+
+    model: Model
+    fingerprint: str
+    task: ZeroShotTask
+    store: Store
+    progress: Progress
+    reused: int = 0
+
+    def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
+        """Return the phases that train nothing, for concepts that are candidates together."""
+        return self._outcomes(group, UNTRAINED, FROZEN)
+
+    def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
+        """Return the outcomes of fine-tuned weights."""
+        return self._outcomes(group, (Phase.transferred,), weights)
+
+    def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
+        """Return nothing: the report draws what classification finds."""
+        return {}
+
+    def _outcomes(self, group: Sequence[Concept], phases: Sequence[Phase],
+                  weights: Weights) -> list[Outcome]:
+        keys = {(concept, phase): self._key(group, concept, phase, weights)
+                for concept in group for phase in phases}
+        found: dict[Wanted, Outcome] = {}
+        with self.store.lock(KIND, keys.values()):
+            for wanted, key in keys.items():
+                if entry := self.store.fetch(KIND, key):
+                    found[wanted] = Outcome.from_json(entry.record)
+            self.reused += len(found)
+            missing = [wanted for wanted in keys if wanted not in found]
+            if missing:
+                for wanted, outcome in self._measure(group, missing, weights):
+                    self.store.commit(KIND, keys[wanted], outcome.to_json())
+                    found[wanted] = outcome
+        return [found[wanted] for wanted in keys]
+
+    @abstractmethod
+    def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
+                 weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
+        """Yield the outcomes of `missing`; each is stored before the next one is asked for."""
+
+    @cached_property
+    def _known_fingerprint(self) -> str:
+        return self.task.known_images.fingerprint()
+
+    def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
+             weights: Weights) -> str:
+        candidates = [self.task.target_prompts(other, phase) for other in group]
+        return signature([VERSION, self.fingerprint, self.model.device.type, weights.key,
+                          phase.value, self.task.known_names, self.task.known_prompts,
+                          candidates, concept.name, self._known_fingerprint,
+                          self.task.target_images(concept).fingerprint(),
+                          self.task.loader.on_bad_image])
+
+
+@dataclass
+class EmbeddingEvaluator(PhaseEvaluator):
+    """Classifies by embeddings; what several phases need is computed once, and stays in `held`."""
+
+    model: DualEncoder
+    held: dict[str, Entry] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def frozen_classifier(self) -> Tensor:
+        """Embeddings of the known classes `(K, D)` by the frozen text encoder, kept."""
+        return self._kept(["classifier", self.task.known_prompts], lambda: Entry(
+            {}, {"classes": self._classify(self.task.known_prompts)})).tensors["classes"]
+
+    def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
+                 weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
+        names = [*self.task.known_names, *(concept.name for concept in group)]
+        with weights.applied(self.model):
+            known, classifier = self._known(weights), self._classifier(weights)
+            for concept in dict.fromkeys(concept for concept, _ in missing):
+                images = self._embed(self.task.target_images(concept),
+                                     f"Embedding {concept.name}", weights)
+                for phase in (phase for other, phase in missing if other == concept):
+                    candidates = self._classify(
+                        [self.task.target_prompts(other, phase) for other in group])
+                    yield (concept, phase), evaluate(
+                        known, images, classifier, candidates, names, group.index(concept), phase,
+                        concept.name)
+
+    def _known(self, weights: Weights) -> Embedded:
+        return self._embed(self.task.known_images, "Embedding known images", weights)
+
+    def _embed(self, images: ImageSet, description: str, weights: Weights) -> Embedded:
+        """Return the embeddings of images; what the weights do not change of them is kept."""
+        changed = weights.changes.keys() - self._text_parameters
+        if isinstance(self.model, ProjectedEncoder) and changed <= self._projection:
+            features = self._encoded(images, description, "trunk", self.model.encode_trunk)
+            return project(self.model, features, self.task.loader.batch_size)
+        if not changed:
+            return self._encoded(images, description, "image", self.model.encode_image)
+        return embed_images(self.model, images, self.task.loader, self.progress, description,
+                            store=self.store)
+
+    def _classifier(self, weights: Weights) -> Tensor:
+        if weights.changes.keys() & self._text_parameters:
+            return self._classify(self.task.known_prompts)
+        return self.frozen_classifier
+
+    def _encoded(self, images: ImageSet, description: str, part: str,
+                 encode: Callable[[Tensor], Tensor]) -> Embedded:
+        """Return what `part` of the model, which is as it came, makes of images."""
+        def compute() -> Entry:
+            found = embed_images(self.model, images, self.task.loader, self.progress, description,
+                                 encode, self.store)
+            return Entry({"skipped": found.skipped},
+                         {"embeddings": found.embeddings, "labels": found.labels})
+
+        fingerprint = self._known_fingerprint if images is self.task.known_images \
+            else images.fingerprint()
+        kept = self._kept([part, fingerprint, self.task.loader.on_bad_image], compute)
+        return Embedded(kept.tensors["embeddings"], kept.tensors["labels"], kept.record["skipped"])
+
+    @cached_property
+    def _text_parameters(self) -> set[str]:
+        return set(self.model.towers()["text"])
+
+    @cached_property
+    def _projection(self) -> set[str]:
+        return set(self.model.towers()["visual_projection"])
+
+    def _kept(self, inputs: list[Any],
+              compute: Callable[[], Entry]) -> Entry:
+        """Return what the frozen model makes of `inputs`, from the store or computed now."""
+        key = signature([VERSION, self.fingerprint, self.model.device.type, *inputs])
+        if key not in self.held:
+            self.held[key] = self.store.get_or_compute(EMBEDDINGS, key, compute)
+        return self.held[key]
+
+    def _classify(self, prompts: list[list[str]]) -> Tensor:
+        return text_classifier(self.model, prompts, self.task.loader.batch_size, self.progress,
+                               "Encoding class names")

@@ -1,0 +1,90 @@
+"""Zero-shot classification by the scores of image–caption pairs (ViLT)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from kt_exp.benchmarks.classification.evaluator import PhaseEvaluator, Wanted
+from kt_exp.benchmarks.classification.metrics import Predicted, count
+from kt_exp.benchmarks.pairs import KIND, VERSION, PairScores, score_pairs
+from kt_exp.benchmarks.protocol import ImageSet
+from kt_exp.concepts import Concept
+from kt_exp.models.protocol import PairMatcher
+from kt_exp.models.weights import FROZEN, Weights
+from kt_exp.results.outcome import Outcome
+from kt_exp.store import signature
+
+
+@dataclass
+class PairEvaluator(PhaseEvaluator):
+    """Classifies an image as what its prompts match best: by their mean log-odds of a match.
+
+    The known images' scores with the known classes' prompts, by the model as it came, are kept in
+    the store: a phase then adds the columns of the concepts alone.
+    """
+
+    model: PairMatcher
+
+    def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
+                 weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
+        names = [*self.task.known_names, *(concept.name for concept in group)]
+        new = {phase: [self.task.target_prompts(other, phase) for other in group]
+               for phase in dict.fromkeys(phase for _, phase in missing)}
+        old_prompts = _distinct(self.task.known_prompts)
+        new_prompts = _distinct(prompts for classes in new.values() for prompts in classes)
+        used: list[str] = []
+        with weights.applied(self.model):
+            known = self._known(old_prompts, new_prompts, weights, used)
+            for concept in dict.fromkeys(concept for concept, _ in missing):
+                targets = self._match(self.task.target_images(concept),
+                                      [*old_prompts, *new_prompts], weights, used, concept.name)
+                for phase in (phase for other, phase in missing if other == concept):
+                    classes = [*self.task.known_prompts, *new[phase]]
+                    yield (concept, phase), count(
+                        known.predict(classes), targets.predict(classes), names,
+                        len(self.task.known_prompts) + group.index(concept), phase, concept.name)
+        for key in used:
+            self.store.discard(KIND, key)
+
+    def _known(self, old: list[str], new: list[str], weights: Weights, used: list[str]) -> _Table:
+        images = self.task.known_images
+        if weights is not FROZEN:
+            return self._match(images, [*old, *new], weights, used, "known images")
+        kept = self._match(images, old, weights, [], "known images")
+        return kept.beside(self._match(images, new, weights, used, "known images"))
+
+    def _match(self, images: ImageSet, captions: list[str], weights: Weights, used: list[str],
+               name: str) -> _Table:
+        key = signature([VERSION, self.fingerprint, self.model.device.type, weights.key,
+                         images.fingerprint(), self.task.loader.on_bad_image, captions])
+        used.append(key)
+        return _Table(captions, score_pairs(self.model, images, captions, self.task.loader,
+                                            self.store, key, self.progress, f"Matching {name}"))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The scores of images with captions, the columns."""
+
+    captions: list[str]
+    found: PairScores
+
+    def beside(self, other: _Table) -> _Table:
+        """Return the columns of both, for the same images."""
+        scores = torch.cat([self.found.scores, other.found.scores], dim=1)
+        return _Table([*self.captions, *other.captions], replace(self.found, scores=scores))
+
+    def predict(self, classes: Sequence[Sequence[str]]) -> Predicted:
+        """Return the class of each image, of equals the first, given the prompts of each class."""
+        column = {caption: number for number, caption in enumerate(self.captions)}
+        per_class = [self.found.scores[:, [column[prompt] for prompt in prompts]].mean(dim=1)
+                     for prompts in classes]
+        return Predicted(torch.stack(per_class, dim=1).argmax(dim=1), self.found.labels,
+                         self.found.skipped)
+
+
+def _distinct(classes: Iterable[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(prompt for prompts in classes for prompt in prompts))

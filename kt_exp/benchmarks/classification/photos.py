@@ -1,0 +1,96 @@
+"""Photos with ImageNet labels beside new concepts (`benchmark=photos`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Optional
+
+from kt_exp.benchmarks.classification.benchmark import ClassificationTask
+from kt_exp.benchmarks.classification.prompts import template_problems
+from kt_exp.concepts import Concept, name_key
+from kt_exp.config.checks import choice, number
+from kt_exp.data import imagenet
+from kt_exp.data.image_files import ImageFiles, first_per_class
+from kt_exp.data.targets import check_targets, read_target, refuse_known
+from kt_exp.errors import UserError, did_you_mean
+
+SHIPPED = Path(imagenet.__file__).parent / "photos" / "labels.csv"
+
+
+@dataclass(kw_only=True)
+class PhotoBenchmark(ClassificationTask):
+    """Known: photos of ImageNet's classes, less the excluded ones. Concepts: excluded classes, or
+    with `target_root` folders of one's own photos.
+
+    All known classes are candidates, whichever of them have photos.
+    """
+
+    labels_csv: Optional[str]
+    target_root: Optional[str]
+    exclude_names: list[str]
+    images_per_known_class: int = number(minimum=0)
+    templates: list[str]
+    fix_articles: bool
+    batch_size: int = number(minimum=1)
+    workers: int = number(minimum=0)
+    on_bad_image: str = choice("error", "skip")
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        yield from template_problems(self.templates)
+        known = {name_key(name) for name in imagenet.class_names()}
+        for name in self.exclude_names:
+            if name_key(name) not in known:
+                yield ("exclude_names", f"ImageNet has no class '{name}'",
+                       did_you_mean(name, imagenet.class_names()))
+
+    def known_names(self) -> list[str]:
+        names = imagenet.class_names()
+        return [names[index] for index in self._known_classes]
+
+    def known_images(self) -> ImageFiles:
+        label_of = {index: label for label, index in enumerate(self._known_classes)}
+        known = [(file, label_of[index]) for file, index in self._photos if index in label_of]
+        images = ImageFiles(self._csv.parent, [file for file, _ in known],
+                            [label for _, label in known])
+        return first_per_class(images, self.images_per_known_class)
+
+    def target_images(self, concept: Concept) -> ImageFiles:
+        if self.target_root is not None:
+            return read_target(Path(self.target_root).expanduser(), concept)
+        files = [file for file, index in self._photos
+                 if name_key(imagenet.class_names()[index]) == name_key(concept.name)]
+        if not files:
+            raise UserError("benchmark.labels_csv", f"no photo of '{concept.name}' in {self._csv}",
+                            "give a CSV that labels some, or benchmark.target_root with a folder "
+                            "of them")
+        return ImageFiles(self._csv.parent, files, [0] * len(files))
+
+    def check_concepts(self, concepts: Sequence[Concept]) -> None:
+        refuse_known(concepts, self.known_names(),
+                     "ImageNet has it: name it in model.exclude_names, or choose another")
+        if not len(self.known_images()):
+            raise UserError("benchmark.labels_csv", f"no photo of a known class in {self._csv}",
+                            "give a CSV that labels some")
+        if self.target_root is not None:
+            check_targets(Path(self.target_root).expanduser(), concepts)
+        for concept in concepts:
+            self.target_images(concept)
+
+    @property
+    def _csv(self) -> Path:
+        return Path(self.labels_csv).expanduser() if self.labels_csv else SHIPPED
+
+    @cached_property
+    def _photos(self) -> list[tuple[Path, int]]:
+        """Each photo with its ImageNet class, in the order of the CSV."""
+        images = imagenet.read_labels_csv(self._csv, imagenet.wnids(), "benchmark.labels_csv")
+        return list(zip(images.files, images.labels, strict=True))
+
+    @cached_property
+    def _known_classes(self) -> list[int]:
+        excluded = {name_key(name) for name in self.exclude_names}
+        return [index for index, name in enumerate(imagenet.class_names())
+                if name_key(name) not in excluded]

@@ -1,0 +1,46 @@
+"""The prompts that stand for a class: templates filled with names, or a concept's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kt_exp.benchmarks.protocol import ClassificationBenchmark
+from kt_exp.concepts import Concept
+from kt_exp.concepts.captions import fill
+from kt_exp.results.outcome import Phase
+
+
+def known_prompts(benchmark: ClassificationBenchmark) -> list[list[str]]:
+    """Return the prompts of each known class, in label order: every template with its name."""
+    return [_filled(benchmark, name, plural=False) for name in benchmark.known_names()]
+
+
+def target_prompts(
+    benchmark: ClassificationBenchmark, concept: Concept, phase: Phase
+) -> list[str]:
+    """Return the prompts that stand for a new concept in `phase`.
+
+    `baseline` and `transferred`: the templates with its name, as for the known classes.
+    `name_prompt`: the name alone. `description_prompt`: the description alone (paper Tab. 2).
+    """
+    if phase is Phase.name_prompt:
+        return [concept.name]
+    if phase is Phase.description_prompt:
+        return [concept.description]
+    return _filled(benchmark, concept.name, concept.plural)
+
+
+def template_problems(templates: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield what is wrong with prompt templates, for a benchmark's `problems()`."""
+    if not templates:
+        yield "templates", "no prompt templates", "give at least one, as ['a photo of a {}.']"
+    for template in templates:
+        if template.count("{}") != 1:
+            yield ("templates", f"'{template}' has no single place for the name",
+                   "write {} once where the class name goes")
+
+
+def _filled(benchmark: ClassificationBenchmark, name: str, plural: bool) -> list[str]:
+    if benchmark.fix_articles:
+        return [fill(template, name, plural) for template in benchmark.templates]
+    return [template.replace("{}", name) for template in benchmark.templates]

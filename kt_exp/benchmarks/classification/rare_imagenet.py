@@ -1,0 +1,66 @@
+"""Rare concepts beside the 1000 classes of ImageNet (`benchmark=rare_imagenet`; paper C.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from kt_exp.benchmarks.classification.benchmark import ClassificationTask
+from kt_exp.concepts import Concept
+from kt_exp.config.checks import choice, number
+from kt_exp.data import imagenet
+from kt_exp.data.image_files import ImageFiles, first_per_class
+from kt_exp.data.targets import check_targets, read_target, refuse_known
+
+
+@dataclass(kw_only=True)
+class RareImageNet(ClassificationTask):
+    """Target folders, and ImageNet-1k images from a `val/` folder or a labels CSV.
+
+    All 1000 classes are candidates, whichever of them have images.
+    """
+
+    target_root: str
+    imagenet_root: str | None
+    labels_csv: str | None
+    images_per_known_class: int = number(minimum=0)
+    prompts: str = choice("openai", "simple")
+    fix_articles: bool
+    batch_size: int = number(minimum=1)
+    workers: int = number(minimum=0)
+    on_bad_image: str = choice("error", "skip")
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        if bool(self.imagenet_root) == bool(self.labels_csv):
+            given = "both are given" if self.labels_csv else "no images of the known classes"
+            yield ("imagenet_root", given, "give benchmark.imagenet_root (holds val/<wnid>/*) or "
+                   "benchmark.labels_csv (columns file, class_index or wnid)")
+
+    @cached_property
+    def templates(self) -> list[str]:
+        return imagenet.templates(self.prompts)
+
+    def known_names(self) -> list[str]:
+        return imagenet.class_names()
+
+    def known_images(self) -> ImageFiles:
+        return first_per_class(self._known(), self.images_per_known_class)
+
+    def target_images(self, concept: Concept) -> ImageFiles:
+        return read_target(Path(self.target_root).expanduser(), concept)
+
+    def check_concepts(self, concepts: Sequence[Concept]) -> None:
+        refuse_known(concepts, self.known_names(), "ImageNet has it already: choose another with "
+                     "concepts.only")
+        check_targets(Path(self.target_root).expanduser(), concepts)
+        self._known()
+
+    def _known(self) -> ImageFiles:
+        ids = imagenet.wnids()
+        if self.labels_csv:
+            path = Path(self.labels_csv).expanduser()
+            return imagenet.read_labels_csv(path, ids, "benchmark.labels_csv")
+        root = Path(self.imagenet_root or "").expanduser()
+        return imagenet.read_val(root, ids, "benchmark.imagenet_root")

@@ -1,0 +1,91 @@
+"""Field declarations for the typed config, and the one check that walks them.
+
+Every settings dataclass declares its fields with `choice`, `number` or plain types and no
+defaults: the YAML files under conf/ are the single home of defaults. `check` turns the first value
+outside its declaration into a `UserError` that names the config key.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import field, fields, is_dataclass
+from typing import Any
+
+from kt_exp.config.renames import former_name
+from kt_exp.errors import UserError, did_you_mean
+
+
+def choice(*options: str) -> Any:
+    """Declare a string field that takes one of `options`."""
+    return field(metadata={"options": options})
+
+
+def number(*, minimum: float | None = None, above: float | None = None,
+           maximum: float | None = None, words: tuple[str, ...] = (),
+           whole: bool = False) -> Any:
+    """Declare a number (or each number of a list), with its range; `words` are also taken.
+
+    A field that takes words is annotated `Any`, as OmegaConf cannot merge into unions; `whole`
+    then says that its numbers are integers.
+    """
+    return field(
+        metadata={"minimum": minimum, "above": above, "maximum": maximum, "words": words,
+                  "whole": whole}
+    )
+
+
+def check(settings: Any, where: str) -> None:
+    """Check a settings dataclass against its declarations, nested ones included.
+
+    A dataclass may add a `problems()` method that yields `(key, problem, remedy)` for what no
+    single field can say.
+
+    Raises:
+        UserError: names the key as `where.field`.
+    """
+    for declared in fields(settings):
+        key, value = f"{where}.{declared.name}".lstrip("."), getattr(settings, declared.name)
+        if is_dataclass(value):
+            check(value, key)
+        elif "options" in declared.metadata:
+            _check_choice(key, value, declared.metadata["options"])
+        elif "minimum" in declared.metadata:
+            for item in value if isinstance(value, list) else [value]:
+                _check_number(key, item, declared.metadata)
+    for name, problem, remedy in getattr(settings, "problems", tuple)():
+        raise UserError(f"{where}.{name}".lstrip("."), problem, remedy)
+
+
+def _check_choice(key: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise former_name(f"{key}={value}") or UserError(
+            key, f"'{value}' is not an option", did_you_mean(value, options))
+
+
+def _check_number(key: str, value: Any, limits: Any) -> None:
+    if value is None or value in limits["words"]:
+        return
+    wanted = _range_in_words(limits)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(key, f"'{value}' is not a number", f"give {wanted}")
+    low, above, high = limits["minimum"], limits["above"], limits["maximum"]
+    outside = (
+        not math.isfinite(value)
+        or (limits["whole"] and value != int(value))
+        or (low is not None and value < low)
+        or (above is not None and value <= above)
+        or (high is not None and value > high)
+    )
+    if outside:
+        raise UserError(key, f"{value} is out of range", f"give {wanted}")
+
+
+def _range_in_words(limits: Any) -> str:
+    parts = [
+        f"{word} {limits[name]:g}"
+        for name, word in (("above", "above"), ("minimum", "at least"), ("maximum", "at most"))
+        if limits[name] is not None
+    ]
+    words = "".join(f" or '{word}'" for word in limits["words"])
+    kind = "a whole number " if limits["whole"] else "a number "
+    return (kind + " and ".join(parts)).strip() + words

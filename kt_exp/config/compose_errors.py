@@ -1,0 +1,102 @@
+"""User errors for what Hydra and OmegaConf say of a command line they cannot compose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+from kt_exp.config.renames import former_name
+from kt_exp.errors import UserError, did_you_mean
+
+
+def explain(error: Exception, folder_key: str) -> UserError:
+    """Return what is wrong with the command line, where, and what would be right.
+
+    `folder_key` names the folder that Hydra was to write into.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return key_error(cause)
+        if isinstance(cause, MarkedYAMLError) and (mark := cause.problem_mark):
+            return UserError(mark.name, f"line {mark.line + 1} is not YAML ({cause.problem})")
+        if isinstance(cause, RecursionError):
+            return UserError("config", "an option inherits from itself",
+                             "name another one in its defaults")
+    text = "\n".join(str(cause) for cause in _causes(error))
+    for pattern, explained in _KNOWN:
+        if found := re.search(pattern, text, re.DOTALL):
+            return explained(found)
+    if isinstance(error, OSError):
+        return UserError(folder_key, f"cannot write to '{error.filename}' ({error.strerror})",
+                         "name another folder")
+    return UserError("config", _first_line(error))
+
+
+def key_error(error: OmegaConfBaseException) -> UserError:
+    """Return an error of OmegaConf as that of the key it is about."""
+    key = error.full_key or "config"
+    if isinstance(error, MissingMandatoryValue):
+        return UserError(key, "missing", f"set it: {key}=…")
+    # ConfigAttributeError is one too.
+    if isinstance(error, (ConfigKeyError, AttributeError)):
+        if former := former_name(key):
+            return former
+        parent = error.parent_node
+        known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+        return UserError(key, "no such key", did_you_mean(str(error.key), known) if known else "")
+    return UserError(key, _first_line(error), _wanted(error))
+
+
+def _wanted(error: OmegaConfBaseException) -> str:
+    """What a key of the wrong type takes, from the type that it has in the schema."""
+    parent = error.parent_node
+    if not isinstance(parent, DictConfig):
+        return ""
+    kind = OmegaConf.get_type(parent, str(error.key))
+    return {int: "give a whole number", float: "give a number", bool: "give true or false",
+            list: "give a list: [a,b]"}.get(kind, "") if isinstance(kind, type) else ""
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _no_option(found: re.Match[str]) -> UserError:
+    group, option, options = found.groups()
+    return former_name(f"{group}={option}") or UserError(
+        group, f"no option '{option}'", did_you_mean(option, (options or "").split()))
+
+
+def _no_group(found: re.Match[str]) -> UserError:
+    return UserError(found[1], "no such config group", "kt-exp --help lists them")
+
+
+_KNOWN = [
+    (r"Could not load 'hydra/launcher/kt_exp_slurm'", lambda found: UserError(
+        "hydra/launcher", "SLURM's launcher is not installed", "pip install 'kt_exp[slurm]'")),
+    (r"In '([^']+)': Could not load '([^']+)'", lambda found: UserError(
+        f"{found[1]}.yaml", f"its defaults name '{found[2]}', which is not there",
+        "name options that exist")),
+    (r"Could not find '(.+?)/([^/']+)'\n\n(?:Available options in '.+?':\n(.+?))?\n?Config search",
+     _no_option),
+    (r"Could not override '([^']+)'", _no_group),
+    (r"Could not delete from config\. '([^']+)' does not exist", _no_group),
+    (r"Config group override must be", lambda found: UserError(
+        "config", "a config group without an option",
+        "write group=option; kt-exp --help lists them")),
+    (r"Error parsing override '(.*?)'\nmissing EQUAL", lambda found: UserError(
+        found[1], "not an override", "write key=value; kt-exp --help shows examples")),
+    (r"(?:Error parsing override '(.*?)'\n|)(\S[^\n]*)\nSee https://hydra.cc/\S+grammar",
+     lambda found: UserError(found[1] or "command line", f"cannot be parsed ({found[2]})",
+                             "put values with brackets, braces, commas or spaces in quotes")),
+]

@@ -1,0 +1,1 @@
+"""Images, captions and names on disk: no model, no metric."""

@@ -1,0 +1,62 @@
+"""Folders of real images of the new concepts, one sub-folder per concept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from kt_exp.concepts import Concept, name_key
+from kt_exp.data.image_files import (
+    ClassFolder,
+    ImageFiles,
+    class_folders,
+    found_in,
+    labelled,
+    listing,
+)
+from kt_exp.errors import UserError
+
+WHERE = "benchmark.target_root"
+
+
+def read_target(root: Path, concept: Concept, where: str = WHERE) -> ImageFiles:
+    """Return the images in the sub-folder of `root` that belongs to `concept`, all labelled 0.
+
+    It is the folder named like the concept or its slug, whatever the case, with spaces,
+    underscores, hyphens or none; or the one that `classnames.json` gives that name.
+
+    Raises:
+        UserError: no such root or sub-folder, or no images in it.
+    """
+    folder = _find(root, concept, where)
+    files = folder.images()
+    if not files:
+        raise UserError(where, f"no images of '{concept.name}' in {folder.path} "
+                        f"{found_in(folder.path)}", "put .jpg or .png files there")
+    return labelled(root, [files])
+
+
+def check_targets(root: Path, concepts: Iterable[Concept]) -> None:
+    """Raise `UserError` for the first concept without images in `root`."""
+    for concept in concepts:
+        read_target(root, concept)
+
+
+def refuse_known(concepts: Iterable[Concept], known: Sequence[str], remedy: str) -> None:
+    """Raise `UserError` if a concept is also a known class: both would claim the same images."""
+    spelled = {name_key(name): name for name in known}
+    for concept in concepts:
+        if same := spelled.get(name_key(concept.name)):
+            raise UserError("concepts", f"'{concept.name}' is also a known class ('{same}')",
+                            remedy)
+
+
+def _find(root: Path, concept: Concept, where: str) -> ClassFolder:
+    folders = class_folders(root, where)
+    wanted = {name_key(concept.name), name_key(concept.slug)}
+    for folder in folders:
+        if wanted & {name_key(folder.name), name_key(folder.path.name)}:
+            return folder
+    there = listing([folder.path.name for folder in folders])
+    raise UserError(where, f"no images of '{concept.name}': {root} has no folder "
+                    f"'{concept.slug}'", f"there are: {there}")

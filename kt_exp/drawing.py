@@ -1,0 +1,64 @@
+"""What the pictures that kt_exp draws share: colours, sizes, lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+Images = Mapping[str, Sequence[Image.Image]]
+Colour = str
+
+INK, SOFT, LINE, PAPER = "#1c2024", "#667079", "#e3e6e9", "#ffffff"
+ACCENT, PALE = "#2563a8", "#c3cad1"
+SCALE = 2  # drawn at twice the size it is shown at, for dense screens
+MARGIN, GAP = 24 * SCALE, 6 * SCALE
+CELL = 64 * SCALE
+
+
+def enlarge(image: Image.Image, side: int) -> Image.Image:
+    """Return the image with its longer edge at `side`; small ones keep their hard pixels."""
+    longer = max(image.size)
+    size = tuple(max(1, round(edge * side / longer)) for edge in image.size)
+    method = Image.Resampling.NEAREST if longer < side else Image.Resampling.LANCZOS
+    return image.convert("RGB").resize((size[0], size[1]), method)
+
+
+class TextLine(NamedTuple):
+    """A line of text; `size` in points as it is shown, `height` in pixels as it is drawn."""
+
+    text: str
+    size: int
+    colour: Colour
+
+    @property
+    def height(self) -> int:
+        return round(1.35 * self.size * SCALE)
+
+
+def text_lines(text: str, size: int, colour: Colour, width: int) -> list[TextLine]:
+    """Return `text` in lines no wider than `width`, as far as its words allow."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if not lines[-1] or font(size).getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [TextLine(line, size, colour) for line in lines]
+
+
+def write_lines(draw: ImageDraw.ImageDraw, lines: Sequence[TextLine], left: int, top: int) -> None:
+    """Draw lines one below the other, from the upper left corner (`left`, `top`)."""
+    for line in lines:
+        draw.text((left, top), line.text, line.colour, font(line.size), anchor="la")
+        top += line.height
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size * SCALE)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # given a size, Pillow returns no other
+    return font

@@ -1,0 +1,113 @@
+"""The images of fine-tuning: inverted, noise or from a folder; and those that are rehearsed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kt_exp.concepts import Concept
+from kt_exp.data.image_files import ImageFiles
+from kt_exp.data.targets import read_target
+from kt_exp.finetune.settings import FinetuneSettings
+from kt_exp.inversion.invert import Task, initial_state
+from kt_exp.inversion.look import to_model_size
+from kt_exp.inversion.settings import InversionSettings
+from kt_exp.inversion.stage import inversion_signature, invert_captions
+from kt_exp.models.protocol import Model
+from kt_exp.progress import Progress
+from kt_exp.store import Entry, Store, signature
+
+
+def folder_images(settings: FinetuneSettings, concept: Concept) -> ImageFiles:
+    """Return the images of a concept under `finetune.folder`.
+
+    Raises:
+        UserError: no such folder, or no images in it.
+    """
+    return read_target(Path(settings.folder or "").expanduser(), concept, "finetune.folder")
+
+
+def check_folders(settings: FinetuneSettings, concepts: Iterable[Concept]) -> None:
+    """Find missing folders of training images, where images come from folders.
+
+    Raises:
+        UserError: as `folder_images`.
+    """
+    if settings.images == "folder":
+        for concept in concepts:
+            folder_images(settings, concept)
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """The images of a run, as tensors on the model's device, and the keys that stand for them."""
+
+    model: Model
+    fingerprint: str
+    finetune: FinetuneSettings
+    inversion: InversionSettings
+    seed: int
+
+    def count(self, concept: Concept) -> int:
+        """Return how many images a concept is taught with, before any of them is made."""
+        if self.finetune.images == "folder":
+            return len(folder_images(self.finetune, concept))
+        return self.inversion.images
+
+    def inversion_key(self, concept: Concept) -> str:
+        """Return the store key of the images inverted from a concept's description."""
+        return self._inversion_key(concept.description, self.inversion)
+
+    def key(self, concept: Concept) -> str:
+        """Return a hash of all that can change a concept's images."""
+        source = self.finetune.images
+        if source == "folder":
+            return folder_images(self.finetune, concept).fingerprint()
+        return signature([source, self.inversion_key(concept)])
+
+    def load(self, concepts: Sequence[Concept], inverted: Mapping[str, Entry]) -> Tensor:
+        """Return the images of all concepts in turn, `(N, 3, H, W)`.
+
+        `inverted` are the entries of the inversion stage, by concept.
+        """
+        source, device = self.finetune.images, self.model.device
+        if source == "inverted":
+            images = torch.cat([inverted[concept.name].tensors["images"] for concept in concepts])
+            return to_model_size(images.to(device), self.model.image_size)
+        if source == "noise":
+            return self._noise(concepts)
+        folders = [folder_images(self.finetune, concept) for concept in concepts]
+        pictures = [files.open(i) for files in folders for i in range(len(files))]
+        return torch.stack([self.model.to_tensor(picture) for picture in pictures]).to(device)
+
+    def rehearsal_captions(self, prompts: Iterable[str]) -> dict[str, str]:
+        """Return the prompts of known classes by the store keys of the images to rehearse."""
+        return {self._inversion_key(prompt, self._rehearsal_inversion): prompt
+                for prompt in prompts}
+
+    def rehearsal(self, prompts: Iterable[str], store: Store, progress: Progress) -> Tensor:
+        """Return images inverted from prompts of known classes, `(M, 3, H, W)`, M ≥ 0."""
+        captions, size = self.rehearsal_captions(prompts), self.model.image_size
+        entries = invert_captions(self.model, captions, self._rehearsal_inversion,
+                                  self.seed, store, progress)
+        images = [entries[key].tensors["images"].to(self.model.device) for key in captions]
+        return torch.cat([torch.empty(0, 3, size, size, device=self.model.device),
+                          *(to_model_size(some, size) for some in images)])
+
+    def _noise(self, concepts: Sequence[Concept]) -> Tensor:
+        tasks = [Task(concept.description, index) for concept in concepts
+                 for index in range(self.inversion.images)]
+        full_size = replace(self.inversion, sizes=[], upsize_at=[])
+        return initial_state(tasks, full_size, self.model, self.seed).images
+
+    def _inversion_key(self, caption: str, settings: InversionSettings) -> str:
+        return inversion_signature(self.fingerprint, self.model.device, caption, settings,
+                                   self.seed)
+
+    @property
+    def _rehearsal_inversion(self) -> InversionSettings:
+        return replace(self.inversion, images=self.finetune.rehearsal_per_class)

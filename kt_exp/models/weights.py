@@ -1,0 +1,43 @@
+"""States of a model: applied for a while, then taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from kt_exp.models.protocol import Model
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state of a model: the `changes` to the weights it was loaded with, signed by `key`."""
+
+    key: str
+    changes: dict[str, Tensor]
+
+    @contextmanager
+    def applied(self, model: Model) -> Iterator[None]:
+        """Give `model` these weights within the block; afterwards it is as before."""
+        if not self.changes:
+            yield
+            return
+        with restored(model):
+            model.module.load_state_dict({**model.module.state_dict(), **self.changes})
+            yield
+
+
+FROZEN = Weights("frozen", {})
+
+
+@contextmanager
+def restored(model: Model) -> Iterator[None]:
+    """Let the block change the weights; afterwards the model is as before, frozen, in eval mode."""
+    before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
+    try:
+        yield
+    finally:
+        model.module.load_state_dict(before)
+        model.module.eval().requires_grad_(False).zero_grad()

@@ -1,0 +1,1 @@
+"""What runs leave behind, as plain data: outcomes, records, summaries."""

@@ -1,0 +1,212 @@
+"""result.json: what a run was, what it measured and how it ended.
+
+The record is written as soon as a run starts, with the status "interrupted", and again at its end:
+so a run that was killed leaves a true record too. docs/results.md describes every field.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from kt_exp.atomic import write_atomically
+from kt_exp.errors import UserError
+from kt_exp.results.outcome import Confusion, Diagnosis, Metric, Outcome, row_of
+
+SCHEMA_VERSION = 2
+FILE_NAME = "result.json"
+
+Status = Literal["interrupted", "completed", "failed"]
+MetricName = str  # those that `results.outcome.Metric` lists
+
+REPORTED_PACKAGES = (
+    "kt_exp", "torch", "torchvision", "open_clip_torch", "transformers", "torchmetrics",
+    "hydra-core", "numpy", "pillow", "wandb",
+)
+
+
+@dataclass
+class ConceptEntry:
+    """A concept as it was taught; `caption` is the one (or the first one) of fine-tuning."""
+
+    name: str
+    description: str
+    caption: str
+    diagnosis: Diagnosis | None
+
+
+@dataclass
+class ErrorEntry:
+    """What ended a failed run."""
+
+    type: str
+    message: str
+
+
+@dataclass
+class RunRecord:
+    """One run: what `write_record` writes is what `read_record` returns."""
+
+    command: list[str]
+    config: dict[str, Any]
+    overrides: list[str] = field(default_factory=list)
+    seed: int | None = None
+    device: str | None = None
+    status: Status = "interrupted"
+    error: ErrorEntry | None = None
+    started: str = ""
+    finished: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    signatures: dict[str, Any] = field(default_factory=dict)
+    reused: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    git: dict[str, Any] | None = None
+    concepts: list[ConceptEntry] = field(default_factory=list)
+    metrics: list[Metric] = field(default_factory=list)
+    confusions: list[Confusion] = field(default_factory=list)
+    curves: dict[str, dict[str, Any]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        self.started = self.started or _now()
+
+    def close(self, status: Status, error: BaseException | None = None) -> None:
+        """Set the status, the time of the end and what went wrong."""
+        self.status, self.finished = status, _now()
+        if error is not None:
+            self.error = ErrorEntry(type=type(error).__name__, message=str(error))
+
+    def add_outcome(self, outcome: Outcome) -> None:
+        """Take over the measurements of one evaluation."""
+        self.metrics += outcome.metrics
+        self.confusions += outcome.confusions
+
+    def metric(self, phase: str, concept: str, split: str,
+               metric: MetricName = "accuracy") -> Metric | None:
+        """Return the row of that measurement, or None where it was not made."""
+        wanted = (phase, concept, split, metric)
+        for row in self.metrics:
+            if (row.phase, row.concept, row.split, row.metric) == wanted:
+                return row
+        return None
+
+    def mistaken_for(self, phase: str, concept: str) -> list[Confusion]:
+        """Return the known classes that the concept's images were taken for, most often first."""
+        rows = [
+            row for row in self.confusions
+            if row.phase == phase and row.concept == concept and row.predicted != concept
+        ]
+        return sorted(rows, key=lambda row: (-row.count, row.predicted))
+
+    def elapsed(self) -> float | None:
+        """Return the seconds from start to finish, or None for a run that did not get there."""
+        if self.finished is None:
+            return None
+        end, start = datetime.fromisoformat(self.finished), datetime.fromisoformat(self.started)
+        return (end - start).total_seconds()
+
+
+def write_record(record: RunRecord, folder: Path) -> Path:
+    """Write `folder/result.json` so that a reader sees the old file or the new one, whole."""
+    path = folder / FILE_NAME
+    ordered = {"schema_version": record.schema_version, **asdict(record)}
+    text = json.dumps(plain(ordered), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, text + "\n")
+    return path
+
+
+class DamagedRecord(UserError):
+    """A result.json that is no JSON: half of a copy, or not written by kt_exp."""
+
+
+def read_record(path: Path | str) -> RunRecord:
+    """Return the record in `path`, a result.json or the folder that holds one.
+
+    Raises:
+        UserError: no such file, not a record, or of another schema version.
+        DamagedRecord: not JSON.
+    """
+    path = Path(path)
+    path = path / FILE_NAME if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror}",
+                        f"give a {FILE_NAME} or the folder of a run") from error
+    except ValueError as error:
+        raise DamagedRecord(str(path), f"is not valid JSON: {error}") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version == 1:  # It had all fields but this one, with the same meaning.
+        content |= {"notes": [], "schema_version": SCHEMA_VERSION}
+    elif version != SCHEMA_VERSION:
+        raise UserError(str(path), f"has schema version {version}",
+                        f"this version of kt_exp reads versions 1 to {SCHEMA_VERSION}")
+    names = {declared.name for declared in fields(RunRecord)}
+    if wrong := sorted(names ^ content.keys()):
+        raise UserError(str(path), f"is not a run record: missing or unknown {', '.join(wrong)}")
+    try:
+        return RunRecord(**{**content, **_typed(content)})
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(str(path), f"is not a run record: {error}") from error
+
+
+def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that hold rows, with their rows typed."""
+    error = content["error"]
+    return {
+        "error": ErrorEntry(**error) if error else None,
+        "concepts": [_concept_entry(row) for row in content["concepts"]],
+        "metrics": [row_of(Metric, row) for row in content["metrics"]],
+        "confusions": [row_of(Confusion, row) for row in content["confusions"]],
+    }
+
+
+def _concept_entry(row: Mapping[str, Any]) -> ConceptEntry:
+    found = row["diagnosis"]
+    nearest = [(name, cosine) for name, cosine in found["nearest"]] if found else []
+    diagnosis = Diagnosis(**{**found, "nearest": nearest}) if found else None
+    return ConceptEntry(**{**row, "diagnosis": diagnosis})
+
+
+def plain(value: Any) -> Any:
+    """Return `value` in JSON's types: tuples as lists, paths as text, NaN and infinities as null.
+
+    Raises:
+        TypeError: something else is in there (a tensor, an object).
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    raise TypeError(f"{type(value).__name__} does not belong into a run record")
+
+
+def collect_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result, without imports."""
+    versions = {"python": platform.python_version()}
+    for package in REPORTED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

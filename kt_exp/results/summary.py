@@ -1,0 +1,176 @@
+"""The rows of a run's tables, the same on the terminal and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from kt_exp.progress import duration
+from kt_exp.results.outcome import Metric, Phase
+from kt_exp.results.record import MetricName, RunRecord
+
+MISSING = "\N{EN DASH}"
+# What the table of concepts shows, of target and known images; all else is a score.
+ACCURACY_METRICS = ("accuracy", "mean_per_class_accuracy")
+
+
+@dataclass
+class Accuracy:
+    """A number in [0, 1]: a share, with its count `hits` of `total`, or a mean (no `hits`)."""
+
+    value: float
+    hits: int | None = None
+    total: int | None = None
+
+    @property
+    def percent(self) -> str:
+        return f"{100 * self.value:.1f}%"
+
+    @property
+    def counts(self) -> str:
+        return "" if self.hits is None else f"{self.hits}/{self.total}"
+
+
+@dataclass
+class Row:
+    """One concept (or the mean of all): None where nothing was measured."""
+
+    name: str
+    target_before: Accuracy | None
+    target_after: Accuracy | None
+    known_before: Accuracy | None
+    known_after: Accuracy | None
+    name_prompt: Accuracy | None
+    description_prompt: Accuracy | None
+
+    @property
+    def target_change(self) -> float | None:
+        """The change of target accuracy in percentage points."""
+        return _points(self.target_before, self.target_after)
+
+    @property
+    def known_change(self) -> float | None:
+        """The change of known accuracy in percentage points."""
+        return _points(self.known_before, self.known_after)
+
+
+ACCURACIES: dict[str, tuple[Phase, str]] = {
+    "target_before": (Phase.baseline, "target"),
+    "target_after": (Phase.transferred, "target"),
+    "known_before": (Phase.baseline, "known"),
+    "known_after": (Phase.transferred, "known"),
+    "name_prompt": (Phase.name_prompt, "target"),
+    "description_prompt": (Phase.description_prompt, "target"),
+}
+
+
+@dataclass
+class Score:
+    """A number that is no accuracy of target or known images, before and after: × 100."""
+
+    name: str
+    metric: MetricName
+    before: float | None
+    after: float | None
+
+    @property
+    def change(self) -> float | None:
+        """The change in points."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+
+def target_metric(record: RunRecord) -> MetricName | None:
+    """Return what was measured on the concepts' images: "accuracy", or the first score of another
+    task ("DSC"); None where there are no such images, or nothing was measured."""
+    return next((row.metric for row in record.metrics if row.split == "target"), None)
+
+
+def scores(record: RunRecord) -> list[Score]:
+    """Return the numbers of retrieval, captioning, segmentation, and of all images of a set."""
+    measured = dict.fromkeys(
+        (row.concept, row.split, row.metric) for row in record.metrics
+        if row.split == "all" or row.metric not in ACCURACY_METRICS)
+    return [Score(name, metric, *(_times_100(record.metric(phase, name, split, metric))
+                                  for phase in ("baseline", "transferred")))
+            for name, split, metric in measured]
+
+
+def mean_scores(scores: Sequence[Score]) -> list[Score]:
+    """Return the unweighted mean over concepts of each metric that several concepts have."""
+    return [Score("mean", metric, _mean_of([score.before for score in of_metric]),
+                  _mean_of([score.after for score in of_metric]))
+            for metric in dict.fromkeys(score.metric for score in scores)
+            if len(of_metric := [score for score in scores if score.metric == metric]) > 1]
+
+
+def concept_rows(record: RunRecord, metric: MetricName = "accuracy") -> list[Row]:
+    """Return one row per concept, in the order of the record."""
+    return [
+        Row(concept.name, **{
+            column: _accuracy(record.metric(phase, concept.name, split, metric))
+            for column, (phase, split) in ACCURACIES.items()
+        })
+        for concept in record.concepts
+    ]
+
+
+def mean_row(rows: list[Row]) -> Row:
+    """Return the unweighted mean over concepts; a column with a gap has none."""
+    return Row("mean", **{
+        column: _mean([getattr(row, column) for row in rows]) for column in ACCURACIES
+    })
+
+
+def one_decimal(number: float | None) -> str:
+    """Return "12.3", or a dash where nothing was measured."""
+    return MISSING if number is None else f"{number:.1f}"
+
+
+def signed(points: float | None) -> str:
+    """Return a change in points with its sign; "±0.0" for no change."""
+    if points is None:
+        return ""
+    if abs(points) < 0.05:
+        return "±0.0"
+    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def headline(record: RunRecord) -> str:
+    """Return how the run ended, in one line."""
+    seconds = record.elapsed()
+    took = "" if seconds is None else duration(seconds)
+    if record.status == "completed":
+        return f"completed in {took}"
+    ended = f"{record.status} after {took}" if took else record.status
+    if record.error is not None:
+        return f"{ended}: {record.error.message or record.error.type}"
+    return f"{ended}: the same command goes on where this run stopped"
+
+
+def reuse_line(record: RunRecord) -> str:
+    """Return "inversion 7, finetune 7", the store's share; empty where all was computed."""
+    return ", ".join(f"{stage} {count}" for stage, count in record.reused.items() if count)
+
+
+def _accuracy(row: Metric | None) -> Accuracy | None:
+    return None if row is None else Accuracy(row.value, row.count, row.total)
+
+
+def _times_100(row: Metric | None) -> float | None:
+    return None if row is None else 100 * row.value
+
+
+def _mean(accuracies: list[Accuracy | None]) -> Accuracy | None:
+    value = _mean_of([None if a is None else a.value for a in accuracies])
+    return None if value is None else Accuracy(value)
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    """Return the mean, None if one of the values is missing."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
+
+
+def _points(before: Accuracy | None, after: Accuracy | None) -> float | None:
+    return None if before is None or after is None else 100 * (after.value - before.value)

@@ -1,0 +1,187 @@
+"""What a person sees on the terminal at the end of a run: tables, then where the files are."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from kt_exp.progress import ConsoleHandler, progress
+from kt_exp.results import summary
+from kt_exp.results.record import ConceptEntry, RunRecord
+from kt_exp.results.summary import MISSING
+
+__all__ = [
+    "ConsoleHandler", "diagnosis_table", "print_diagnosis", "print_summary", "progress",
+    "score_table", "summary_table",
+]
+
+WIDEST_COUNTS_BESIDE = 5  # "50/50"; longer ones go below the percentage, to stay in 80 columns
+STATUS_STYLES = {"completed": "bold green", "failed": "bold red", "interrupted": "bold yellow"}
+
+
+def summary_table(record: RunRecord) -> Table:
+    """Return the table of a run: per concept, accuracy before → after, and the two prompts."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("\nConcept", overflow="fold", max_width=20)
+    table.add_column("Target\nbefore", justify="right", no_wrap=True)
+    table.add_column("\n→ after", justify="right", no_wrap=True)
+    table.add_column("Known\nbefore", justify="right", no_wrap=True)
+    table.add_column("\n→ after", justify="right", no_wrap=True)
+    table.add_column("\npoints", justify="right", no_wrap=True)
+    table.add_column("Prompt\nname", justify="right", no_wrap=True)
+    table.add_column("\ndescr.", justify="right", no_wrap=True)
+    rows = summary.concept_rows(record)
+    for row in rows:
+        table.add_row(*_cells(row, _counts_width(rows)))
+    if len(rows) > 1:
+        table.add_row()
+        table.add_row(*_cells(summary.mean_row(rows), _counts_width(rows)), style="bold")
+    return table
+
+
+def score_table(record: RunRecord) -> Table:
+    """Return the table of all that is no accuracy of target or known images: before → after."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    scores = summary.scores(record)
+    means = summary.mean_scores(scores)
+    several = len({score.name for score in scores}) > 1
+    if several:
+        table.add_column("Concept", overflow="fold", max_width=20)
+    table.add_column("Metric (× 100)", no_wrap=True)
+    for title in ("before", "→ after", "points"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for score in scores:
+        table.add_row(*_score_cells(score)[not several:])
+    if means:
+        table.add_row()
+    for score in means:
+        table.add_row(*_score_cells(score), style="bold")
+    return table
+
+
+def diagnosis_table(concepts: Sequence[ConceptEntry]) -> RenderableType:
+    """Return what can be told of the concepts before the run, with the warnings below."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("Concept", overflow="fold", max_width=20)
+    table.add_column("Tokens", justify="right", no_wrap=True)
+    table.add_column("Cosine", justify="right", no_wrap=True)
+    table.add_column("Nearest known names")
+    warnings = []
+    for concept in concepts:
+        diagnosis = concept.diagnosis
+        if diagnosis is None:
+            table.add_row(Text(concept.name), MISSING, MISSING, MISSING)
+            continue
+        if diagnosis.warning:
+            warnings.append(f"{concept.name}: {diagnosis.warning}")
+        table.add_row(
+            Text(concept.name),
+            f"{diagnosis.tokens}/{diagnosis.token_limit}",
+            Text(_two_decimals(diagnosis.cosine), "yellow" if diagnosis.warning else ""),
+            Text(", ".join(f"{name} {cosine:.2f}" for name, cosine in diagnosis.nearest)
+                 or MISSING),
+        )
+    return Group(table, *map(_warning, warnings))
+
+
+def print_diagnosis(concepts: Sequence[ConceptEntry], console: Console | None = None) -> None:
+    """Print the diagnosis of the concepts on standard output."""
+    console = console or _standard_output()
+    console.print(diagnosis_table(concepts))
+
+
+def print_summary(record: RunRecord, folder: Path, console: Console | None = None) -> None:
+    """Print how a run ended, its tables, notes and warnings, and the files in its folder.
+
+    Colours are for terminals; piped output holds no escape codes.
+    """
+    console = console or _standard_output()
+    console.print()
+    console.print(Text(summary.headline(record), STATUS_STYLES[record.status]), soft_wrap=True)
+    if reused := summary.reuse_line(record):
+        console.print(f"from the store: {escape(reused)}")
+    if summary.target_metric(record) in summary.ACCURACY_METRICS:
+        console.print(Text(), summary_table(record), Text(), sep="\n")
+    if summary.scores(record):
+        console.print(Text(), score_table(record), Text(), sep="\n")
+    for note in record.notes:
+        console.print(Text.assemble(("note: ", "dim"), note))
+    for warning in record.warnings:
+        console.print(_warning(warning))
+    files = {**record.files, "folder": ""}
+    width = max(map(len, files)) + 2
+    for name, path in files.items():
+        # soft_wrap: a path broken over two lines cannot be opened by a click or copied.
+        console.print(Text.assemble((name.ljust(width), "dim"), _shortest(folder / path)),
+                      soft_wrap=True)
+
+
+def _standard_output() -> Console:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A pipe that is not UTF-8 shows "?" for an arrow, rather than ending a run with an error.
+        sys.stdout.reconfigure(errors="replace")
+    return Console(highlight=False)
+
+
+def _cells(row: summary.Row, counts_width: int) -> list[RenderableType]:
+    beside = counts_width <= WIDEST_COUNTS_BESIDE
+
+    def with_counts(accuracy: summary.Accuracy | None, change: float | None = None) -> Text:
+        counts = accuracy.counts if accuracy else ""
+        shown = " " + counts.ljust(counts_width) if beside else counts and "\n" + counts
+        return Text.assemble((_percent(accuracy), _style(change)), (shown, "dim"))
+
+    return [
+        Text(row.name),
+        with_counts(row.target_before),
+        with_counts(row.target_after, row.target_change),
+        Text(_percent(row.known_before)),
+        Text(_percent(row.known_after)),
+        Text(summary.signed(row.known_change) or MISSING, _style(row.known_change)),
+        Text(_percent(row.name_prompt)),
+        Text(_percent(row.description_prompt)),
+    ]
+
+
+def _score_cells(score: summary.Score) -> list[RenderableType]:
+    style = _style(score.change)
+    return [Text(score.name), Text(score.metric), summary.one_decimal(score.before),
+            Text(summary.one_decimal(score.after), style),
+            Text(summary.signed(score.change) or MISSING, style)]
+
+
+def _counts_width(rows: list[summary.Row]) -> int:
+    accuracies = [a for row in rows for a in (row.target_before, row.target_after) if a]
+    return max((len(accuracy.counts) for accuracy in accuracies), default=0)
+
+
+def _percent(accuracy: summary.Accuracy | None) -> str:
+    return accuracy.percent if accuracy else MISSING
+
+
+def _two_decimals(number: float | None) -> str:
+    return MISSING if number is None else f"{number:.2f}"
+
+
+def _style(change: float | None) -> str:
+    if change is None or abs(change) < 0.05:
+        return ""
+    return "green" if change > 0 else "red"
+
+
+def _warning(text: str) -> Text:
+    return Text.assemble(("warning: ", "yellow"), text)
+
+
+def _shortest(path: Path) -> str:
+    """The path as a person in the current folder would type it."""
+    relative = os.path.relpath(path)
+    return str(path.resolve()) if relative.startswith("..") else relative

@@ -1,0 +1,90 @@
+"""The exit code of a call, and a line for each reason why jobs failed.
+
+Jobs that ran in other processes are judged by what they left on disk, whichever launcher ran them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from kt_exp.errors import EXIT_BAD_INPUT
+from kt_exp.report.runs import Job, find_jobs
+from kt_exp.report.sweeps import planned
+from kt_exp.runs.session import Session, current
+
+
+def exit_code(session: Session) -> int:
+    """Print what failed; return 0, 1 where a job failed, or 2 where one had bad input."""
+    code = max(session.codes, default=0)
+    if session.sweep is None or session.left:
+        return code
+    jobs = list(_jobs(session.sweep))
+    failed = [job for job in jobs if job.state != "completed"]
+    alike: dict[str, list[Job]] = {}
+    for job in failed:
+        alike.setdefault(_reason(job), []).append(job)
+    for reason, same in alike.items():
+        print(f"kt-exp: error: {_named(same)}: {reason}", file=sys.stderr)
+    if failed:
+        print(f"kt-exp: error: {len(failed)} of {len(jobs)} jobs failed", file=sys.stderr)
+    return max([code, *map(_code, failed)])
+
+
+class Multirun(Callback):
+    """Tells the session that this call is a multirun (config key `hydra.callbacks`)."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        session = current()
+        session.sweep = Path(config.hydra.sweep.dir)
+        session.left = OmegaConf.select(config, "hydra.launcher.wait") is False
+
+
+class NewErrors(logging.Filter):
+    """Lets an error through once a call: the end names all jobs that failed of it.
+
+    A filter of the terminal in `hydra/job_logging`.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to show `record`."""
+        if record.levelno < logging.ERROR:
+            return True
+        text = record.getMessage()
+        shown = current().shown
+        new = text not in shown
+        shown.add(text)
+        return new
+
+
+def _jobs(sweep: Path) -> Iterator[Job]:
+    """The jobs of this multirun, not those that an earlier one left in the same folder."""
+    wanted = {tuple(overrides) for _, overrides in planned(sweep)}
+    for job in find_jobs([sweep]):
+        if not wanted or tuple(job.overrides) in wanted:
+            yield job
+
+
+def _named(jobs: Sequence[Job]) -> str:
+    folders = ", ".join(str(job.folder) for job in jobs)
+    return folders if len(jobs) == 1 else f"{len(jobs)} jobs ({folders})"
+
+
+def _reason(job: Job) -> str:
+    if job.record is None:
+        return "left no result.json"
+    error = job.record.error
+    if job.record.status == "failed" and error:
+        return " ".join((error.message or error.type).split())
+    return "interrupted; the same command goes on where it stopped"
+
+
+def _code(job: Job) -> int:
+    error = job.record.error if job.record else None
+    return EXIT_BAD_INPUT if error and error.type == "UserError" else 1

@@ -1,0 +1,209 @@
+"""One run from its config to its result.json, whatever happens in between."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from kt_exp import interrupts
+from kt_exp.concepts.captions import training_captions
+from kt_exp.errors import EXIT_BAD_INPUT, UserError
+from kt_exp.pipeline import Experiment, RunState
+from kt_exp.results.record import (
+    FILE_NAME,
+    ConceptEntry,
+    RunRecord,
+    collect_versions,
+    write_record,
+)
+from kt_exp.runs.allocator import keep_freed_memory
+from kt_exp.runs.artifacts import Artifacts, device_name
+from kt_exp.runs.console import print_diagnosis, print_summary, progress
+from kt_exp.runs.git_state import git_state
+from kt_exp.runs.progress_file import ProgressFile
+from kt_exp.runs.session import Session
+from kt_exp.runs.trackers import Tracker
+from kt_exp.schema import Config, parse, to_plain
+
+log = logging.getLogger(__name__)
+
+TRACEBACK = "traceback.txt"
+
+
+def run_job(cfg: DictConfig, session: Session) -> int:
+    """Run one job of the command line in Hydra's output folder, whatever happens in between.
+
+    Returns the exit code: 0 completed, 1 failed, 2 bad input. What went wrong is logged in one
+    line; the traceback of a failure that is not the user's goes to traceback.txt.
+
+    Raises:
+        KeyboardInterrupt: stopped from outside.
+    """
+    interrupts.sigterm_interrupts()
+    keep_freed_memory()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    try:
+        record = execute(cfg, folder, session, command, print_diagnosis)
+    except Exception as error:
+        return _report_error(error, folder, show_traceback=bool(cfg.get("traceback")))
+    print_summary(record, folder)
+    return 0
+
+
+def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
+            on_diagnosis: Callable[[list[ConceptEntry]], None] = lambda concepts: None,
+            ) -> RunRecord:
+    """Run one job; return its record, which lies in `folder` as result.json however it ends.
+
+    Args:
+        command: what started the job, for the record.
+        on_diagnosis: gets the concepts with their diagnosis before anything costly begins.
+
+    Raises:
+        UserError: bad input.
+        KeyboardInterrupt: stopped from outside.
+    """
+    record = _new_record(command)
+    write_record(record, folder)
+    with ExitStack() as ending:
+        ending.callback(write_record, record, folder)
+        try:
+            _run(cfg, record, folder, session, on_diagnosis, ending)
+            record.close("completed")
+        except KeyboardInterrupt:
+            session.caches.models.clear()
+            record.close("interrupted")
+            log.error("Interrupted: the same command goes on where it stopped.")
+            raise
+        except Exception as error:
+            session.caches.models.clear()
+            record.close("failed", error)
+            raise
+    return record
+
+
+def _new_record(command: list[str]) -> RunRecord:
+    # Unresolved: an override may refer to something that is not there.
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task) or []
+    return RunRecord(
+        command=command, config={}, overrides=list(map(str, overrides)),
+        versions=collect_versions(), git=git_state(), files={"result": FILE_NAME},
+    )
+
+
+def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
+         on_diagnosis: Callable[[list[ConceptEntry]], None], ending: ExitStack) -> None:
+    """Run the stages; put into `ending` what is to be done then, however the run ends."""
+    start = time.perf_counter()
+    record.config = to_plain(cfg)
+    config = parse(cfg)
+    shown = ending.enter_context(ProgressFile(folder, progress))
+    shown.begin("setup")
+    experiment = Experiment(config, shown, session.caches, shown.begin)
+    record.seconds["setup"] = round(time.perf_counter() - start, 3)
+    _describe(record, config, experiment)
+    on_diagnosis(record.concepts)
+
+    state, artifacts = experiment.state, Artifacts(experiment, record, folder)
+    config.tracker.start(record, folder, _sweep())
+    ending.callback(_attempt, "the tracker", lambda: config.tracker.finish(record))
+    ending.callback(_attempt, "the tracker", lambda: _track(config.tracker, record, artifacts))
+    ending.callback(_attempt, "the report", artifacts.write_report)
+    ending.callback(_attempt, "the results of single images",
+                    lambda: artifacts.save_outcomes(state))
+    ending.callback(_gather, record, state)
+    for _ in experiment.run():
+        _gather(record, state)
+        write_record(record, folder)
+        artifacts.save_inverted(state)
+        _attempt("the tracker", lambda: _track(config.tracker, record, artifacts))
+    if config.finetune.save_models:
+        artifacts.save_models(state)
+
+
+def _attempt(what: str, action: Callable[[], None]) -> None:
+    """Do what comes after the run: its failure shall not hide how the run itself ended."""
+    try:
+        action()
+    except Exception as error:
+        log.warning("%s could not be completed: %s", what, error, exc_info=error)
+
+
+def _report_error(error: Exception, folder: Path, show_traceback: bool) -> int:
+    if isinstance(error, UserError):
+        log.error("kt-exp: error: %s", error, exc_info=show_traceback)
+        return EXIT_BAD_INPUT
+    path = folder / TRACEBACK
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    log.error("kt-exp: error: %s: %s (traceback: %s)", type(error).__name__,
+              " ".join(str(error).split()), path, exc_info=show_traceback)
+    return 1
+
+
+def _sweep() -> Path | None:
+    hydra = HydraConfig.get()
+    return Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
+
+
+def _track(tracker: Tracker, record: RunRecord, artifacts: Artifacts) -> None:
+    """Tell the tracker what there is so far; it knows what it was told before."""
+    for stage, value in (("inversion", "score"), ("finetune", "loss")):
+        for name, curve in record.curves.get(stage, {}).items():
+            tracker.curve(stage, name, value, curve["steps"], curve[value])
+    for name, images in artifacts.pictures.items():
+        tracker.images("inversion", name, images)
+
+
+def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None:
+    record.seed = config.seed
+    record.device = device_name(experiment.model.device)
+    for concept, found in zip(experiment.concepts, experiment.diagnoses, strict=True):
+        caption = training_captions(concept, config.finetune.captions, config.finetune.templates)
+        record.concepts.append(ConceptEntry(name=concept.name, description=concept.description,
+                                            caption=caption[0], diagnosis=found))
+
+
+def _gather(record: RunRecord, state: RunState) -> None:
+    """Put what the stages found into the record, in plain types."""
+    record.seconds |= state.seconds
+    record.signatures = state.signatures
+    record.reused = state.reused
+    record.metrics, record.confusions = [], []
+    for outcome in state.outcomes:
+        record.add_outcome(outcome)
+    record.notes = list(dict.fromkeys(note for outcome in state.outcomes
+                                      for note in outcome.notes))
+    record.warnings = [*_inversion_warnings(state), *_skipped_warnings(state)]
+    record.curves = {
+        "inversion": {
+            name: {key: entry.record[key] for key in ("steps", "score", "distance", "start", "end")}
+            for name, entry in state.inverted.items()
+        },
+        "finetune": {model.group.name: model.curve for model in state.finetuned},
+    }
+
+
+def _inversion_warnings(state: RunState) -> list[str]:
+    return [
+        f"{name}: the {entry.record['distance']} score did not rise in inversion "
+        f"({entry.record['start']:.2f} → {entry.record['end']:.2f})"
+        for name, entry in state.inverted.items()
+        if entry.record["end"] <= entry.record["start"]
+    ]
+
+
+def _skipped_warnings(state: RunState) -> list[str]:
+    skipped = sorted({path for outcome in state.outcomes for path in outcome.skipped})
+    more = " …" if len(skipped) > 5 else ""
+    return [f"{len(skipped)} unreadable images skipped: {', '.join(skipped[:5])}{more}"] \
+        if skipped else []

@@ -1,0 +1,85 @@
+"""Progress of a job written to its folder, for `kt-report status` to read."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event, Thread
+from time import monotonic
+from typing import Self
+
+from kt_exp.atomic import write_atomically
+from kt_exp.progress import Bar, Field, Progress
+from kt_exp.results.progress_record import FILE_NAME, Snapshot, now
+
+log = logging.getLogger(__name__)
+
+WRITE_SECONDS = 1.0
+BEAT_SECONDS = 30.0
+
+
+class ProgressFile:
+    """Shows progress as `inner` does, and writes it to `folder/progress.json` for others to read.
+
+    Call `begin` where a stage begins. The file is written at most once a second, whole or not at
+    all; where it cannot be written, the job goes on without. While the object is entered it is
+    written every half a minute whatever the job does, so that one that loads a model, or waits for
+    another run, is seen to live.
+    """
+
+    def __init__(self, folder: Path, inner: Progress) -> None:
+        self._path, self._inner, self._written = folder / FILE_NAME, inner, 0.0
+        self._snapshot = Snapshot.new("", "", 0)
+        self._ended = Event()
+        self._beats = Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._beats.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._beats.join()
+
+    def begin(self, stage: str) -> None:
+        """Write under the name of `stage` from now on."""
+        self._write(Snapshot.new(stage, "", 0))
+
+    @contextmanager
+    def __call__(self, description: str, total: int) -> Iterator[Bar]:
+        snapshot = Snapshot.new(self._snapshot.stage, description, total)
+        self._write(snapshot)
+        with self._inner(description, total) as bar:
+            yield _WrittenBar(bar, snapshot, self._write_at_times)
+        self._write(snapshot)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            self._write(self._snapshot)
+
+    def _write_at_times(self, snapshot: Snapshot) -> None:
+        if monotonic() - self._written >= WRITE_SECONDS:
+            self._write(snapshot)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        self._snapshot, self._written = snapshot, monotonic()
+        snapshot.updated = now()
+        try:
+            write_atomically(self._path, json.dumps(asdict(snapshot)) + "\n")
+        except OSError as error:
+            log.debug("%s could not be written: %s", self._path, error)
+
+
+class _WrittenBar:
+    def __init__(self, bar: Bar, snapshot: Snapshot, write: Callable[[Snapshot], None]) -> None:
+        self._bar, self._snapshot, self._write = bar, snapshot, write
+
+    def advance(self, n: int = 1, *, earlier: bool = False, **fields: Field) -> None:
+        self._bar.advance(n, earlier=earlier, **fields)
+        self._snapshot.done += n
+        self._snapshot.earlier += n * earlier
+        self._write(self._snapshot)

@@ -1,0 +1,66 @@
+"""What one call of kt_exp holds: the caches its jobs share, and how they ended.
+
+`run.main` and `kt_exp.run` make a session and hand it to their jobs. What Hydra builds itself
+(launchers, callbacks, log filters) finds it by `current()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kt_exp.caches import Caches
+
+_active: ContextVar[Session] = ContextVar("kt_exp_session")
+
+
+@dataclass
+class Session:
+    """The state of one call, which may be a multirun.
+
+    Attributes:
+        codes: exit codes of the jobs that a launcher waited for.
+        sweep: the folder of the multirun, None for a single run.
+        left: the multirun was submitted and not waited for.
+        shown: errors that the terminal has shown already.
+        folders: output folder → number of the job that writes there; a multirun may be launched
+            in batches.
+    """
+
+    codes: list[int] = field(default_factory=list)
+    sweep: Path | None = None
+    left: bool = False
+    shown: set[str] = field(default_factory=set)
+    folders: dict[Path, int] = field(default_factory=dict)
+
+    @cached_property
+    def caches(self) -> Caches:
+        """Models and features that the jobs share; made when first asked for, as it needs torch."""
+        from kt_exp.caches import Caches
+
+        return Caches()
+
+    @contextmanager
+    def active(self) -> Iterator[Session]:
+        """Make this the session that `current` returns within the block."""
+        token = _active.set(self)
+        try:
+            yield self
+        finally:
+            _active.reset(token)
+
+
+def current() -> Session:
+    """Return the active session; a new one where kt_exp was not started by its own entry points."""
+    try:
+        return _active.get()
+    except LookupError:
+        session = Session()
+        _active.set(session)
+        return session

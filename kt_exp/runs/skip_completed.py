@@ -1,0 +1,94 @@
+"""A job whose folder holds results already: a run that was completed is not computed again.
+
+Knows records and configs only, so that a job that is skipped does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from kt_exp.config.renames import with_current_names
+from kt_exp.errors import EXIT_BAD_INPUT, UserError, did_you_mean
+from kt_exp.results.record import FILE_NAME, RunRecord, plain, read_record
+from kt_exp.runs.session import Session
+from kt_exp.schema import ON_EXISTING, to_plain
+
+log = logging.getLogger(__name__)
+
+# Keys that change no result: another value of them is no reason to run again.
+_FREE = {"on_existing", "store", "tracker", "traceback"}
+_SHOWN = 3
+
+
+def run_unless_done(cfg: DictConfig, session: Session) -> int:
+    """Run one job in Hydra's output folder, or show the run that the folder holds (`on_existing`).
+
+    Returns the exit code, as `kt_exp.runs.job.run_job` does.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        record = completed_run(cfg, folder)
+    except UserError as error:
+        log.error("kt-exp: error: %s", error)
+        return EXIT_BAD_INPUT
+    if record is None:
+        from kt_exp.runs.job import run_job
+
+        return run_job(cfg, session)
+    from kt_exp.runs.console import print_summary
+
+    print_summary(record, folder)
+    print(f"Skipped, as completed before: {folder} (on_existing=rerun runs it again)")
+    return 0
+
+
+def completed_run(cfg: DictConfig, folder: Path) -> RunRecord | None:
+    """Return the record of the same run, completed in `folder` before; None if it is to be run.
+
+    Raises:
+        UserError: the folder holds a completed run of another config, or any with
+            `on_existing: error`, or a record that cannot be read; `on_existing` is no option.
+    """
+    choice = str(cfg.get("on_existing"))
+    if choice not in ON_EXISTING:  # Before anything in the folder is replaced.
+        raise UserError("on_existing", f"'{choice}' is not an option",
+                        did_you_mean(choice, ON_EXISTING))
+    if choice == "rerun" or not (folder / FILE_NAME).exists():
+        return None
+    record = read_record(folder)
+    if record.status != "completed":
+        return None
+    if choice == "error":
+        raise UserError("on_existing", f"{folder} holds a completed run",
+                        "give another folder, or on_existing=skip or rerun")
+    there = with_current_names(record.config)
+    if differences := list(_differences(there, plain(to_plain(cfg)))):
+        more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        raise UserError(
+            "on_existing", f"{folder} holds a completed run of another config: "
+            f"{', '.join(differences[:_SHOWN])}{more}", "give another folder, or on_existing=rerun")
+    return record
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "",
+                 ) -> Iterator[str]:
+    """Yield "key=value there, not value here" in the config's order; keys of one side too."""
+    for key in dict.fromkeys([*here, *there]):
+        before, now = there.get(key), here.get(key)
+        if (not prefix and key in _FREE) or before == now:
+            continue
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            yield from _differences(before, now, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key} is {_short(before)} there, {_short(now)} here"
+
+
+def _short(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"

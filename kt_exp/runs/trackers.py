@@ -1,0 +1,230 @@
+"""Trackers: mirror a run to a service while it runs (config group `tracker`)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import netrc
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from kt_exp.atomic import write_atomically
+from kt_exp.config.checks import choice, number
+from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from kt_exp.results import summary
+from kt_exp.results.record import RunRecord, plain
+
+log = logging.getLogger(__name__)
+
+WANDB_FILE = "wandb.json"  # beside result.json: which W&B run the folder has
+WANDB_SERVER = "https://api.wandb.ai"
+
+
+class Tracker(Protocol):
+    """What a job tells a tracker; a tracker never changes a result."""
+
+    def start(self, record: RunRecord, folder: Path, sweep: Path | None) -> None:
+        """Begin a run whose files go into `folder`; `sweep` is the folder of its multirun.
+
+        Raises:
+            UserError: the tracker cannot be used as configured.
+        """
+        ...
+
+    def curve(self, stage: str, concept: str, value: str, steps: Sequence[int],
+              numbers: Sequence[float]) -> None:
+        """Take a whole curve of a stage ("inversion", "finetune"), maybe not for the first time."""
+        ...
+
+    def images(self, stage: str, concept: str, images: Sequence[Image.Image]) -> None:
+        """Take the images that a stage made for a concept, maybe not for the first time."""
+        ...
+
+    def finish(self, record: RunRecord) -> None:
+        """End the run as `record.status` says: called in a `finally`, started or not."""
+        ...
+
+
+@dataclass
+class NoTracker:
+    """Tracks nothing."""
+
+    def start(self, record: RunRecord, folder: Path, sweep: Path | None) -> None: ...
+
+    def curve(self, stage: str, concept: str, value: str, steps: Sequence[int],
+              numbers: Sequence[float]) -> None: ...
+
+    def images(self, stage: str, concept: str, images: Sequence[Image.Image]) -> None: ...
+
+    def finish(self, record: RunRecord) -> None: ...
+
+
+@dataclass
+class _Told:
+    """The W&B run of a folder, kept there until it is completed: a job that is requeued goes on
+    with the same run, and says nothing twice."""
+
+    id: str
+    names: list[str] = field(default_factory=list)  # of the curves and galleries that it has
+
+    @classmethod
+    def of(cls, folder: Path) -> _Told:
+        """Return what an earlier attempt left in `folder`, or a new run."""
+        try:
+            return cls(**json.loads((folder / WANDB_FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return cls(uuid.uuid4().hex[:12])
+
+    def save(self, folder: Path) -> None:
+        write_atomically(folder / WANDB_FILE, json.dumps(asdict(self)) + "\n")
+
+
+@dataclass
+class WandbTracker:
+    """Weights & Biases: curves and images after each stage, the metrics as summary and as table.
+
+    The jobs of a multirun are one group; the stages that a job runs are its job type.
+    """
+
+    project: str
+    entity: str | None
+    name: str | None
+    group: str | None
+    tags: list[str]
+    mode: str = choice("auto", "online", "offline", "disabled")
+    init_timeout: float = number(above=0)
+
+    def __post_init__(self) -> None:
+        self._run: Any = None  # no fields: fields are config keys
+        self._told = _Told("")
+        self._folder = Path()
+
+    def start(self, record: RunRecord, folder: Path, sweep: Path | None) -> None:
+        mode = _resolve_mode() if self.mode == "auto" else self.mode
+        wandb = _import_wandb()
+        self._folder, self._told = folder, _Told.of(folder)
+        group = self.group or ("/".join(sweep.absolute().parts[-2:]) if sweep else None)
+        try:
+            self._run = self._init(wandb, record, group, mode)
+        except wandb.Error as error:
+            if self.mode != "auto":
+                raise UserError("tracker.mode", f"W&B does not start: {error}",
+                                "try tracker.mode=offline or tracker=none") from error
+            log.warning("W&B cannot be reached, this run is kept offline: %s", error)
+            self._run = self._init(wandb, record, group, "offline")
+        self._told.save(folder)
+        for stage in ("inversion", "finetune"):
+            self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+
+    def curve(self, stage: str, concept: str, value: str, steps: Sequence[int],
+              numbers: Sequence[float]) -> None:
+        name = f"{stage}/{concept}/{value}"
+        if name in self._told.names:
+            return
+        for step, measured in zip(steps, numbers, strict=True):
+            self._run.log({f"{stage}/step": step, name: measured})
+        self._remember(name)
+
+    def images(self, stage: str, concept: str, images: Sequence[Image.Image]) -> None:
+        name = f"{stage}/{concept}/images"
+        if name not in self._told.names:
+            image_type = _import_wandb().Image
+            self._run.log({name: [image_type(image) for image in images]})
+            self._remember(name)
+
+    def finish(self, record: RunRecord) -> None:
+        if self._run is None:
+            return
+        if record.metrics:
+            rows = [plain(asdict(row)) for row in record.metrics]
+            table = _import_wandb().Table(columns=list(rows[0]),
+                                          data=[list(row.values()) for row in rows])
+            self._run.log({"results": table})
+        self._run.summary.update({"status": record.status, **_final_values(record)})
+        self._run.finish(exit_code=_exit_code(record))
+        if self._run.settings.mode == "offline":
+            log.info("W&B run kept offline; upload it with: wandb sync %s",
+                     self._run.settings.sync_dir)
+        if record.status == "completed":
+            (self._folder / WANDB_FILE).unlink(missing_ok=True)
+        self._run = None
+
+    def _remember(self, name: str) -> None:
+        self._told.names.append(name)
+        self._told.save(self._folder)
+
+    def _init(self, wandb: Any, record: RunRecord, group: str | None, mode: str) -> Any:
+        # Not its git state either: W&B would upload the patch of uncommitted changes.
+        settings = wandb.Settings(
+            silent=True, console="off", disable_git=True, init_timeout=self.init_timeout,
+        )
+        config = plain(record.config)
+        swept = {"concept": ", ".join(concept.name for concept in record.concepts),
+                 "lr": config.get("finetune", {}).get("lr")}
+        return wandb.init(
+            project=self.project, entity=self.entity, name=self.name, group=group,
+            job_type=_stages(config), tags=self.tags, mode=mode, dir=str(self._folder),
+            config=config | swept, settings=settings, reinit="finish_previous",
+            # Offline there is nothing to resume: the upload joins what has one id.
+            id=self._told.id, resume="allow" if mode == "online" else None,
+        )
+
+
+def _stages(config: dict[str, Any]) -> str:
+    """Return the stages that a job of this config runs: "inversion+finetune+evaluation"."""
+    lesson = config.get("finetune", {})
+    inverts = lesson.get("images") == "inverted" or lesson.get("rehearsal")
+    return "+".join([*(["inversion"] if inverts else []), "finetune", "evaluation"])
+
+
+def _exit_code(record: RunRecord) -> int:
+    """Return the code with which the process of this job ends, were it the only one."""
+    if record.error and record.error.type == "UserError":
+        return EXIT_BAD_INPUT
+    return {"completed": 0, "failed": 1, "interrupted": EXIT_INTERRUPTED}[record.status]
+
+
+def _import_wandb() -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        raise UserError("tracker", "the package wandb is not installed",
+                        "pip install wandb, or tracker=none") from error
+    return wandb
+
+
+def _resolve_mode() -> str:
+    if chosen := os.environ.get("WANDB_MODE"):
+        return chosen
+    return "online" if _has_login() else "offline"
+
+
+def _has_login() -> bool:
+    """Whether W&B would find a key without asking: in the environment or in ~/.netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", WANDB_SERVER)).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _final_values(record: RunRecord) -> dict[str, float]:
+    """Return every metric as "transferred/target/accuracy/moongate", and the means of the table."""
+    values = {
+        f"{row.phase}/{row.split}/{row.metric}/{row.concept}": row.value
+        for row in record.metrics
+    }
+    mean = summary.mean_row(summary.concept_rows(record))
+    for column, (phase, split) in summary.ACCURACIES.items():
+        if (accuracy := getattr(mean, column)) is not None:
+            values[f"{phase}/{split}/accuracy"] = accuracy.value
+    return values

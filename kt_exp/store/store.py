@@ -1,0 +1,212 @@
+"""Stage results by signature: computed once, shared between runs, verified when read.
+
+An entry is one file, `<root>/<kind>/<signature>.safetensors`: its tensors and, among the metadata,
+its JSON record and a checksum of both. It appears, and is replaced, by one rename, so a reader
+finds a whole entry or none. Locks (see lease.py) keep two runs from computing the same entry at
+once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kt_exp.errors import UserError
+from kt_exp.store.lease import hold
+
+log = logging.getLogger(__name__)
+
+_SUFFIX, _DRAFT = ".safetensors", ".draft"
+# No write takes as long; a draft older than this was left by a process that was killed.
+_DRAFT_SECONDS = 24 * 3600
+
+
+def signature(inputs: Any) -> str:
+    """Return a hash of everything that can change a result (any JSON-serialisable structure)."""
+    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored result: a JSON record and named tensors (on the CPU).
+
+    `found` tells whether it was read from the store, rather than just written to it. What was read
+    is mapped into memory: it takes none that the system could not use otherwise.
+    """
+
+    record: dict[str, Any]
+    tensors: dict[str, Tensor]
+    found: bool = False
+
+
+class Store:
+    """Results under one root folder, by kind (`inversion`, `finetune`, …) and signature.
+
+    Args:
+        root: folder, created if absent.
+        pixel_bytes: of the largest image set whose pixels are kept (benchmarks/pixels.py).
+
+    Raises:
+        UserError: the folder cannot be made or written to.
+    """
+
+    def __init__(self, root: Path, pixel_bytes: float = 0) -> None:
+        self.root = Path(root).expanduser()
+        self.pixel_bytes = pixel_bytes
+        probe = self.root / f".write-{uuid.uuid4().hex}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError("store.root", f"cannot write to {self.root} ({error.strerror})",
+                            "name a folder you may write to") from error
+        _clear_drafts(self.root)
+
+    def fetch(self, kind: str, key: str) -> Entry | None:
+        """Return an entry, or None where there is none.
+
+        An entry that does not match its checksum is set aside under `damaged/`, said so, and
+        counts as absent: it is computed again.
+
+        Raises:
+            UserError: the file is there but cannot be opened.
+        """
+        path = self._path(kind, key)
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError("store.root", f"cannot read {path} ({error.strerror or error})",
+                            "make it readable, or name another folder") from error
+        except (ValueError, KeyError, SafetensorError) as error:
+            self._set_aside(path, f"{kind}-{key}", error)
+            return None
+
+    def commit(self, kind: str, key: str, record: Mapping[str, Any],
+               tensors: Mapping[str, Tensor] | None = None) -> Entry:
+        """Write an entry, whole or not at all, in place of any of the same key; return it.
+
+        Raises:
+            UserError: no space, or no permission to write.
+        """
+        path = self._path(kind, key)
+        draft = path.with_name(f"{uuid.uuid4().hex}{_DRAFT}")
+        kept = {name: t.detach().cpu().contiguous() for name, t in (tensors or {}).items()}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(draft, json.dumps(record), kept)
+            os.replace(draft, path)
+            _sync(path.parent)
+        except (OSError, SafetensorError) as error:
+            raise UserError("store.root", f"cannot write {path} ({error})",
+                            "free some space, or name another folder") from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return Entry(dict(record), kept)
+
+    def get_or_compute(self, kind: str, key: str, compute: Callable[[], Entry]) -> Entry:
+        """Return the entry of `key`; where there is none, `compute` makes it and it is kept.
+
+        The key is locked meanwhile, so that no other run computes the same.
+
+        Raises:
+            UserError: the store cannot be read or written.
+        """
+        with self.lock(kind, [key]):
+            if (entry := self.fetch(kind, key)) is not None:
+                return entry
+            made = compute()
+            return self.commit(kind, key, made.record, made.tensors)
+
+    def has(self, kind: str, key: str) -> bool:
+        """Tell whether an entry is there, without reading it."""
+        return self._path(kind, key).is_file()
+
+    def discard(self, kind: str, key: str) -> None:
+        """Remove an entry, if it is there."""
+        self._path(kind, key).unlink(missing_ok=True)
+
+    def keys(self, kind: str) -> list[str]:
+        """Return the keys of all entries of a kind."""
+        return sorted(path.stem for path in (self.root / kind).glob(f"*{_SUFFIX}"))
+
+    def lock(self, kind: str, keys: Iterable[str]) -> AbstractContextManager[None]:
+        """Hold the locks of all `keys` in a `with` block.
+
+        Entering it waits for other processes, and takes over from dead ones. Locks are taken in
+        sorted order, so that two runs never wait for each other.
+
+        Raises:
+            UserError: a lock cannot be written.
+        """
+        paths = [self.root / "locks" / f"{kind}-{key}.lease" for key in sorted(set(keys))]
+        return hold(paths, lambda: log.info(
+            "Waiting for another run that is computing the same %s.", kind))
+
+    def _path(self, kind: str, key: str) -> Path:
+        return self.root / kind / f"{key}{_SUFFIX}"
+
+    def _set_aside(self, path: Path, name: str, error: Exception) -> None:
+        aside = self.root / "damaged" / f"{name}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
+        aside.parent.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # Another process has just done so.
+            os.replace(path, aside)
+        log.warning("Damaged entry in the store (%s), set aside as %s; computing it again.",
+                    error, aside)
+
+
+def _write(path: Path, record: str, tensors: Mapping[str, Tensor]) -> None:
+    path.touch()
+    mode = path.stat().st_mode  # safetensors would keep the file from others who share the store
+    save_file(dict(tensors), path, {"record": record, "sha256": _digest(record, tensors)})
+    path.chmod(mode)
+    _sync(path)
+
+
+def _read(path: Path) -> Entry:
+    with path.open("rb"), safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if _digest(metadata["record"], tensors) != metadata["sha256"]:
+        raise ValueError("its checksum does not match")
+    return Entry(json.loads(metadata["record"]), tensors, found=True)
+
+
+def _digest(record: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(record.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _clear_drafts(root: Path) -> None:
+    for draft in root.glob(f"*/*{_DRAFT}"):
+        with suppress(FileNotFoundError):
+            if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+                draft.unlink()

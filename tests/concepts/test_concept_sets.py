@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from kt_exp.concepts import Concept, ConceptsSettings, load_concepts
+from kt_exp.concepts.captions import named
+from kt_exp.errors import UserError
+from kt_exp.schema import register_schema
+
+SETS = Path(__file__).parents[2] / "conf" / "concepts"
+SHIPPED = sorted(path.stem for path in SETS.glob("*.yaml")
+                 if path.stem not in ("file", "inline"))
+
+
+def shipped(name: str) -> ConceptsSettings:
+    register_schema()
+    with initialize_config_dir(str(SETS.parent), version_base="1.3"):
+        chosen = compose("config", overrides=[f"concepts={name}"]).concepts
+    typed = OmegaConf.merge(OmegaConf.structured(ConceptsSettings), chosen)
+    return cast(ConceptsSettings, OmegaConf.to_object(typed))
+
+
+def settings(**values: Any) -> ConceptsSettings:
+    standard: dict[str, Any] = {"name": "mine", "source": "a test", "path": None, "items": [],
+                                "only": [], "on_long_caption": "error"}
+    return ConceptsSettings(**(standard | values))
+
+
+def from_file(path: Path, content: str | bytes, only: list[str] | None = None) -> list[Concept]:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return load_concepts(settings(path=str(path), only=only or []))
+
+
+def problem(path: Path, content: str | bytes) -> str:
+    with pytest.raises(UserError) as error:
+        from_file(path, content)
+    return str(error.value)
+
+
+ZORB = Concept("zorb", "a red ball in a ring")
+SKIS = Concept("skis", "two long boards, worn on boots", plural=True)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_set_loads_and_says_where_it_comes_from(name: str) -> None:
+    chosen = shipped(name)
+    concepts = load_concepts(chosen)
+    assert chosen.name == name
+    assert chosen.source
+    assert len({concept.slug for concept in concepts}) == len(concepts)
+
+
+@pytest.mark.parametrize(("name", "count", "table"), [
+    ("rare", 3, "Tab. 10"), ("rare_short", 3, "Tab. 11"), ("rare_p1", 3, "Tab. 9 (P1)"),
+    ("rare_p2", 3, "Tab. 9 (P2)"), ("rare_p3", 3, "Tab. 9 (P3)"), ("jsrt", 2, "Tab. 12"),
+    ("chexpert", 5, "Tab. 13"), ("segmentation", 4, "Tab. 14"), ("mscoco", 80, "Tab. 15"),
+])
+def test_the_published_sets_are_complete(name: str, count: int, table: str) -> None:
+    assert len(load_concepts(shipped(name))) == count
+    assert shipped(name).source == f"arXiv 2411.15611 supplementary, {table}"
+
+
+def test_the_long_captions_of_the_ablation_are_those_of_the_main_experiments() -> None:
+    assert load_concepts(shipped("rare_p3")) == load_concepts(shipped("rare"))
+
+
+def test_published_captions_read_as_sentences() -> None:
+    p1, segmentation, mscoco = (load_concepts(shipped(name))
+                                for name in ("rare_p1", "segmentation", "mscoco"))
+    captions = [named(concept) for concept in [*p1, *segmentation, *mscoco]]
+    assert captions[0] == "A moongate is a circular stone archway."
+    assert captions[3].startswith("Lung nodules are circular spots appearing within the lung")
+    assert ("Scissors are a handheld tool with two blades, used for cutting paper or fabric."
+            in captions)
+    assert ("An umbrella is a foldable, rounded canopy on a stick, used for protection from rain "
+            "or sun." in captions)
+
+
+def test_concepts_come_from_the_command_line() -> None:
+    items = [{"name": " zorb ", "description": "a red  ball\nin a ring"},
+             {"name": "skis", "description": SKIS.description, "plural": True}]
+    assert load_concepts(settings(items=items)) == [ZORB, SKIS]
+
+
+YAML = """
+- name: zorb
+  description: a red ball in a ring
+- {name: skis, description: "two long boards, worn on boots", plural: true}
+"""
+CSV = """name, description, plural
+zorb,a red ball in a ring,
+skis,"two long boards, worn on boots",true
+"""
+
+
+@pytest.mark.parametrize(("file", "content"), [
+    ("mine.yaml", YAML),
+    ("mine.yml", "name: mine\nsource: me\nitems:" + YAML),
+    ("mine.csv", CSV),
+    ("mine.CSV", CSV.replace("\n", "\r\n").encode("utf-8-sig")),
+    ("mine.yaml", YAML.encode("utf-8-sig")),
+])
+def test_concepts_come_from_a_file(tmp_path: Path, file: str, content: str | bytes) -> None:
+    assert from_file(tmp_path / file, content) == [ZORB, SKIS]
+
+
+def test_a_copied_set_is_a_concepts_file() -> None:
+    copied = load_concepts(settings(path=str(SETS / "rare.yaml")))
+    assert copied == load_concepts(shipped("rare"))
+
+
+def test_only_picks_in_the_order_of_the_set_whatever_the_case(tmp_path: Path) -> None:
+    content = "name,description\nzorb,a ball\nhot dog,a sausage\nlamp,a light\n"
+    picked = from_file(tmp_path / "mine.csv", content, only=["Lamp", "zorb"])
+    assert [concept.name for concept in picked] == ["zorb", "lamp"]
+
+
+def test_only_refuses_a_name_that_is_not_there() -> None:
+    items = [{"name": "moongate", "description": "an arch"}]
+    with pytest.raises(UserError, match=r"concepts.only: no concept 'moongat' .*'moongate'\?"):
+        load_concepts(settings(items=items, only=["moongat"]))
+
+
+@pytest.mark.parametrize(("content", "expected"), [
+    ("- name: zorb\n  description: 'open\n", "mine.yaml line 3: invalid YAML"),
+    ("- {name: zorb, description: a: b}\n", "mine.yaml line 1: invalid YAML"),
+    ("", "mine.yaml: holds no concepts"),
+    ("items: []\n", "mine.yaml: holds no concepts"),
+    ("just text\n", "mine.yaml: not a list of concepts"),
+    ("concepts: []\n", "mine.yaml: unknown key 'concepts'"),
+    ("- zorb\n", "mine.yaml item 1: 'zorb' is not a concept"),
+    ("- {name: zorb}\n", "mine.yaml item 1: no description"),
+    ("- {name: zorb, description: ' '}\n", "mine.yaml item 1: empty description"),
+    ("- {name: no, description: a word}\n", "mine.yaml item 1 name: False is not text"),
+    ("- {name: a, description: b}\n- {name: c, descripton: d}\n",
+     "mine.yaml item 2: unknown key 'descripton'; did you mean 'description'?"),
+    ("- {name: a, description: b, plural: 2}\n", "item 1 plural: '2' is neither true nor false"),
+    ("- {name: Hot dog, description: a}\n- {name: hot-dog, description: b}\n",
+     "concepts: two concepts of one name: 'Hot dog' and 'hot-dog'"),
+    (b"- {name: caf\xe9, description: b}\n", "mine.yaml: not UTF-8 text"),
+])
+def test_what_is_wrong_in_a_yaml_file_is_named(
+    tmp_path: Path, content: str | bytes, expected: str
+) -> None:
+    assert expected in problem(tmp_path / "mine.yaml", content)
+
+
+@pytest.mark.parametrize(("content", "expected"), [
+    ("", "mine.csv: holds no concepts"),
+    ("name,description\n", "mine.csv: holds no concepts"),
+    ("name,text\nzorb,a ball\n", "line 1: no column 'description' (found: name, text)"),
+    ("name;description\nzorb;a ball\n", "line 1: no column 'name' (found: name;description)"),
+    ("name,description,plurl\n", "unknown column 'plurl'; did you mean 'plural'?"),
+    ("name,description,name\n", "column 'name' is there twice"),
+    ("name,description\nzorb,a ball, in a ring\n", "line 2: 3 values for the 2 columns"),
+    ('name,description\nzorb,"a ball\n', "line 2: invalid CSV"),
+    ("name,description\n\nzorb,\n", "mine.csv line 3: empty description"),
+    ("name,description,plural\nzorb,a ball,maybe\n", "'maybe' is neither true nor false"),
+])
+def test_what_is_wrong_in_a_csv_file_is_named(
+    tmp_path: Path, content: str, expected: str
+) -> None:
+    assert expected in problem(tmp_path / "mine.csv", content)
+
+
+@pytest.mark.parametrize(("file", "expected"), [
+    ("absent.yaml", "concepts.path: cannot read"),
+    ("folder.csv", "concepts.path: cannot read"),
+    ("mine.txt", "is neither YAML nor CSV"),
+])
+def test_a_path_that_is_no_concepts_file_is_refused(
+    tmp_path: Path, file: str, expected: str
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match=expected):
+        load_concepts(settings(path=str(tmp_path / file)))
+
+
+def test_an_empty_set_says_how_to_give_concepts() -> None:
+    for name in ("file", "inline"):
+        with pytest.raises(UserError, match=r"holds no concepts; give .*concepts.path=FILE"):
+            load_concepts(shipped(name))
+
+
+def test_a_file_beside_a_set_is_refused(tmp_path: Path) -> None:
+    chosen = shipped("rare")
+    chosen.path = str(tmp_path / "mine.yaml")
+    with pytest.raises(UserError, match=r"concepts.path: given beside the items of 'rare'"):
+        load_concepts(chosen)
+
+
+def test_a_description_that_gives_the_name_away_is_warned_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    items = [{"name": "zorb", "description": "a Zorb is a ball"},
+             {"name": "ring", "description": "something that rings"}]
+    with caplog.at_level(logging.WARNING):
+        load_concepts(settings(items=items))
+    assert [record.args for record in caplog.records] == [("zorb",)]
+
+
+def test_slugs_are_folder_names() -> None:
+    def slug(name: str) -> str:
+        return Concept(name, "something").slug
+
+    assert slug("Hot dog") == "hot_dog"
+    assert slug("../etc") != slug("etc") == "etc"
+    assert slug("c++") != slug("c")
+    assert slug("x" * 300) != slug("x" * 301)
+    for name in ("../etc", "a/b", "+++", "x" * 300, "..", "AC/DC: live"):
+        assert slug(name).replace("-", "").replace("_", "").isalnum()
+        assert len(slug(name)) < 80
+
+
+def test_concepts_and_captions_need_no_torch() -> None:
+    check = ("import sys, kt_exp.concepts.captions, kt_exp.concepts; "
+             "sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

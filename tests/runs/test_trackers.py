@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from kt_exp.config.plugins import build
+from kt_exp.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf" / "tracker"
+
+
+def tracker(name: str, **changes):
+    return build(OmegaConf.merge(OmegaConf.load(CONF / f"{name}.yaml"), changes), "tracker")
+
+
+@pytest.fixture
+def no_login(tmp_path, monkeypatch) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+
+
+def test_no_tracker_takes_everything_and_does_nothing(record, pictures, tmp_path):
+    none = tracker("none")
+    none.start(record, tmp_path, None)
+    none.curve("inversion", "moongate", "score", [0], [0.1])
+    none.images("inversion", "moongate", pictures["moongate"])
+    none.finish(record)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("change", "key"), [
+    ({"mode": "sometimes"}, "tracker.mode"),
+    ({"init_timeout": 0}, "tracker.init_timeout"),
+    ({"projekt": "x"}, "tracker"),
+])
+def test_a_wrong_setting_is_refused(change, key):
+    with pytest.raises(UserError, match=key):
+        tracker("wandb", **change)
+
+
+def test_a_missing_wandb_is_explained(record, tmp_path, no_login, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="pip install wandb"):
+        tracker("wandb").start(record, tmp_path, None)
+
+
+def test_finish_without_start_is_harmless(record):
+    tracker("wandb").finish(record)
+
+
+@pytest.mark.parametrize(("status", "error", "exit_code"), [
+    ("completed", None, 0), ("failed", RuntimeError("broke"), 1),
+    ("failed", UserError("finetune.lr", "too high"), 2), ("interrupted", None, 130)])
+def test_an_offline_run_holds_config_curves_images_table_and_summary(
+    status, error, exit_code, record, pictures, tmp_path, no_login, capfd, caplog, offline_run
+):
+    caplog.set_level(logging.INFO)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    wandb_tracker = tracker("wandb", tags=["test"])
+    record.config["finetune"] = {"lr": 1e-3, "images": "inverted", "rehearsal": 0.0}
+    wandb_tracker.start(record, folder, tmp_path / "outputs" / "rates")
+    try:
+        for _ in range(2):  # as after each stage
+            wandb_tracker.curve("inversion", "moongate", "score", [0, 5, 10], [0, 0.25, 0.5])
+            wandb_tracker.images("inversion", "moongate", pictures["moongate"])
+    finally:
+        record.close(status, error)
+        wandb_tracker.finish(record)
+
+    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    assert "".join(capfd.readouterr()) == ""
+    found = offline_run(file)
+    run, config, history = found.run, found.run["config"], found.history
+    assert (run["project"], run["tags"]) == ("knowledge-transfer", ["test"])
+    assert (run["run_group"], run["job_type"]) == ("outputs/rates",
+                                                   "inversion+finetune+evaluation")
+    assert config["inversion"] == {"lr": 0.1, "sizes": [32, 64]}
+    assert (config["concept"], config["lr"]) == ("moongate, umbrella", 1e-3)
+
+    assert [row["inversion/moongate/score"] for row in history[:3]] == [0, 0.25, 0.5]
+    assert [row["inversion/step"] for row in history[:3]] == [0, 5, 10]
+    assert history[3]["inversion/moongate/images.count"] == 2
+    assert len(list(file.parent.glob("files/media/images/**/*.png"))) == 2
+    assert history[4]["results.nrows"] == len(record.metrics)
+    assert len(history) == 5
+    [table] = file.parent.glob("files/media/table/*.table.json")
+    results = json.loads(table.read_text())
+    assert dict(zip(results["columns"], results["data"][0], strict=True)) == record.metrics[0]
+
+    assert found.summary["transferred/target/accuracy/moongate"] == 0.9
+    assert found.summary["transferred/target/accuracy"] == pytest.approx(0.45)
+    assert found.summary["status"] == status
+    assert found.exit_code == exit_code
+    (hint,) = [entry for entry in caplog.records if entry.name.startswith("kt_exp")]
+    assert hint.getMessage().endswith(f"wandb sync {file.parent}")
+
+
+def test_a_requeued_job_goes_on_with_its_run_and_says_nothing_twice(
+    record, tmp_path, no_login, offline_run
+):
+    found = []
+    for status in ("interrupted", "completed", "completed"):
+        wait_for_a_new_second()
+        wandb_tracker = tracker("wandb")
+        wandb_tracker.start(record, tmp_path, None)
+        wandb_tracker.curve("inversion", "moongate", "score", [0, 1], [0.1, 0.2])
+        record.close(status)
+        wandb_tracker.finish(record)
+        attempt = offline_run(max(tmp_path.glob("wandb/offline-run-*/run-*.wandb")))
+        found.append((attempt.run["run_id"],
+                      sum("inversion/step" in row for row in attempt.history)))
+    (first, two), (second, none), (third, again) = found
+    assert first == second
+    assert first != third  # a completed run is not gone on with
+    assert (two, none, again) == (2, 0, 2)
+
+
+def wait_for_a_new_second() -> None:
+    """W&B files a run under the second in which it began."""
+    time.sleep(1 - time.time() % 1)
+
+
+@pytest.mark.parametrize(("finetune", "job_type"), [
+    ({"images": "inverted", "rehearsal": 0.0}, "inversion+finetune+evaluation"),
+    ({"images": "noise", "rehearsal": 0.0}, "finetune+evaluation"),
+    ({"images": "folder", "rehearsal": 1.0}, "inversion+finetune+evaluation")])
+def test_the_job_type_is_the_stages_that_run(finetune, job_type):
+    from kt_exp.runs.trackers import _stages
+
+    assert _stages({"finetune": finetune}) == job_type
+
+
+def test_a_key_makes_auto_mode_online(no_login, monkeypatch):
+    from kt_exp.runs.trackers import _resolve_mode
+
+    assert _resolve_mode() == "offline"
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    assert _resolve_mode() == "online"
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert _resolve_mode() == "disabled"

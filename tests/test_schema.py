@@ -1,0 +1,60 @@
+"""Every option under conf/ composes, fits the schema, and explains its keys."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from kt_exp.errors import UserError
+from kt_exp.schema import conf_folder, parse, register_schema
+
+CONF = Path(conf_folder())
+# tests/test_experiments.py has the other experiments: each needs what its command names.
+OPTIONS = [*sorted(path.relative_to(CONF).with_suffix("").as_posix().split("/")
+                   for path in CONF.glob("*/*.yaml") if path.parent.name != "experiment"),
+           ["experiment", "photos"]]
+
+
+def composed(*overrides: str):
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_parses_or_names_the_key_it_needs(group, option):
+    needed = ""
+    try:
+        parse(composed(f"{group}={option}"))
+    except UserError as error:  # its own need, or that of the option it builds on
+        needed = str(error)
+    assert not needed or re.match(rf"{group}\.\w+: .*(set it:|give) {group}\.", needed)
+
+
+def commented(path: Path) -> list[tuple[str, bool]]:
+    """Each key with a value of its own, and whether a comment stands behind it or above."""
+    lines = path.read_text(encoding="utf-8").split("\nhydra:")[0].splitlines()
+    found = []
+    for above, line in zip(["", *lines], lines, strict=False):
+        key, colon, value = line.partition(":")
+        if colon and value.strip() and not key.lstrip().startswith(("#", "-")):
+            found.append((key.strip(), "#" in line or above.lstrip().startswith("#")))
+    return found
+
+
+@pytest.mark.parametrize("path", [CONF / "config.yaml", *(
+    path for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name != "concepts"
+)], ids=lambda path: path.relative_to(CONF).as_posix())
+def test_every_key_has_a_comment(path):
+    bare = [key for key, has_comment in commented(path)
+            if not has_comment and key not in ("defaults", "_target_")]
+    assert not bare
+
+
+def test_the_default_needs_nothing():
+    assert "???" not in str(composed())
+
+
