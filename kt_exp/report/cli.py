@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import yaml
 from rich.console import Console
 
+from kt_exp.config.renames import former_name
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
 from kt_exp.report import plots
 from kt_exp.report.grid import FORMATS, print_grid
@@ -125,7 +126,8 @@ def _console() -> Console:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError("command line", message, f"{self.prog} --help")
+        former = next(filter(None, map(former_name, message.split())), None)
+        raise former or UserError("command line", message, f"{self.prog} --help")
 
 
 def _parser() -> _Parser:
