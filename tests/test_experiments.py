@@ -1,5 +1,6 @@
 """conf/experiment/: the command in each header composes its sweep, and the sweeps together hold
-every number of the paper that can be measured. tests/cli/test_twins.py runs the twins."""
+every number of the paper that can be measured. tests/cli/test_counterparts.py runs the pictogram
+counterparts."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ FOLDER = Path(conf_folder()) / "experiment"
 SINGLE = ["novel_words", "photos"]  # a run each, not a sweep
 EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in SINGLE)
 CONTROLS = ["controls_photos", "controls_pictograms"]
-TWINS = [name for name in EXPERIMENTS if name.endswith("_pictograms") and name not in CONTROLS]
+COUNTERPARTS = [name for name in EXPERIMENTS
+                if name.endswith("_pictograms") and name not in CONTROLS]
 COMMAND = "#   python -m kt_exp.run -m "
 # Rows whose images came from a generator: the paper does not publish them.
 GENERATED = {("CLIP ViT-B/32", "SDXL"), ("CLIP ViT-L/14", "SDXL")}
@@ -124,13 +126,13 @@ def test_a_job_has_a_folder_of_its_own_named_after_what_is_swept(name: str) -> N
         assert "/" not in sweep.subdir
 
 
-def test_the_studies_that_pictograms_allow_have_a_twin() -> None:
-    assert {f"{name}_pictograms" for name in (
-        "tab1", "tab2", "main2", "main4", "main9", "main10", "fig5", "fig6", "fig7")} == set(TWINS)
+def test_the_studies_that_pictograms_allow_have_a_counterpart() -> None:
+    studies = ("tab1", "tab2", "main2", "main4", "main9", "main10", "fig5", "fig6", "fig7")
+    assert {f"{name}_pictograms" for name in studies} == set(COUNTERPARTS)
 
 
-@pytest.mark.parametrize("name", TWINS)
-def test_a_twin_needs_no_files(name: str) -> None:
+@pytest.mark.parametrize("name", COUNTERPARTS)
+def test_a_counterpart_needs_no_files(name: str) -> None:
     assert command(name) == [f"experiment={name}"]
 
 
