@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -45,12 +45,15 @@ class Concept:
         plural: whether the name takes "are" and no article ("skis").
         images_of: the class that a benchmark has its images under, where that is not `name`. No
             model reads it.
+        parts: the parts of the description, where they are not to be split off it
+            (`concepts.parts.description_parts`).
     """
 
     name: str
     description: str
     plural: bool = False
     images_of: Optional[str] = None
+    parts: tuple[str, ...] = ()
 
     @property
     def image_class(self) -> str:
@@ -115,7 +118,7 @@ def exchanged(concepts: list[Concept], set_name: str) -> list[Concept]:
                         "description has none to be exchanged with", "give two or more")
     half = len(concepts) // 2
     partners = concepts[half:] + concepts[:half]
-    return [replace(concept, description=partner.description)
+    return [replace(concept, description=partner.description, parts=partner.parts)
             for concept, partner in zip(concepts, partners, strict=True)]
 
 
@@ -145,11 +148,18 @@ def _concept(where: str, row: Any) -> Concept:
         raise UserError(f"{where} plural", f"'{plural}' is neither true nor false")
     images_of = _text(where, row, "images_of") if "images_of" in row else None
     concept = Concept(_text(where, row, "name"), _text(where, row, "description"), plural,
-                      images_of)
+                      images_of, _parts(where, row))
     if images_of and _contains(concept.description, images_of):
         raise UserError(f"{where} description", f"contains '{images_of}', the name that "
                         f"'{concept.name}' stands for", "describe it in other words")
     return concept
+
+
+def _parts(where: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    parts = row.get("parts", [])
+    if not isinstance(parts, Sequence) or isinstance(parts, str):
+        raise UserError(f"{where} parts", f"{parts!r} is not a list", "write parts: [a lid, legs]")
+    return tuple(_text(f"{where} parts", {"parts": part}, "parts") for part in parts)
 
 
 def _text(where: str, row: Mapping[str, Any], key: str) -> str:

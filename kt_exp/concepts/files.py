@@ -13,7 +13,7 @@ import yaml
 from kt_exp.errors import UserError, did_you_mean
 
 REQUIRED = ("name", "description")
-KEYS = (*REQUIRED, "plural", "images_of")
+KEYS = (*REQUIRED, "plural", "images_of", "parts")
 SET_KEYS = ("name", "source", "items", "defaults")  # so that a shipped set can be copied
 TRUE_OR_FALSE = {"true": True, "yes": True, "1": True,
                  "false": False, "no": False, "0": False, "": False}
@@ -91,6 +91,8 @@ def _csv_rows(path: Path, text: str) -> list[Row]:
         if "plural" in row:
             plural = row["plural"].strip().lower()
             row["plural"] = TRUE_OR_FALSE.get(plural, plural)
+        if "parts" in row:
+            row["parts"] = [part for part in row["parts"].split(";") if part.strip()]
         if not row.get("images_of", "").strip():
             row.pop("images_of", None)
         rows.append((where, row))

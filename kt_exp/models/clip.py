@@ -185,9 +185,9 @@ class OpenClipViT(OpenClipTransformer):
 class OpenClipPlainViT(OpenClipViT):
     """An open_clip network with a plain ViT, as CLIP's: `models.protocol.PatchEncoder`."""
 
-    def patch_tower(self, half: bool = False, packed: bool = False) -> LeanViT:
+    def patch_tower(self, half: bool = False) -> LeanViT:
         mean, std = (torch.tensor(values) for values in (self._normalize.mean, self._normalize.std))
-        return LeanViT(self._network.visual, mean, std, half or self._precision == "bf16", packed)
+        return LeanViT(self._network.visual, mean, std, half or self._precision == "bf16")
 
 
 def _kind_of(visual: torch.nn.Module) -> type[OpenClipModel]:

@@ -22,14 +22,10 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
-from kt_exp.models.packed import PackedLinear, can_pack
-
 _QUICK = 1.702  # QuickGELU(x) = x · sigmoid(1.702 x)
 # Up to so many tokens, matrix products are faster on a CPU than the fused attention kernel. In bf16
 # they always are: the kernel's backward pass takes three times as long.
 _FEW = 80
-
-Linear = Callable[[Tensor], Tensor]
 
 
 def can_run_lean(visual: torch.nn.Module) -> bool:
@@ -49,22 +45,18 @@ class LeanViT:
         mean, std: of the channels, by which the tower's input is normalised, each `(3,)`.
         half: compute in bf16, on a copy of the weights that is rounded once; autocast alone would
             round them at every step.
-        packed: where it computes in fp32 and on a CPU, keep the weights packed, too
-            (`models.packed`): 2.6 times their memory on top.
     """
 
-    def __init__(self, visual: Any, mean: Tensor, std: Tensor, half: bool = False,
-                 packed: bool = False) -> None:
+    def __init__(self, visual: Any, mean: Tensor, std: Tensor, half: bool = False) -> None:
         self._visual, self._half = _rounded(visual) if half else visual, half
         self.patch_size = int(visual.patch_size[0])
         self.grid = int(visual.grid_size[0])
         std, mean = std.to(visual.conv1.weight), mean.to(visual.conv1.weight)
         kernel = visual.conv1.weight.detach() / std[None, :, None, None]
         bias = -(kernel * mean[None, :, None, None]).sum(dim=(1, 2, 3))
-        linear = PackedLinear if packed and not half and can_pack(kernel) else _plain
-        self._patches = linear(kernel.flatten(1), bias)
+        self._patches = _linear(kernel.flatten(1), bias)
         *blocks, last = self._visual.transformer.resblocks
-        self._blocks = [_Block(block, linear) for block in blocks] + [_LastBlock(last, linear)]
+        self._blocks = [_Block(block) for block in blocks] + [_LastBlock(last)]
 
     def __call__(self, images: Tensor, kept: Tensor | None = None) -> Tensor:
         """Return un-normalised embeddings `(B, D)`, fp32, of images `(B, 3, H, W)` in [0, 1].
@@ -116,19 +108,19 @@ def _rounded(visual: Any) -> Any:
     return copy
 
 
-def _plain(weight: Tensor, bias: Tensor) -> Linear:
+def _linear(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
     return partial(F.linear, weight=weight, bias=bias)
 
 
 class _Block:
     """A `ResidualAttentionBlock`: tokens `(N, B, C)` → `(N, B, C)`."""
 
-    def __init__(self, block: Any, linear: Callable[[Tensor, Tensor], Linear]) -> None:
+    def __init__(self, block: Any) -> None:
         attention = block.attn
         self._block, self._heads = block, attention.num_heads
-        self._join = linear(*_head_by_head(attention, slice(None)))
-        self._out = linear(attention.out_proj.weight, attention.out_proj.bias)
-        self._mlp = _Mlp(block, linear)
+        self._join = _linear(*_head_by_head(attention, slice(None)))
+        self._out = _linear(attention.out_proj.weight, attention.out_proj.bias)
+        self._mlp = _Mlp(block)
 
     def __call__(self, tokens: Tensor) -> Tensor:
         parts = _split(self._join(self._block.ln_1(tokens)), 3, self._heads)
@@ -139,11 +131,11 @@ class _Block:
 class _LastBlock:
     """The last block, for the class token alone: `(N, B, C)` → `(1, B, C)`."""
 
-    def __init__(self, block: Any, linear: Callable[[Tensor, Tensor], Linear]) -> None:
+    def __init__(self, block: Any) -> None:
         self._block, self._heads = block, block.attn.num_heads
-        self._ask = _plain(*_head_by_head(block.attn, slice(1)))
-        self._join = linear(*_head_by_head(block.attn, slice(1, None)))
-        self._mlp = _Mlp(block, _plain)
+        self._ask = _linear(*_head_by_head(block.attn, slice(1)))
+        self._join = _linear(*_head_by_head(block.attn, slice(1, None)))
+        self._mlp = _Mlp(block)
 
     def __call__(self, tokens: Tensor) -> Tensor:
         seen, first = self._block.ln_1(tokens), tokens[:1]
@@ -184,7 +176,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class _Mlp:
     """The second half of a block: tokens + MLP(tokens)."""
 
-    def __init__(self, block: Any, linear: Callable[[Tensor, Tensor], Linear]) -> None:
+    def __init__(self, block: Any) -> None:
         mlp, self._scale, self._norm, self._factor = block.mlp, block.ls_2, block.ln_2, 1.0
         self._bend: Callable[[Tensor], Tensor] = mlp.gelu
         if isinstance(mlp.gelu, QuickGELU):
@@ -194,8 +186,8 @@ class _Mlp:
             self._norm = partial(F.layer_norm, normalized_shape=block.ln_2.normalized_shape,
                                  weight=_QUICK * block.ln_2.weight, bias=_QUICK * block.ln_2.bias,
                                  eps=block.ln_2.eps)
-        self._open = linear(mlp.c_fc.weight, self._factor * mlp.c_fc.bias)
-        self._close = linear(mlp.c_proj.weight, self._factor * mlp.c_proj.bias)
+        self._open = _linear(mlp.c_fc.weight, self._factor * mlp.c_fc.bias)
+        self._close = _linear(mlp.c_proj.weight, self._factor * mlp.c_proj.bias)
 
     def __call__(self, tokens: Tensor) -> Tensor:
         found = self._scale(self._close(self._bend(self._open(self._norm(tokens)))))

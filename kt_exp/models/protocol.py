@@ -146,11 +146,10 @@ class PatchTower(Protocol):
 class PatchEncoder(DualEncoder, Protocol):
     """A dual encoder whose image tower has a faster form for frozen weights."""
 
-    def patch_tower(self, half: bool = False, packed: bool = False) -> PatchTower:
+    def patch_tower(self, half: bool = False) -> PatchTower:
         """Return the tower with its current weights: `encode_image` up to rounding.
 
-        With `half` it computes in bf16, whatever the model's own precision. `packed` lets it keep
-        copies of the weights for the sake of speed.
+        With `half` it computes in bf16, whatever the model's own precision.
         """
         ...
 

@@ -127,7 +127,7 @@ class Outcome:
     per_image: list[ImageScore] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     curve: Curve | None = None
-    margins: PhaseMargins | None = None
+    margins: PhaseMargins | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dicts, lists, numbers and strings; the margins are left out."""

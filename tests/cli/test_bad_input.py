@@ -12,6 +12,7 @@ BAD = {
     "unknown group": (["modle=x"], "modle: no such key; did you mean 'model'?"),
     "unknown option": (["tracker=nope"], "tracker: no option 'nope'; did you mean 'none'?"),
     "added key": (["+foo=1"], "foo: no such key"),
+    "added key of a section": (["+inversion.speed.foo=1"], "inversion.speed.foo: no such key"),
     "added plug-in key": (["+model.z=1"], "model.z: "),
     "no equals sign": (["bogus"], "bogus: not an override; write key=value"),
     "empty value": (["seed="], "seed: "),

@@ -193,7 +193,7 @@ class ClassSetEvaluator(EmbeddingEvaluator):
                           concept.name, self._known_fingerprint,
                           self.task.target_images(concept).fingerprint(),
                           self.task.loader.on_bad_image,
-                          self._reference(group, concept, phase)])
+                          self._group_prompts(group, Phase.baseline)])
 
     def _group_prompts(self, group: Sequence[Concept], phase: Phase) -> list[list[str]]:
         return [self.task.target_prompts(concept, phase) for concept in group]

@@ -32,8 +32,9 @@ from kt_exp.store import Entry, Store, signature
 
 VERSION, EMBEDDING_VERSION = 3, 2
 KIND, EMBEDDINGS = "evaluation", "embeddings"
-PROMPTS = (Phase.name_prompt, Phase.description_prompt, Phase.name_and_description,
-           Phase.parts_prompt)
+# The baseline comes first: losses of the others are counted from it.
+UNTRAINED = (Phase.baseline, Phase.name_prompt, Phase.description_prompt,
+             Phase.name_and_description, Phase.parts_prompt)
 
 Wanted = tuple[Concept, Phase]
 
@@ -74,15 +75,11 @@ class PhaseEvaluator(ABC):
     store: Store
     progress: Progress
     reused: int = 0
-    baselines: dict[tuple[Concept, ...], list[Outcome]] = field(default_factory=dict, repr=False)
+    references: dict[tuple[Concept, ...], int] = field(default_factory=dict, repr=False)
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
         """Return the phases that train nothing, for concepts that are candidates together."""
-        baseline = self._baseline(group)
-        prompts = self._outcomes(group, PROMPTS, FROZEN)
-        return [outcome for position, concept in enumerate(group)
-                for outcome in (baseline[position],
-                                *prompts[position * len(PROMPTS):][:len(PROMPTS)])]
+        return self._outcomes(group, UNTRAINED, FROZEN)
 
     def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
         """Return the outcomes of fine-tuned weights."""
@@ -100,29 +97,31 @@ class PhaseEvaluator(ABC):
         with self.store.lock(KIND, keys.values()):
             for wanted, key in keys.items():
                 if entry := self.store.fetch(KIND, key):
-                    found[wanted] = _outcome(entry)
+                    found[wanted] = self._noted(group, wanted, _outcome(entry))
             self.reused += len(found)
             missing = [wanted for wanted in keys if wanted not in found]
             if missing:
                 for wanted, outcome in self._measure(group, missing, weights):
                     self.store.commit(KIND, keys[wanted], outcome.to_json(), _tensors(outcome))
-                    found[wanted] = outcome
+                    found[wanted] = self._noted(group, wanted, outcome)
         return [found[wanted] for wanted in keys]
 
-    def _baseline(self, group: Sequence[Concept]) -> list[Outcome]:
-        """Return the untrained model's outcome of each concept; measured once a group."""
-        key = tuple(group)
-        if key not in self.baselines:
-            self.baselines[key] = self._outcomes(group, (Phase.baseline,), FROZEN)
-        return self.baselines[key]
+    def _noted(self, group: Sequence[Concept], wanted: Wanted, outcome: Outcome) -> Outcome:
+        """Keep the reference of a group's concept where the outcome is of the baseline."""
+        concept, phase = wanted
+        if phase is Phase.baseline:
+            self.references[(concept, *group)] = next(
+                (row.count or 0 for row in outcome.metrics
+                 if (row.split, row.metric) == ("known", "accuracy")), 0)
+        return outcome
 
     def _reference(self, group: Sequence[Concept], concept: Concept, phase: Phase) -> int | None:
         """Return how many known images the untrained model has right; None for itself."""
         if phase is Phase.baseline:
             return None
-        outcome = self._baseline(group)[group.index(concept)]
-        return next((row.count for row in outcome.metrics
-                     if (row.split, row.metric) == ("known", "accuracy")), 0)
+        if (concept, *group) not in self.references:
+            self._outcomes(group, (Phase.baseline,), FROZEN)
+        return self.references[(concept, *group)]
 
     @abstractmethod
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
@@ -141,7 +140,7 @@ class PhaseEvaluator(ABC):
                           candidates, concept.name, self._known_fingerprint,
                           self.task.target_images(concept).fingerprint(),
                           self.task.loader.on_bad_image,
-                          self._reference(group, concept, phase)])
+                          [self.task.target_prompts(other, Phase.baseline) for other in group]])
 
 
 @dataclass
