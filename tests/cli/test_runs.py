@@ -69,16 +69,16 @@ def test_exchanged_descriptions_teach_what_another_concept_looks_like(kt_exp):
     own = kt_exp(*whole_set).record
     exchanged = kt_exp(*whole_set, "control=exchanged").record
     gyroscope = exchanged.concepts[0]
-    assert gyroscope["description"] == own.concepts[1]["description"]
-    assert gyroscope["caption"].startswith("A gyroscope is a red, yellow and blue plaid cloth")
+    assert gyroscope.description == own.concepts[1].description
+    assert gyroscope.caption.startswith("A gyroscope is a red, yellow and blue plaid cloth")
     assert exchanged.signatures["inversion"]["gyroscope"] == own.signatures["inversion"]["madras"]
     assert exchanged.reused["inversion"] == 1
 
     def measured(record, phase):
-        return {(row["split"], row["metric"]): row["value"] for row in record.metrics
-                if (row["concept"], row["phase"]) == ("gyroscope", phase)}
+        return {(row.split, row.metric): row.value for row in record.metrics
+                if (row.concept, row.phase) == ("gyroscope", phase)}
 
-    for phase in ("baseline", "name_prompt"):
+    for phase in (Phase.baseline, Phase.name_prompt):
         assert measured(exchanged, phase) == measured(own, phase)
 
 
