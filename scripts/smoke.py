@@ -185,7 +185,8 @@ def _incomplete(folder: Path) -> str:
     record = read_record(folder)
     if not {"baseline", "transferred"} <= {row.phase for row in record.metrics}:
         return "a phase has no result"
-    if not all(math.isfinite(row.value) for row in record.metrics):
+    if not all(row.value is None or math.isfinite(row.value)
+               for row in record.metrics):
         return "a result is not finite"
     absent = [path for path in ("images", "report") if path not in record.files]
     absent += [path for path in record.files.values() if not (folder / path).exists()]

@@ -107,7 +107,7 @@ def test_writes_a_concept_set_with_model_and_prompt_as_its_source(server, call, 
                                         "Generate a small description of the ImageNet class {} ")
     concepts = load_concepts(ConceptsSettings(
         name="file", source="", path=str(tmp_path / "toys.yaml"), items=[], only=[],
-        on_long_caption="error"))
+        exchange="none", on_long_caption="error"))
     assert [(concept.name, concept.description) for concept in concepts] == [
         ("moongate", "A round opening in a wall."), ("zorb", "A clear ball.")]
 

@@ -147,7 +147,7 @@ def _any_server_allowed() -> Iterator[None]:
 
 def _load(kind: Any, model: str, **options: Any) -> Any:
     # Imported here: it brings open_clip, which an endpoint does not need.
-    from kt_exp.models.loading import fails_fast_offline
+    from kt_exp.offline import fails_fast_offline
 
     folder = Path(model).expanduser()
     try:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kt_exp.errors import UserError
-from kt_exp.models.loading import fails_fast_offline
+from kt_exp.offline import fails_fast_offline
 
 
 def hub_folder(name: str, where: str, patterns: list[str],

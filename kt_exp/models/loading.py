@@ -6,24 +6,21 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import open_clip
 from huggingface_hub import constants
-from huggingface_hub.utils import get_session
 from open_clip.factory import HF_HUB_PREFIX, LOCAL_DIR_PREFIX, _get_hf_config
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
 from kt_exp.errors import UserError, did_you_mean
+from kt_exp.offline import fails_fast_offline
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 TEXT_CONFIG_FILE = "config.json"
 _IN_A_FOLDER = {".safetensors", ".bin", ".pth"}
 _IN_A_FILE = _IN_A_FOLDER | {".pt", ".npz"}
-_PROBE_SECONDS = 5
 _GIVE_A_FOLDER = "a folder: model=open_clip model.name=local-dir:/path/to/folder"
 
 
@@ -161,27 +158,6 @@ def _needs_hub(name: str, pretrained: str | None) -> bool:
     if _local_dir(name):
         return "hf_model_name" in text and not _text_from_folder(name)
     return "hf_model_name" in text or "hf_tokenizer_name" in text
-
-
-@contextmanager
-def fails_fast_offline(needs_hub: bool) -> Iterator[None]:
-    """Within it the hub's client does not retry for half a minute if there is no network."""
-    if not needs_hub or constants.HF_HUB_OFFLINE or _hub_answers():
-        yield
-        return
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = False
-
-
-def _hub_answers() -> bool:
-    try:
-        get_session().head(constants.ENDPOINT, timeout=_PROBE_SECONDS)
-    except Exception:
-        return False
-    return True
 
 
 def _download(name: str, pretrained: str | None) -> None:

@@ -47,6 +47,12 @@ BAD = {
     "no concepts": (["concepts=inline"], "concepts: the set 'inline' holds no concepts"),
     "no concepts file": (["concepts=file", "concepts.path=gone.csv"], "cannot read 'gone.csv'"),
     "unknown concept": (["concepts.only=[gyroscop]"], "did you mean 'gyroscope'?"),
+    "exchange": (["concepts.exchange=names"], "concepts.exchange: 'names' is not an option"),
+    "nothing to exchange": (["concepts=inline", f"concepts.items=[{ZORB}]",
+                             "control=exchanged"], "concepts.exchange: the set 'inline' holds one"),
+    "unknown control": (["control=nois"], "control: no option 'nois'; did you mean 'noise'"),
+    "images of another name": (["concepts=inline", "concepts.items=[{name: dax, images_of: zorb, "
+                                "description: a zorb}]"], "contains 'zorb', the name that 'dax'"),
     "twice": (["concepts=inline", f"concepts.items=[{ZORB},{ZORB}]"], "two concepts of one name"),
     "also known": (["concepts=inline", "concepts.items=[{name: House, description: a box}]"],
                    "concepts: 'House' is also a known class"),

@@ -34,13 +34,13 @@ def test_three_stages_and_what_they_leave(own):
     ended = own()
     assert ended.code == 0, ended.stderr
     record = ended.record
-    assert [(row["phase"], row["concept"], row["split"]) for row in record.metrics] == [
+    assert [(row.phase, row.concept, row.split) for row in record.metrics] == [
         ("baseline", "all concepts", "all"), ("transferred", "all concepts", "all")]
-    assert record.metrics[0]["value"] != record.metrics[1]["value"]
+    assert record.metrics[0].value != record.metrics[1].value
     assert record.notes == ["red is the only shade"]
     assert record.curves["inversion"]["zorb"]["distance"] == "match"
     assert len(record.curves["finetune"]["all concepts"]["loss"]) == 2
-    assert record.concepts[0]["diagnosis"]["cosine"] is None
+    assert record.concepts[0].diagnosis.cosine is None
     assert set(record.files) == {"result", "images", "pictures", "models", "per_image", "report",
                                  "panels"}
     assert all((ended.folder / path).exists() for path in record.files.values())
@@ -61,7 +61,7 @@ def test_three_stages_and_what_they_leave(own):
 def test_every_way_to_teach_it(own, settings):
     ended = own(*settings)
     assert ended.code == 0, ended.stderr
-    assert {row["phase"] for row in ended.record.metrics} == {"baseline", "transferred"}
+    assert {row.phase for row in ended.record.metrics} == {"baseline", "transferred"}
 
 
 @pytest.mark.parametrize(("settings", "line"), [

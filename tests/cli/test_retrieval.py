@@ -17,14 +17,14 @@ TAUGHT = ["inversion.steps=2", "inversion.upsize_at=[1]", "inversion.images=2",
 def test_a_run_measures_recall_before_and_after(kt_exp):
     ended = kt_exp(*RETRIEVAL, *TAUGHT)
     assert ended.code == 0, ended.stderr
-    rows = {(row["phase"], row["metric"]): row for row in ended.record.metrics}
-    assert {row["concept"] for row in rows.values()} == {JOINT}
+    rows = {(row.phase, row.metric): row for row in ended.record.metrics}
+    assert {row.concept for row in rows.values()} == {JOINT}
     for phase in ("baseline", "transferred"):
         for metric, queries in (("text_R@1", 6), ("text_R@3", 6), ("image_R@1", 30),
                                 ("image_R@3", 30)):
             row = rows[phase, metric]
-            assert row["total"] == queries
-            assert row["value"] == row["count"] / queries
+            assert row.total == queries
+            assert row.value == row.count / queries
     assert len(rows) == 8
     again = kt_exp(*RETRIEVAL, *TAUGHT)
     assert again.record.reused == {"inversion": 2, "finetune": 1, "evaluation": 2}

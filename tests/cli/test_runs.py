@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from kt_exp.concepts.captions import fill
 from kt_exp.config import plugins
 from kt_exp.pictograms.drawings import draw_class
+from kt_exp.results.outcome import Phase
 
 TINY = [
     "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
@@ -33,9 +34,8 @@ def test_a_run_and_what_it_leaves_and_a_second_run_from_the_store(kt_exp):
     assert not re.search(r"warn|error|Traceback", first.stderr, re.IGNORECASE)
     record = first.record
     assert (record.status, record.error, record.seed) == ("completed", None, 0)
-    assert {row["phase"] for row in record.metrics} == {
-        "baseline", "transferred", "name_prompt", "description_prompt"}
-    assert {row["split"] for row in record.metrics} == {"target", "known"}
+    assert {row.phase for row in record.metrics} == set(Phase)
+    assert {row.split for row in record.metrics} == {"target", "known"}
     assert set(record.signatures) == {"model", "inversion", "finetune"}
     assert {"setup", "inversion", "finetune", "evaluation"} <= set(record.seconds)
     assert set(record.files) == {
@@ -62,6 +62,34 @@ def test_every_way_to_fine_tune_runs_to_its_report(settings, kt_exp):
     assert ended.code == 0, ended.stderr
     assert (ended.folder / "report.html").stat().st_size > 10_000
     assert (ended.folder / "overview.png").exists()
+
+
+def test_exchanged_descriptions_teach_what_another_concept_looks_like(kt_exp):
+    whole_set = [*PICTOGRAMS, "concepts.only=[gyroscope,madras]"]
+    own = kt_exp(*whole_set).record
+    exchanged = kt_exp(*whole_set, "control=exchanged").record
+    gyroscope = exchanged.concepts[0]
+    assert gyroscope.description == own.concepts[1].description
+    assert gyroscope.caption.startswith("A gyroscope is a red, yellow and blue plaid cloth")
+    assert exchanged.signatures["inversion"]["gyroscope"] == own.signatures["inversion"]["madras"]
+    assert exchanged.reused["inversion"] == 1
+
+    def measured(record, phase):
+        return {(row.split, row.metric): row.value for row in record.metrics
+                if (row.concept, row.phase) == ("gyroscope", phase)}
+
+    for phase in (Phase.baseline, Phase.name_prompt):
+        assert measured(exchanged, phase) == measured(own, phase)
+
+
+@pytest.mark.parametrize(("control", "key", "value"), [
+    ("none", "images", "inverted"), ("noise", "images", "noise"),
+    ("nameless", "captions", "description"),
+])
+def test_a_control_goes_with_any_run(control, key, value, kt_exp):
+    record = kt_exp(*PICTOGRAMS, f"control={control}").record
+    assert record.status == "completed"
+    assert record.config["finetune"][key] == value
 
 
 def test_the_jobs_of_a_sweep_run_on_after_one_that_failed(kt_exp, home):
@@ -172,8 +200,8 @@ def test_the_exported_model_scores_as_in_the_run(kt_exp):
                      @ torch.nn.functional.normalize(classes, dim=-1).T).argmax(dim=1)
     row = ended.record.metric("transferred", "gyroscope", "target")
     assert row is not None
-    assert row["count"] == sum(names[i] == "gyroscope" for i in taken_for.tolist())
-    confusions = {row["predicted"]: row["count"] for row in ended.record.confusions
-                  if row["phase"] == "transferred"}
+    assert row.count == sum(names[i] == "gyroscope" for i in taken_for.tolist())
+    confusions = {row.predicted: row.count for row in ended.record.confusions
+                  if row.phase == Phase.transferred}
     found = [names[i] for i in taken_for.tolist()]
     assert confusions == {name: found.count(name) for name in set(found)}

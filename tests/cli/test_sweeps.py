@@ -271,7 +271,6 @@ def test_wandb_follows_a_job_that_is_preempted_then_fails_and_comes_again(
     assert len(list(files[0].parent.glob("files/media/images/**/*.png"))) == 2
     summary = attempts[2].summary
     [metric] = [row for row in read_record(home / "outputs/lr/0").metrics
-                if (row["phase"], row["split"], row["metric"]) == ("transferred", "known",
-                                                                   "accuracy")]
+                if (row.phase, row.split, row.metric) == ("transferred", "known", "accuracy")]
     assert summary["status"] == "completed"
-    assert summary["transferred/known/accuracy/gyroscope"] == metric["value"]
+    assert summary["transferred/known/accuracy/gyroscope"] == metric.value

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
 from kt_exp.drawing import ACCENT, CELL, enlarge
 from kt_exp.report.figures import contact_sheet, overview
+from kt_exp.results.outcome import Metric
+from kt_exp.results.record import RunRecord
 
 
 def colours(path) -> set[str]:
@@ -16,6 +20,12 @@ def count(path, colour: str) -> int:
     wanted = tuple(bytes.fromhex(colour[1:]))
     return sum(n for n, found in Image.open(path).convert("RGB").getcolors(1 << 20)
                if found == wanted)
+
+
+def set_metric(record: RunRecord, metric: Metric, value: float) -> None:
+    count = None if metric.count is None else round(value * metric.total)
+    at = record.metrics.index(metric)
+    record.metrics[at] = replace(metric, value=value, count=count)
 
 
 def test_a_contact_sheet_shows_every_image_in_full(pictures, tmp_path):
@@ -39,8 +49,7 @@ def test_the_overview_shows_inverted_and_real_images_and_bars(record, pictures, 
 def test_a_higher_accuracy_has_a_longer_bar(record, pictures, tmp_path):
     lengths = []
     for hits in (5, 10, 20):
-        row = record.metric("transferred", "moongate", "target")
-        row["count"], row["value"] = hits, hits / 20
+        set_metric(record, record.metric("transferred", "moongate", "target"), hits / 20)
         lengths.append(count(overview(record, {}, {}, tmp_path / "o.png"), ACCENT))
     assert lengths[0] < lengths[1] < lengths[2]
 
@@ -48,7 +57,7 @@ def test_a_higher_accuracy_has_a_longer_bar(record, pictures, tmp_path):
 def test_segmentation_has_bars_of_its_first_score(segmentation, tmp_path):
     """DSC 0.187 and 0.4 after transfer: the bars add up to as much as one of 0.587."""
     both = count(overview(segmentation, {}, {}, tmp_path / "o.png"), ACCENT)
-    segmentation.metric("transferred", "umbrella", "target", "DSC")["value"] = 0
+    set_metric(segmentation, segmentation.metric("transferred", "umbrella", "target", "DSC"), 0)
     one = count(overview(segmentation, {}, {}, tmp_path / "o.png"), ACCENT)
     assert 1.8 < (both - one) / one < 2.3
 
@@ -58,7 +67,7 @@ def test_a_long_description_makes_room_for_itself(record, pictures, tmp_path):
         return Image.open(overview(record, pictures, pictures, tmp_path / "o.png")).height
 
     short = height()
-    record.concepts[0]["description"] = "a thing that takes many words to describe " * 8
+    record.concepts[0].description = "a thing that takes many words to describe " * 8
     assert height() > short
 
 

@@ -6,14 +6,15 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from kt_exp.errors import UserError
-from kt_exp.results.outcome import Confusion, Metric, Outcome
+from kt_exp.results.outcome import Confusion, Metric, Outcome, Phase
 from kt_exp.results.record import (
+    ErrorEntry,
     RunRecord,
     collect_versions,
     read_record,
@@ -41,7 +42,7 @@ def test_a_failure_is_kept_with_its_type_and_message(tmp_path):
     record = RunRecord(command=[], config={})
     record.close("failed", RuntimeError("out of memory"))
     write_record(record, tmp_path)
-    assert read_record(tmp_path).error == {"type": "RuntimeError", "message": "out of memory"}
+    assert read_record(tmp_path).error == ErrorEntry("RuntimeError", "out of memory")
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path):
@@ -101,26 +102,26 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
 def test_a_metric_is_found_by_its_four_names(record):
     row = record.metric("transferred", "moongate", "target")
     assert row is not None
-    assert (row["count"], row["total"], row["value"]) == (18, 20, 0.9)
+    assert (row.count, row.total, row.value) == (18, 20, 0.9)
     assert record.metric("transferred", "moongate", "known", "mean_per_class_accuracy") is None
 
 
 def test_confusions_come_most_frequent_first_and_without_the_concept_itself(record):
     record.confusions.append(
-        {"phase": "baseline", "concept": "moongate", "predicted": "moongate", "count": 99})
-    assert [row["predicted"] for row in record.mistaken_for("baseline", "moongate")] == [
+        Confusion(Phase.baseline, "moongate", "moongate", 99))
+    assert [row.predicted for row in record.mistaken_for("baseline", "moongate")] == [
         "wheel", "dice"]
 
 
 def test_an_evaluation_goes_into_the_record_as_it_is(tmp_path):
-    row = Metric("baseline", "moongate", "known", "mean_per_class_accuracy", 0.75, None, 8)
-    outcome = Outcome([row], [Confusion("baseline", "moongate", "wheel", 3)], skipped=[])
+    row = Metric(Phase.baseline, "moongate", "known", "mean_per_class_accuracy", 0.75, None, 8)
+    outcome = Outcome([row], [Confusion(Phase.baseline, "moongate", "wheel", 3)], skipped=[])
     record = RunRecord(command=[], config={})
-    record.add_outcome(outcome.to_json())
+    record.add_outcome(outcome)
     write_record(record, tmp_path)
     again = read_record(tmp_path)
-    assert again.metric("baseline", "moongate", "known", "mean_per_class_accuracy") == asdict(row)
-    assert [answer["count"] for answer in again.mistaken_for("baseline", "moongate")] == [3]
+    assert again.metric("baseline", "moongate", "known", "mean_per_class_accuracy") == row
+    assert [answer.count for answer in again.mistaken_for("baseline", "moongate")] == [3]
 
 
 def test_versions_name_python_and_leave_out_what_is_not_installed(monkeypatch):

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from kt_exp.results.outcome import JOINT, Metric, Phase
 from kt_exp.results.summary import duration, headline, signed
 from kt_exp.runs.console import diagnosis_table, print_summary, score_table, summary_table
 
@@ -47,10 +49,10 @@ def test_one_concept_needs_no_mean(record):
 
 @pytest.mark.parametrize("total", [20, 100, 50_000])
 def test_the_table_fits_eighty_columns(record, total):
-    record.concepts[0]["name"] = "a concept with quite a long name"
-    for row in record.metrics:
-        row["concept"] = row["concept"].replace("moongate", record.concepts[0]["name"])
-        row["count"], row["total"] = round(row["value"] * total), total
+    record.concepts[0].name = long = "a concept with quite a long name"
+    record.metrics = [
+        replace(row, concept=row.concept.replace("moongate", long),
+                count=round(row.value * total), total=total) for row in record.metrics]
     table = shown(summary_table(record))
     assert "…" not in table
     assert f"{round(0.9 * total)}/{total}" in table
@@ -58,7 +60,7 @@ def test_the_table_fits_eighty_columns(record, total):
 
 
 def test_what_was_not_measured_is_left_open(record):
-    record.metrics = [row for row in record.metrics if row["phase"] != "transferred"]
+    record.metrics = [row for row in record.metrics if row.phase != Phase.transferred]
     assert line_of(shown(summary_table(record)), "moongate") == [
         "moongate", "0.0%", "0/20", DASH, "99.0%", DASH, DASH, "0.0%", "25.0%"]
 
@@ -114,7 +116,8 @@ def test_no_color_is_honoured_on_a_terminal(record, monkeypatch):
 
 
 def test_the_diagnosis_lists_warnings_below(record):
-    record.concepts[1]["diagnosis"]["warning"] = "cosine 0.12: transfer is unlikely"
+    umbrella = record.concepts[1]
+    umbrella.diagnosis = replace(umbrella.diagnosis, warning="cosine 0.12: transfer is unlikely")
     text = shown(diagnosis_table(record.concepts))
     assert line_of(text, "moongate") == ["moongate", "9/32", "0.50", "wheel", "0.61"]
     assert "warning: umbrella: cosine 0.12: transfer is unlikely" in text
@@ -130,8 +133,8 @@ def test_a_task_without_targets_shows_each_metric_before_and_after(retrieval, tm
 
 
 def test_models_of_their_own_have_rows_of_their_own(retrieval):
-    other = [row | {"concept": "umbrella", "value": 0.5} for row in retrieval.metrics
-             if row["phase"] == "baseline"]
+    other = [replace(row, concept="umbrella", value=0.5) for row in retrieval.metrics
+             if row.phase == Phase.baseline]
     retrieval.metrics += other
     table = shown(score_table(retrieval))
     assert line_of(table, "Concept")[:2] == ["Concept", "Metric"]
@@ -150,13 +153,12 @@ def test_scores_of_each_concept_have_a_mean(segmentation, tmp_path):
 
 def test_a_mean_with_a_gap_is_left_open(segmentation):
     segmentation.metrics = [row for row in segmentation.metrics
-                            if (row["phase"], row["concept"]) != ("transferred", "umbrella")]
+                            if (row.phase, row.concept) != (Phase.transferred, "umbrella")]
     assert line_of(shown(score_table(segmentation)), "mean") == ["mean", "DSC", "27.6", DASH, DASH]
 
 
 def test_a_classification_may_have_both_tables(record, tmp_path):
-    record.metrics.append({"phase": "baseline", "concept": "all concepts", "split": "all",
-                           "metric": "accuracy", "value": 0.621, "count": 621, "total": 1000})
+    record.metrics.append(Metric(Phase.baseline, JOINT, "all", "accuracy", 0.621, 621, 1000))
     text = summarised(record, tmp_path)
     assert line_of(text, "moongate")[:2] == ["moongate", "0.0%"]
     assert line_of(text, "accuracy") == ["accuracy", "62.1", DASH, DASH]

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,8 @@ def test_an_offline_run_holds_config_curves_images_table_and_summary(
     assert len(history) == 5
     [table] = file.parent.glob("files/media/table/*.table.json")
     results = json.loads(table.read_text())
-    assert dict(zip(results["columns"], results["data"][0], strict=True)) == record.metrics[0]
+    assert dict(zip(results["columns"], results["data"][0], strict=True)) == \
+        asdict(record.metrics[0])
 
     assert found.summary["transferred/target/accuracy/moongate"] == 0.9
     assert found.summary["transferred/target/accuracy"] == pytest.approx(0.45)

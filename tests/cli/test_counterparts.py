@@ -1,4 +1,4 @@
-"""Every twin of conf/experiment/ runs: one job of its sweep, as small as can be."""
+"""Every sweep over pictograms in conf/experiment/ runs: one job of it, as small as can be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from kt_exp.results.record import read_record
 from kt_exp.schema import conf_folder, register_schema
 
-TWINS = sorted(path.stem for path in Path(conf_folder()).glob("experiment/*_pictograms.yaml"))
+EXPERIMENTS = Path(conf_folder()) / "experiment"
+SWEEPS = sorted(path.stem for path in EXPERIMENTS.glob("*_pictograms.yaml"))
 SMALL = [
     "inversion.images=2", "finetune.epochs=1", "finetune.rehearsal=0", "finetune.batch_size=2",
     "benchmark.images_per_known_class=1", "benchmark.images_per_target=2",
@@ -30,8 +31,8 @@ def first_job(name: str) -> list[str]:
     return [f"{key}={value}" for key, value in first.items()]
 
 
-@pytest.mark.parametrize("name", TWINS)
-def test_a_twin_runs_and_leaves_its_result_in_its_folder(name, kt_exp, home):
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_runs_and_leaves_its_result_in_its_folder(name, kt_exp, home):
     concepts = "moongate,madras" if name == "main4_pictograms" else \
         "madras" if name == "tab2_pictograms" else "moongate"
     ended = kt_exp(f"experiment={name}", *first_job(name), *SMALL, f"concepts.only=[{concepts}]",
@@ -39,7 +40,7 @@ def test_a_twin_runs_and_leaves_its_result_in_its_folder(name, kt_exp, home):
     assert ended.code == 0, ended.stderr
     record = read_record(home / "outputs" / name / "0")
     assert record.status == "completed"
-    assert {row["phase"] for row in record.metrics} >= {"baseline", "transferred"}
+    assert {row.phase for row in record.metrics} >= {"baseline", "transferred"}
 
 
 def test_a_job_is_found_in_a_folder_named_after_what_was_chosen(kt_exp, home):
