@@ -257,13 +257,14 @@ def test_concepts_taught_together_are_candidates_of_each_other(matcher, benchmar
 
 @pytest.mark.parametrize(("templates", "taken_for"), [
     (["a photo of a {}.", "the {}"], {"bluebell", "green"}), (["the {}"], {"red", "green"})])
-def test_the_mean_over_prompts_decides(evaluator, matcher, templates, taken_for):
+def test_the_mean_over_prompts_decides(matcher, benchmark, store, silent, templates, taken_for):
     """To this model "the red" is blue: a tie, which the known class wins, unless red has another
     prompt that draws its mean down."""
     plain = matcher.embed_captions
     matcher.embed_captions = lambda captions: plain(
         ["blue" if caption == "the red" else caption for caption in captions])
-    evaluator.benchmark.templates = templates
+    benchmark.templates = templates
+    evaluator = PairEvaluator(matcher, "fingerprint", zero_shot_task(benchmark), store, silent)
     baseline = evaluator.untrained([BLUEBELL])[0]
     assert {c.predicted for c in baseline.confusions} == taken_for
 
