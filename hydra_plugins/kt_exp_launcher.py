@@ -72,7 +72,7 @@ if find_spec("hydra_plugins.hydra_submitit_launcher"):  # the extra `slurm`
         requeue: bool = MISSING
         wait: bool = MISSING
 
-    class SlurmLauncher(submitit_launcher.SlurmLauncher):  # type: ignore[misc]
+    class SlurmLauncher(submitit_launcher.SlurmLauncher):
         """hydra-submitit-launcher's for SLURM, which loses no job: see docs/cluster.md.
 
         That one raises at the first job that failed, takes preemption for a time-out, and

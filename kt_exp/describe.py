@@ -139,7 +139,7 @@ def _begun(out: Path, source: str) -> list[Concept]:
     if not out.exists():
         return []
     concepts = load_concepts(ConceptsSettings(name="", source="", path=str(out), items=[], only=[],
-                                              on_long_caption="error"))
+                                              exchange="none", on_long_caption="error"))
     content = yaml.safe_load(out.read_text(encoding="utf-8-sig"))
     if not isinstance(content, dict) or content.get("source") != source:
         raise UserError("--out", f"'{out}' was made by another model or prompt",
@@ -165,7 +165,9 @@ def _in_order(names: Sequence[str], concepts: Iterable[Concept]) -> list[Concept
 
 def _write(out: Path, source: str, concepts: Iterable[Concept]) -> None:
     items = [{"name": concept.name, "description": concept.description,
-              **({"plural": True} if concept.plural else {})} for concept in concepts]
+              **({"plural": True} if concept.plural else {}),
+              **({"images_of": concept.images_of} if concept.images_of else {})}
+             for concept in concepts]
     content = {"name": out.stem, "source": source, "items": items}
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10**6)
     try:

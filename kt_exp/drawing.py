@@ -11,8 +11,21 @@ from PIL import Image, ImageDraw, ImageFont
 Images = Mapping[str, Sequence[Image.Image]]
 Colour = str
 
-INK, SOFT, LINE, PAPER = "#1c2024", "#667079", "#e3e6e9", "#ffffff"
-ACCENT, PALE = "#2563a8", "#c3cad1"
+# The colours of a light and of a dark page; pictures are light.
+LIGHT: Mapping[str, Colour] = {
+    "paper": "#ffffff", "card": "#f7f8f9", "ink": "#1c2024", "soft": "#5b6570", "line": "#dfe3e7",
+    "pale": "#aab4be", "good": "#1a7f42", "bad": "#b42318", "warn": "#8a5a00",
+    "accent": "#2563a8", "vermilion": "#d55e00", "green": "#009e73", "purple": "#cc79a7",
+    "orange": "#e69f00", "sky": "#56b4e9",
+}
+DARK: Mapping[str, Colour] = {
+    "paper": "#14171a", "card": "#1c2024", "ink": "#e6e9ec", "soft": "#9aa5b0", "line": "#30363d",
+    "pale": "#66717c", "good": "#5fc688", "bad": "#f2887e", "warn": "#e0b050",
+    "accent": "#6ea8e8", "vermilion": "#f07b3f", "green": "#46cf9f", "purple": "#d98cba",
+    "orange": "#f5c85c", "sky": "#bfe6ff",
+}
+PAPER, INK, SOFT, LINE = (LIGHT[name] for name in ("paper", "ink", "soft", "line"))
+ACCENT, PALE = LIGHT["accent"], LIGHT["pale"]
 SCALE = 2  # drawn at twice the size it is shown at, for dense screens
 MARGIN, GAP = 24 * SCALE, 6 * SCALE
 CELL = 64 * SCALE

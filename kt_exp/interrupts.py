@@ -1,56 +1,80 @@
-"""Signals to stop taken between two steps, so that what is saved is never half a step.
+"""Stop signals that wait until a block of code is done.
 
-Those are Ctrl-C, SIGTERM, and SIGUSR2, by which SLURM announces preemption and the time limit.
+The signals are Ctrl-C, SIGTERM, and SIGUSR2, by which SLURM announces preemption and the time
+limit. Each stops the program by a `KeyboardInterrupt` in the main thread.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether a stop was asked for; a second Ctrl-C stops at once.
+    """Keep stop signals from interrupting the block; yield a function that tells if one came.
 
-    Other signals often come in pairs, and the second of them does not. A stop that the block did
-    not act upon interrupts at its end.
-    Outside the main thread, where Python allows no handlers, it always tells False.
+    The first signal that came is handled at the end of the block, as it was to be handled before.
+    A second Ctrl-C interrupts the block at once. Other signals often come in pairs: the second one
+    does nothing. Outside the main thread, where Python allows no handlers, nothing is deferred.
+
+    Raises:
+        KeyboardInterrupt: at the end, if a signal came that is not ignored.
     """
-    asked = threading.Event()
+    came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if asked.is_set() and number == signal.SIGINT:
+        if came and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.set()
+        came.append(number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
+        yield lambda: False
         return
-    before = [signal.signal(number, handle) for number in SIGNALS]
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        yield asked.is_set
+        _install(dict.fromkeys(SIGNALS, handle))
+        yield lambda: bool(came)
     finally:
-        for number, handler in zip(SIGNALS, before, strict=True):
-            signal.signal(number, handler)
-    if asked.is_set():
+        try:
+            _install(before)
+        except KeyboardInterrupt:  # from a handler that was just put back
+            _install(before)
+            raise
+        if came:
+            _handle(came[0], before[signal.Signals(came[0])])
+
+
+def _install(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def _handle(number: int, handler: Any) -> None:
+    if callable(handler):
+        handler(number, None)
+    elif handler != signal.SIG_IGN:
         raise KeyboardInterrupt
 
 
 def sigterm_interrupts() -> None:
     """Let SIGTERM and SIGUSR2 stop the program as Ctrl-C does: it cleans up, writes its record.
 
-    The first of them does; those that follow shall not disturb the clean-up.
+    The first of them does; those that follow do not disturb the clean-up.
     """
+    stopping = False
+
     def stop(number: int, frame: FrameType | None) -> None:
-        for follower in (signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(follower, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
         for announced in (signal.SIGTERM, signal.SIGUSR2):

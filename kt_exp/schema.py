@@ -77,7 +77,9 @@ def parse(cfg: DictConfig) -> Config:
     built = {group: plugins.build(cfg[group], group) for group in PLUGINS}
     rest = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in built])
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(Config), rest, dict.fromkeys(built))
+        # As plain values: what was added to a section (+inversion.key=…) is not checked otherwise.
+        values = cast(dict[str, Any], OmegaConf.to_container(rest))
+        typed = OmegaConf.merge(OmegaConf.structured(Config), values, dict.fromkeys(built))
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         raise key_error(error) from error

@@ -67,7 +67,7 @@ def _curve(bench: Bench, asked: argparse.Namespace) -> Iterator[Row]:
     yield from summary(list(curve.points()))
     if asked.plot:
         kept = asked.points.read_text(encoding="utf-8").splitlines()
-        picture([json.loads(line) for line in kept]).save_png(asked.plot)
+        picture([json.loads(line) for line in kept]).save(asked.plot)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -89,7 +89,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     quality.add_argument("--name", default="as configured", help="of the config, in the points")
     quality.add_argument("--points", type=Path, default=Path("quality.jsonl"),
                          help="kept here as they come; a run goes on from them")
-    quality.add_argument("--plot", type=Path, help="a PNG of all that is kept there")
+    quality.add_argument("--plot", type=Path, metavar="FILE",
+                         help="a picture (.png, .svg or .pdf) of all that is kept there")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     asked, overrides = parser.parse_known_args(arguments)
     if unknown := [word for word in overrides if word.startswith("-")]:

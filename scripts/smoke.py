@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
-from kt_exp import run
+from kt_exp import cli
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from kt_exp.results.record import read_record
 
@@ -154,7 +154,7 @@ def call(arguments: Sequence[str]) -> tuple[int, str]:
     sys.argv = ["kt-exp", *arguments]
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(said):
-            run.main()
+            cli.main()
     except SystemExit as ended:
         if ended.code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt from None
@@ -185,7 +185,8 @@ def _incomplete(folder: Path) -> str:
     record = read_record(folder)
     if not {"baseline", "transferred"} <= {row.phase for row in record.metrics}:
         return "a phase has no result"
-    if not all(math.isfinite(row.value) for row in record.metrics):
+    if not all(row.value is None or math.isfinite(row.value)
+               for row in record.metrics):
         return "a result is not finite"
     absent = [path for path in ("images", "report") if path not in record.files]
     absent += [path for path in record.files.values() if not (folder / path).exists()]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +16,38 @@ import pytest
 pytest_plugins = ["fixtures.images", "fixtures.records"]
 
 
+@dataclass
+class OfflineRun:
+    """A W&B run as its file holds it; `run` has project, group, tags and `config`."""
+
+    run: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    exit_code: int | None = None
+
+
 @pytest.fixture
-def offline_records() -> Callable[[Path], list[Any]]:
-    """Reads all records of an offline W&B run, given its file."""
-    return _wait_for_the_end
+def offline_run() -> Callable[[Path], OfflineRun]:
+    """Reads an offline W&B run, given its `.wandb` file, by wandb's own reader."""
+    pytest.importorskip("wandb", "0.31", reason="the first to print the records of a file as JSON")
+    return _read
 
 
-def _wait_for_the_end(path: Path) -> list[Any]:
-    """W&B's service writes the last bytes a moment after `finish` returned."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        records = list(_read_offline_run(path))
-        if records and records[-1].HasField("exit"):
-            return records
-        time.sleep(0.05)
-    raise TimeoutError(f"no end in {path}")
-
-
-def _read_offline_run(path: Path) -> Iterator[Any]:
-    """Read a .wandb file: records in LevelDB's log format (32 KiB blocks) after a 7-byte header."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    content, position, parts = path.read_bytes(), 7, b""
-    while position + 7 <= len(content):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        length, kind = int.from_bytes(content[position + 4:position + 6], "little"), \
-            content[position + 6]
-        if kind == 0:
-            position += left
-            continue
-        parts += content[position + 7:position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            record = Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record
+def _read(path: Path) -> OfflineRun:
+    # The service writes the last records a moment after `finish` returned: follow them to the end.
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", "--follow",
+               "--idle-timeout", "20s", str(path)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True,
+                             env={**os.environ, "WANDB_ERROR_REPORTING": "false"}).stdout
+    found = OfflineRun()
+    for record in map(json.loads, printed.splitlines()):
+        match record:
+            case {"type": "run", "run": run}:
+                found.run = {**run, "config": run["config"]["update"]}
+            case {"type": "history", "history": history}:
+                found.history.append(history["item"])
+            case {"type": "summary", "summary": summary}:
+                found.summary |= summary["update"]
+            case {"type": "exit", "exit": ended}:
+                found.exit_code = ended.get("exit_code", 0)
+    return found

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import constants
 
 from kt_exp import describe
 from kt_exp.concepts import ConceptsSettings, instruct, load_concepts
@@ -29,6 +31,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: dict[str, list[str]] = {}
         self.statuses: list[int] = []  # to fail with before answering
+        self.body: bytes | None = None  # to answer with, in place of a completion
+        self.seconds = 0.0  # to wait before answering
         self.requests: list[dict] = []
 
     @property
@@ -46,10 +50,17 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.statuses:
             self.send_error(self.server.statuses.pop(0))
             return
+        if self.server.seconds:
+            time.sleep(self.server.seconds)
+        if self.server.body is not None:
+            self._send(self.server.body)
+            return
         prompt = body["messages"][0]["content"]
         [answers] = [some for name, some in self.server.answers.items() if f" {name} " in prompt]
         text = answers.pop(0) if len(answers) > 1 else answers[0]
-        content = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+        self._send(json.dumps({"choices": [{"message": {"content": text}}]}).encode())
+
+    def _send(self, content: bytes) -> None:
         self.send_response(200)
         self.end_headers()
         self.wfile.write(content)
@@ -96,7 +107,7 @@ def test_writes_a_concept_set_with_model_and_prompt_as_its_source(server, call, 
                                         "Generate a small description of the ImageNet class {} ")
     concepts = load_concepts(ConceptsSettings(
         name="file", source="", path=str(tmp_path / "toys.yaml"), items=[], only=[],
-        on_long_caption="error"))
+        exchange="none", on_long_caption="error"))
     assert [(concept.name, concept.description) for concept in concepts] == [
         ("moongate", "A round opening in a wall."), ("zorb", "A clear ball.")]
 
@@ -165,6 +176,57 @@ def test_a_busy_server_is_asked_again(server, call, monkeypatch) -> None:
     server.answers, server.statuses = {"zorb": ["A clear ball."]}, [429, 503]
     assert call("zorb", *endpoint(server))[0] == 0
     assert waited == [1, 4]
+
+
+def test_a_server_that_stays_busy_is_named_after_four_attempts(server, call, monkeypatch) -> None:
+    monkeypatch.setattr(instruct, "WAITS", (0, 0, 0))
+    server.statuses = [503] * 9
+    code, _, err = call("zorb", *endpoint(server))
+    assert (code, "--endpoint: 503 Service Unavailable" in err) == (2, True)
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b"{}", b'{"choices": []}',
+                                  b'{"choices": [{"message": "A round opening."}]}'])
+def test_an_answer_of_another_kind_is_told_in_one_line(server, call, body) -> None:
+    server.body = body
+    code, _, err = call("zorb", *endpoint(server))
+    assert code == 2
+    assert err == ("kt_exp.describe: error: --endpoint: the answer is not that of a chat "
+                   "completion; give the address that /chat/completions is below\n")
+
+
+def test_a_server_that_takes_too_long_is_told_in_one_line(server, call, monkeypatch) -> None:
+    monkeypatch.setattr(instruct, "TIMEOUT_SECONDS", 0.2)
+    server.answers, server.seconds = {"zorb": ["A clear ball."]}, 0.6
+    code, _, err = call("zorb", *endpoint(server))
+    assert (code, "--endpoint: no answer: timed out; is the server" in err) == (2, True)
+
+
+def test_the_address_may_have_any_path_and_a_slash_at_its_end(server, call) -> None:
+    server.answers = {"zorb": ["A clear ball."]}
+    url = server.url.replace("/v1", "/team/openai/")
+    assert call("zorb", "--endpoint", url, "--endpoint-model", "gpt")[0] == 0
+    assert server.requests[0]["path"] == "/team/openai/chat/completions"
+
+
+def test_an_endpoint_is_no_matter_of_the_hub(server, call, monkeypatch) -> None:
+    """It is not sent the hub's token, and is reached while the hub is switched off."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    server.answers = {"zorb": ["A clear ball."]}
+    assert call("zorb", *endpoint(server))[0] == 0
+    assert "hf_secret" not in json.dumps(server.requests)
+    assert constants.HF_HUB_OFFLINE is True
+
+
+@pytest.mark.parametrize("key", ["sesame\nopen", "sésame"])
+def test_a_key_that_cannot_be_sent_is_not_printed(server, call, monkeypatch, key) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    code, _, err = call("zorb", *endpoint(server))
+    assert (code, err) == (2, "kt_exp.describe: error: OPENAI_API_KEY: has characters that cannot "
+                              "be sent; set it to the key\n")
 
 
 def test_does_not_mix_models_in_one_set(server, call) -> None:

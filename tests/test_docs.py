@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -76,3 +78,21 @@ def test_the_readme_leads_to_every_page(page: Path) -> None:
 def test_links_between_pages_and_to_pictures_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def python_names() -> list[tuple[str, str, str]]:
+    """What each example takes from the package: page, module, name."""
+    found = set()
+    for page in PAGES:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and str(node.module).startswith("kt_exp"):
+                    found |= {(page.name, str(node.module), name.name) for name in node.names}
+                elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "kt_exp":
+                    found.add((page.name, "kt_exp", node.attr))
+    return sorted(found)
+
+
+@pytest.mark.parametrize(("page", "module", "name"), python_names())
+def test_what_a_python_example_imports_exists(page: str, module: str, name: str) -> None:
+    assert hasattr(importlib.import_module(module), name)

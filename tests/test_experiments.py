@@ -1,5 +1,6 @@
 """conf/experiment/: the command in each header composes its sweep, and the sweeps together hold
-every number of the paper that can be measured. tests/cli/test_twins.py runs the twins."""
+every number of the paper that can be measured. tests/cli/test_counterparts.py runs the pictogram
+counterparts."""
 
 from __future__ import annotations
 
@@ -21,8 +22,11 @@ from kt_exp.report.sweeps import with_overrides
 from kt_exp.schema import conf_folder, parse, register_schema, to_plain
 
 FOLDER = Path(conf_folder()) / "experiment"
-EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "photos")
-TWINS = [name for name in EXPERIMENTS if name.endswith("_pictograms")]
+SINGLE = ["novel_words", "photos"]  # a run each, not a sweep
+EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in SINGLE)
+CONTROLS = ["controls_photos", "controls_pictograms"]
+COUNTERPARTS = [name for name in EXPERIMENTS
+                if name.endswith("_pictograms") and name not in CONTROLS]
 COMMAND = "#   python -m kt_exp.run -m "
 # Rows whose images came from a generator: the paper does not publish them.
 GENERATED = {("CLIP ViT-B/32", "SDXL"), ("CLIP ViT-L/14", "SDXL")}
@@ -82,6 +86,30 @@ def test_the_command_in_the_header_names_options_and_keys_there_are(name: str) -
         assert load_concepts(parse(without_hydra(cfg)).concepts)
 
 
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_single_run_has_photos_of_its_concepts(name: str) -> None:
+    config = parse(without_hydra(composed(f"experiment={name}")))
+    config.benchmark.check_concepts(load_concepts(config.concepts))
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_controls_change_one_thing_each_over_three_seeds(name: str) -> None:
+    def changed(job: Job) -> dict[str, object]:
+        return {key: value for key, value in job.settings.items()
+                if value != plain.settings[key] and key != "seed"}
+
+    plain, *others = [job for job in jobs(name) if job.value("seed") == 0]
+    assert [changed(job) for job in others] == [
+        {"finetune.images": "noise"}, {"finetune.captions": "description"},
+        {"concepts.exchange": "descriptions"}]
+    assert sorted(job.value("seed") for job in jobs(name)) == [*[0] * 4, *[1] * 4, *[2] * 4]
+
+
+def test_controls_of_photos_are_those_of_the_standard_test() -> None:
+    standard = composed("experiment=novel_words", *command("controls_photos")[1:])
+    assert without_hydra(variants("controls_photos")[0]) == without_hydra(standard)
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_value_of_the_sweep_fits_the_schema(name: str) -> None:
     for axis in axes(name):
@@ -98,13 +126,13 @@ def test_a_job_has_a_folder_of_its_own_named_after_what_is_swept(name: str) -> N
         assert "/" not in sweep.subdir
 
 
-def test_the_studies_that_pictograms_allow_have_a_twin() -> None:
-    assert {f"{name}_pictograms" for name in (
-        "tab1", "tab2", "main2", "main4", "main9", "main10", "fig5", "fig6", "fig7")} == set(TWINS)
+def test_the_studies_that_pictograms_allow_have_a_counterpart() -> None:
+    studies = ("tab1", "tab2", "main2", "main4", "main9", "main10", "fig5", "fig6", "fig7")
+    assert {f"{name}_pictograms" for name in studies} == set(COUNTERPARTS)
 
 
-@pytest.mark.parametrize("name", TWINS)
-def test_a_twin_needs_no_files(name: str) -> None:
+@pytest.mark.parametrize("name", COUNTERPARTS)
+def test_a_counterpart_needs_no_files(name: str) -> None:
     assert command(name) == [f"experiment={name}"]
 
 

@@ -9,6 +9,15 @@ import pytest
 from kt_exp import interrupts
 
 
+@pytest.fixture
+def restored():
+    numbers = (signal.SIGTERM, signal.SIGUSR2)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_is_kept_until_the_block_is_done(number):
     done = []
@@ -61,6 +70,37 @@ def test_afterwards_signals_are_handled_as_before():
     assert signal.getsignal(signal.SIGINT) == before
 
 
+def test_a_block_within_another_hands_the_signal_on_to_it():
+    done = []
+
+    def work():
+        with interrupts.deferred() as stop:
+            with interrupts.deferred():
+                os.kill(os.getpid(), signal.SIGINT)
+            assert stop()
+            done.append("the outer step")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["the outer step"]
+
+
+def test_a_stop_outlasts_an_error_of_the_block():
+    def work():
+        with interrupts.deferred():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise ValueError("of the step")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+
+def test_a_signal_that_was_ignored_still_is(restored):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with interrupts.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_outside_the_main_thread_it_never_tells_to_stop():
     told = []
 
@@ -74,19 +114,17 @@ def test_outside_the_main_thread_it_never_tells_to_stop():
     assert told == [False]
 
 
-@pytest.fixture
-def restored():
-    numbers = (signal.SIGTERM, signal.SIGUSR2)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_they_can_be_made_to_interrupt_once(number, restored):
     interrupts.sigterm_interrupts()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), number)
     os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGUSR2)
+
+
+def test_the_second_signal_of_a_pair_does_not_disturb_the_clean_up(restored):
+    interrupts.sigterm_interrupts()
+    with pytest.raises(KeyboardInterrupt), interrupts.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGUSR2)

@@ -15,7 +15,7 @@ CONF = Path(conf_folder())
 # tests/test_experiments.py has the other experiments: each needs what its command names.
 OPTIONS = [*sorted(path.relative_to(CONF).with_suffix("").as_posix().split("/")
                    for path in CONF.glob("*/*.yaml") if path.parent.name != "experiment"),
-           ["experiment", "photos"]]
+           ["experiment", "photos"], ["experiment", "novel_words"]]
 
 
 def composed(*overrides: str):

@@ -1,5 +1,11 @@
 """Concepts to teach, and the captions made from them."""
 
-from kt_exp.concepts.concept_sets import Concept, ConceptsSettings, load_concepts, name_key
+from kt_exp.concepts.concept_sets import (
+    Concept,
+    ConceptsSettings,
+    folder_name,
+    load_concepts,
+    name_key,
+)
 
-__all__ = ["Concept", "ConceptsSettings", "load_concepts", "name_key"]
+__all__ = ["Concept", "ConceptsSettings", "folder_name", "load_concepts", "name_key"]

@@ -70,7 +70,7 @@ def named(concept: Concept) -> str:
     if not (concept.plural or OWN_ARTICLE.match(subject)):
         subject = f"{indefinite(subject)} {subject}"
     verb = "are" if concept.plural else "is"
-    sentence = f"{subject[0].upper()}{subject[1:]} {verb} {_inside_sentence(concept.description)}"
+    sentence = f"{subject[0].upper()}{subject[1:]} {verb} {inside_sentence(concept.description)}"
     return sentence if sentence.endswith(("!", "?")) else sentence.rstrip(". ") + "."
 
 
@@ -125,7 +125,8 @@ def _like(pattern: str, word: str) -> str:
     return word.capitalize() if pattern[0].isupper() else word
 
 
-def _inside_sentence(text: str) -> str:
+def inside_sentence(text: str) -> str:
+    """Return `text` as it goes on inside a sentence: in lower case, but "X-ray" and "MRI" stay."""
     return text if KEEPS_CAPITAL.match(text) else text[0].lower() + text[1:]
 
 

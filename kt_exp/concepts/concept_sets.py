@@ -5,31 +5,21 @@ They come from a set under conf/concepts, from the command line, or from a file 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import logging
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
-import yaml
-
+from kt_exp.concepts.files import KEYS, Row, read_rows
 from kt_exp.config.checks import choice
 from kt_exp.errors import UserError, did_you_mean
 
 log = logging.getLogger(__name__)
 
-REQUIRED = ("name", "description")
-KEYS = (*REQUIRED, "plural")
-SET_KEYS = ("name", "source", "items", "defaults")  # so that a shipped set can be copied
 MAX_SLUG = 60
-TRUE_OR_FALSE = {"true": True, "yes": True, "1": True,
-                 "false": False, "no": False, "0": False, "": False}
-
-Row = tuple[str, Any]  # where a concept was written, and what was written there
 
 
 @dataclass
@@ -41,50 +31,95 @@ class ConceptsSettings:
     path: Optional[str]
     items: list[Any]
     only: list[str]
+    exchange: str = choice("none", "descriptions")
     on_long_caption: str = choice("error", "truncate")
 
 
 @dataclass(frozen=True)
 class Concept:
-    """A visual concept; `plural` where the name takes "are" and no article ("skis")."""
+    """A visual concept.
+
+    Attributes:
+        name: the word that is taught.
+        description: its looks in words, without the name.
+        plural: whether the name takes "are" and no article ("skis").
+        images_of: the class that a benchmark has its images under, where that is not `name`. No
+            model reads it.
+        parts: the parts of the description, where they are not to be split off it
+            (`concepts.parts.description_parts`).
+    """
 
     name: str
     description: str
     plural: bool = False
+    images_of: Optional[str] = None
+    parts: tuple[str, ...] = ()
+
+    @property
+    def image_class(self) -> str:
+        """The name under which folders and label files hold the concept's images."""
+        return self.images_of or self.name
 
     @property
     def slug(self) -> str:
-        """The name as a folder name: lower case, `_` for spaces.
+        """The name as a folder name, as `folder_name` makes it."""
+        return folder_name(self.name)
 
-        A name that cannot be one as it stands (punctuation, great length) gets a short hash too,
-        so that no two concepts of a set share a folder.
-        """
-        name = self.name.casefold()
-        slug = re.sub(r"[^\w-]+", "_", name).strip("_-")[:MAX_SLUG]
-        if slug == name.replace(" ", "_"):
-            return slug
-        return f"{slug or 'concept'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+def folder_name(name: str) -> str:
+    """Return `name` as a folder name: lower case, `_` for spaces.
+
+    A name that cannot be one as it stands (punctuation, great length) gets a short hash too, so
+    that no two names share a folder.
+    """
+    name = name.casefold()
+    slug = re.sub(r"[^\w-]+", "_", name).strip("_-")[:MAX_SLUG]
+    if slug == name.replace(" ", "_"):
+        return slug
+    return f"{slug or 'concept'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def load_concepts(settings: ConceptsSettings) -> list[Concept]:
     """Return the concepts of the set or of `settings.path`, in their order there.
 
     White space in names and descriptions is collapsed. A description that contains its name is
-    only warned about: published captions do it too ("orange").
+    only warned about: published captions do it too ("orange"). With `exchange: descriptions` each
+    concept has the description of another one (`exchanged`).
 
     Raises:
         UserError: no concepts, a missing, undecodable or invalid file, a missing column, an unknown
-            key, an empty or non-text name or description, two concepts of one name (whatever the
-            case, spaces, underscores and hyphens), or a name in `only` that is not in the set.
+            key, an empty or non-text value, a description that contains its `images_of`, two
+            concepts of one name (whatever the case, spaces, underscores and hyphens), a name in
+            `only` that is not in the set, or descriptions to exchange in a set of one concept.
     """
     concepts = [_concept(where, row) for where, row in _rows(settings)]
     _refuse_duplicates(concepts)
+    if settings.exchange == "descriptions":
+        concepts = exchanged(concepts, settings.name)
     chosen = _pick(concepts, settings.only)
     for concept in chosen:
-        if re.search(rf"\b{re.escape(concept.name)}\b", concept.description, re.IGNORECASE):
+        if _contains(concept.description, concept.name):
             log.warning("concepts: the description of '%s' contains the name; inversion is meant "
                         "to start from looks alone", concept.name)
     return chosen
+
+
+def exchanged(concepts: list[Concept], set_name: str) -> list[Concept]:
+    """Return the concepts, each with the description of another one.
+
+    It is that of the concept half a set further on, rounded down and counted on from the start:
+    sets tend to be in order of kind, so that a neighbour's looks could be half right.
+
+    Raises:
+        UserError: fewer than two concepts.
+    """
+    if len(concepts) < 2:
+        raise UserError("concepts.exchange", f"the set '{set_name}' holds one concept, whose "
+                        "description has none to be exchanged with", "give two or more")
+    half = len(concepts) // 2
+    partners = concepts[half:] + concepts[:half]
+    return [replace(concept, description=partner.description, parts=partner.parts)
+            for concept, partner in zip(concepts, partners, strict=True)]
 
 
 def _rows(settings: ConceptsSettings) -> list[Row]:
@@ -92,7 +127,7 @@ def _rows(settings: ConceptsSettings) -> list[Row]:
         if settings.items:
             raise UserError("concepts.path", f"given beside the items of '{settings.name}'",
                             f"use concepts=file concepts.path={settings.path}")
-        return _read(Path(settings.path).expanduser())
+        return read_rows(Path(settings.path).expanduser())
     if not settings.items:
         raise UserError(
             "concepts", f"the set '{settings.name}' holds no concepts",
@@ -100,86 +135,6 @@ def _rows(settings: ConceptsSettings) -> list[Row]:
             "'concepts.items=[{name: zorb, description: a red ball in a ring}]'",
         )
     return [(f"concepts.items[{index}]", item) for index, item in enumerate(settings.items)]
-
-
-def _read(path: Path) -> list[Row]:
-    readers = {".yaml": _yaml_rows, ".yml": _yaml_rows, ".csv": _csv_rows}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UserError("concepts.path", f"'{path}' is neither YAML nor CSV",
-                        "give a file that ends in .yaml, .yml or .csv")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(str(path), f"not UTF-8 text (byte {error.start})",
-                        "save it as UTF-8") from error
-    except OSError as error:
-        raise UserError("concepts.path", f"cannot read '{path}': {error.strerror}",
-                        "give a YAML or CSV file of concepts") from error
-    rows = reader(path, text)
-    if not rows:
-        raise UserError(str(path), "holds no concepts", "give each a name and a description")
-    return rows
-
-
-def _yaml_rows(path: Path, text: str) -> list[Row]:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}", f"invalid YAML: {error.problem or error.context}",
-                        "put text with ': ' or '#' in it in quotes") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
-        raise UserError(str(path), f"invalid YAML: {error}") from error
-    if isinstance(content, Mapping):
-        for key in content:
-            if key not in SET_KEYS:
-                raise UserError(str(path), f"unknown key '{key}'",
-                                did_you_mean(str(key), SET_KEYS))
-        content = content.get("items")
-    if content is not None and not isinstance(content, list):
-        raise UserError(str(path), "not a list of concepts",
-                        "write one '- {name: …, description: …}' a line")
-    return [(f"{path} item {number}", item) for number, item in enumerate(content or [], start=1)]
-
-
-def _csv_rows(path: Path, text: str) -> list[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-    try:
-        lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
-    except csv.Error as error:
-        raise UserError(f"{path} line {reader.line_num}", f"invalid CSV: {error}",
-                        "close each double quote, and write one inside a text twice") from error
-    if not lines:
-        return []
-    header = [cell.strip().lower() for cell in lines[0][1]]
-    _check_header(path, header)
-    rows = []
-    for line, cells in lines[1:]:
-        where = f"{path} line {line}"
-        if len(cells) != len(header):
-            raise UserError(where, f"{len(cells)} values for the {len(header)} columns "
-                            f"{', '.join(header)}", "put a text with commas in double quotes")
-        row: dict[str, Any] = dict(zip(header, cells, strict=True))
-        if "plural" in row:
-            plural = row["plural"].strip().lower()
-            row["plural"] = TRUE_OR_FALSE.get(plural, plural)
-        rows.append((where, row))
-    return rows
-
-
-def _check_header(path: Path, header: list[str]) -> None:
-    found = f"found: {', '.join(header)}"
-    for name in REQUIRED:
-        if name not in header:
-            raise UserError(f"{path} line 1", f"no column '{name}' ({found})",
-                            "write the header 'name,description', separated by commas")
-    for name in header:
-        if name not in KEYS:
-            raise UserError(f"{path} line 1", f"unknown column '{name}'", did_you_mean(name, KEYS))
-        if header.count(name) > 1:
-            raise UserError(f"{path} line 1", f"column '{name}' is there twice ({found})")
 
 
 def _concept(where: str, row: Any) -> Concept:
@@ -191,7 +146,20 @@ def _concept(where: str, row: Any) -> Concept:
     plural = row.get("plural", False)
     if not isinstance(plural, bool):
         raise UserError(f"{where} plural", f"'{plural}' is neither true nor false")
-    return Concept(_text(where, row, "name"), _text(where, row, "description"), plural)
+    images_of = _text(where, row, "images_of") if "images_of" in row else None
+    concept = Concept(_text(where, row, "name"), _text(where, row, "description"), plural,
+                      images_of, _parts(where, row))
+    if images_of and _contains(concept.description, images_of):
+        raise UserError(f"{where} description", f"contains '{images_of}', the name that "
+                        f"'{concept.name}' stands for", "describe it in other words")
+    return concept
+
+
+def _parts(where: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    parts = row.get("parts", [])
+    if not isinstance(parts, Sequence) or isinstance(parts, str):
+        raise UserError(f"{where} parts", f"{parts!r} is not a list", "write parts: [a lid, legs]")
+    return tuple(_text(f"{where} parts", {"parts": part}, "parts") for part in parts)
 
 
 def _text(where: str, row: Mapping[str, Any], key: str) -> str:
@@ -203,6 +171,10 @@ def _text(where: str, row: Mapping[str, Any], key: str) -> str:
     if not value.strip():
         raise UserError(where, f"empty {key}", "say in words what is to be taught")
     return " ".join(value.split())
+
+
+def _contains(description: str, name: str) -> bool:
+    return bool(re.search(rf"\b{re.escape(name)}\b", description, re.IGNORECASE))
 
 
 def name_key(name: str) -> str:

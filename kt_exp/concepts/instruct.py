@@ -1,16 +1,18 @@
-"""Answers of an instruct model: a local one through transformers, or behind an HTTP endpoint."""
+"""Answers of an instruct model, run locally by transformers or behind an HTTP endpoint."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import responses
 from pathlib import Path
 from typing import Any
+
+from huggingface_hub import InferenceClient, constants
+from huggingface_hub.errors import HfHubHTTPError
 
 from kt_exp.errors import UserError
 
@@ -18,11 +20,20 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 TIMEOUT_SECONDS = 120
 BUSY = {429, 500, 502, 503, 504}
 WAITS = (1, 4, 16)  # seconds before asking a busy endpoint again
+REMEDIES = {401: f"set {KEY_VARIABLE}", 403: f"set {KEY_VARIABLE}",
+            404: "check the address and --endpoint-model"}
 
 
 @dataclass(frozen=True)
 class Draw:
-    """How words are drawn: `temperature` above 0, `top_p` in (0, 1]; `seed` for local models."""
+    """How an answer is sampled.
+
+    Attributes:
+        temperature: above 0.
+        top_p: share of the probability that is sampled from, in (0, 1].
+        max_tokens: length of the longest answer.
+        seed: of a local model's sampling; an endpoint is not given it.
+    """
 
     temperature: float
     top_p: float
@@ -37,7 +48,8 @@ def ask_local(model: str, draw: Draw) -> Callable[[str, int], str]:
     and attempt give the same answer on one machine.
 
     Raises:
-        UserError: no model there, none to be fetched, or one without a chat template.
+        UserError: the model is not on this machine and cannot be downloaded, or has no chat
+            template.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -67,57 +79,75 @@ def ask_local(model: str, draw: Draw) -> Callable[[str, int], str]:
 def ask_endpoint(url: str, model: str, draw: Draw) -> Callable[[str, int], str]:
     """Return a function from a prompt and an attempt to the answer of an OpenAI-compatible server.
 
-    `url` is what its paths begin with (`http://localhost:8000/v1`). The key is taken from
-    OPENAI_API_KEY, if it is set. A server that is busy is asked again a few times.
+    `url` is the address below which `/chat/completions` lies (`http://localhost:8000/v1`). The key
+    is read from OPENAI_API_KEY, if it is set. A busy server is asked again after 1, 4 and 16 s.
 
     Raises:
-        UserError: `url` is no http(s) address; the function: the server refuses, fails, cannot be
-            reached, or answers otherwise.
+        UserError: `url` is no http(s) address, or the key cannot be sent. The function: the server
+            refuses, fails, cannot be reached, does not answer within two minutes, or answers with
+            something else.
     """
     if not url.startswith(("http://", "https://")):
         raise UserError("--endpoint", f"'{url}' is no address", "give http://HOST:PORT/v1")
-    headers = {"Content-Type": "application/json"}
-    if key := os.environ.get(KEY_VARIABLE):
-        headers["Authorization"] = f"Bearer {key}"
+    # With the whole path the client adds none of its own.
+    client = InferenceClient(base_url=f"{url.rstrip('/')}/chat/completions", api_key=_api_key(),
+                             timeout=TIMEOUT_SECONDS)
 
     def answer(prompt: str, attempt: int) -> str:
-        body = {"model": model, "messages": [{"role": "user", "content": prompt}],
-                "temperature": draw.temperature, "top_p": draw.top_p,
-                "max_tokens": draw.max_tokens}
-        request = urllib.request.Request(f"{url.rstrip('/')}/chat/completions",
-                                         json.dumps(body).encode(), headers)
-        content = _post(request)
-        try:
-            return str(content["choices"][0]["message"]["content"] or "")
-        except (KeyError, IndexError, TypeError) as error:
-            raise UserError("--endpoint", "the answer is not that of a chat completion",
-                            "give the address that /chat/completions is below") from error
+        def ask() -> str:
+            completion = client.chat_completion(
+                [{"role": "user", "content": prompt}], model=model, temperature=draw.temperature,
+                top_p=draw.top_p, max_tokens=draw.max_tokens)
+            return str(completion.choices[0].message.content or "")
+
+        return _answered(ask)
 
     return answer
 
 
-def _post(request: urllib.request.Request) -> Any:
+def _api_key() -> str:
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):  # The HTTP library would print it.
+        raise UserError(KEY_VARIABLE, "has characters that cannot be sent", "set it to the key")
+    # Without any key the client would send the user's Hugging Face token.
+    return key or "none"
+
+
+def _answered(ask: Callable[[], str]) -> str:
+    """Return what `ask` returns, asking again while the server is busy."""
     for wait in (*WAITS, None):
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            if error.code in BUSY and wait is not None:
-                time.sleep(wait)
-                continue
-            remedy = {401: f"set {KEY_VARIABLE}", 403: f"set {KEY_VARIABLE}",
-                      404: "check the address and --endpoint-model"}.get(error.code, "")
-            raise UserError("--endpoint", f"{error.code} {error.reason}", remedy) from error
-        except (OSError, ValueError) as error:  # out of reach, or not JSON
-            reason = getattr(error, "reason", None) or error
+            with _any_server_allowed():
+                return ask()
+        except HfHubHTTPError as error:
+            code = error.response.status_code
+            if code not in BUSY or wait is None:
+                raise UserError("--endpoint", f"{code} {responses.get(code, '')}".strip(),
+                                REMEDIES.get(code, "")) from error
+            time.sleep(wait)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise UserError("--endpoint", "the answer is not that of a chat completion",
+                            "give the address that /chat/completions is below") from error
+        except Exception as error:  # of the HTTP library, which differs between the hub's versions
+            reason = "timed out" if isinstance(error, TimeoutError) else _first_line(error)
             raise UserError("--endpoint", f"no answer: {reason}",
                             "is the server running?") from error
     raise AssertionError("the last attempt returns or raises")
 
 
+@contextmanager
+def _any_server_allowed() -> Iterator[None]:
+    """HF_HUB_OFFLINE keeps the client from every server; it is meant for the hub alone."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, False
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def _load(kind: Any, model: str, **options: Any) -> Any:
     # Imported here: it brings open_clip, which an endpoint does not need.
-    from kt_exp.models.loading import fails_fast_offline
+    from kt_exp.offline import fails_fast_offline
 
     folder = Path(model).expanduser()
     try:
@@ -125,5 +155,9 @@ def _load(kind: Any, model: str, **options: Any) -> Any:
             return kind.from_pretrained(str(folder) if folder.is_dir() else model, **options)
     except (OSError, ValueError) as error:
         raise UserError("--model", f"'{model}' is neither here nor to be fetched "
-                        f"({str(error).strip().splitlines()[0]})",
+                        f"({_first_line(error)})",
                         "give the folder of an instruct model, or use --endpoint") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

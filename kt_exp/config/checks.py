@@ -11,6 +11,7 @@ import math
 from dataclasses import field, fields, is_dataclass
 from typing import Any
 
+from kt_exp.config.renames import former_name
 from kt_exp.errors import UserError, did_you_mean
 
 
@@ -57,7 +58,8 @@ def check(settings: Any, where: str) -> None:
 
 def _check_choice(key: str, value: str, options: tuple[str, ...]) -> None:
     if value not in options:
-        raise UserError(key, f"'{value}' is not an option", did_you_mean(value, options))
+        raise former_name(f"{key}={value}") or UserError(
+            key, f"'{value}' is not an option", did_you_mean(value, options))
 
 
 def _check_number(key: str, value: Any, limits: Any) -> None:

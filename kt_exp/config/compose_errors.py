@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from kt_exp.config.renames import former_name
 from kt_exp.errors import UserError, did_you_mean
 
 
@@ -42,6 +43,8 @@ def key_error(error: OmegaConfBaseException) -> UserError:
         return UserError(key, "missing", f"set it: {key}=…")
     # ConfigAttributeError is one too.
     if isinstance(error, (ConfigKeyError, AttributeError)):
+        if former := former_name(key):
+            return former
         parent = error.parent_node
         known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
         return UserError(key, "no such key", did_you_mean(str(error.key), known) if known else "")
@@ -70,7 +73,8 @@ def _first_line(error: BaseException) -> str:
 
 def _no_option(found: re.Match[str]) -> UserError:
     group, option, options = found.groups()
-    return UserError(group, f"no option '{option}'", did_you_mean(option, (options or "").split()))
+    return former_name(f"{group}={option}") or UserError(
+        group, f"no option '{option}'", did_you_mean(option, (options or "").split()))
 
 
 def _no_group(found: re.Match[str]) -> UserError:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kt_exp.config.checks import check
+from kt_exp.config.renames import former_name
 from kt_exp.errors import UserError, did_you_mean
 
 
@@ -52,8 +53,9 @@ def _check_keys(kind: type, values: dict[str, Any], where: str) -> None:
     known = [declared for declared in fields(kind) if declared.init]
     for key in values:
         if key not in {declared.name for declared in known}:
-            raise UserError(f"{where}.{key}", f"{kind.__name__} has no such key",
-                            did_you_mean(key, [declared.name for declared in known]))
+            raise former_name(f"{where}.{key}") or UserError(
+                f"{where}.{key}", f"{kind.__name__} has no such key",
+                did_you_mean(key, [declared.name for declared in known]))
     for declared in known:
         has_default = declared.default is not MISSING or declared.default_factory is not MISSING
         if values.get(declared.name, "???") == "???" and not has_default:

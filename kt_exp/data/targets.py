@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from kt_exp.concepts import Concept, name_key
+from kt_exp.concepts import Concept, folder_name, name_key
 from kt_exp.data.image_files import (
     ClassFolder,
     ImageFiles,
@@ -22,8 +22,8 @@ WHERE = "benchmark.target_root"
 def read_target(root: Path, concept: Concept, where: str = WHERE) -> ImageFiles:
     """Return the images in the sub-folder of `root` that belongs to `concept`, all labelled 0.
 
-    It is the folder named like the concept or its slug, whatever the case, with spaces,
-    underscores, hyphens or none; or the one that `classnames.json` gives that name.
+    It is the folder named like the concept's image class or the slug of that, whatever the case,
+    with spaces, underscores, hyphens or none; or the one that `classnames.json` gives that name.
 
     Raises:
         UserError: no such root or sub-folder, or no images in it.
@@ -31,7 +31,7 @@ def read_target(root: Path, concept: Concept, where: str = WHERE) -> ImageFiles:
     folder = _find(root, concept, where)
     files = folder.images()
     if not files:
-        raise UserError(where, f"no images of '{concept.name}' in {folder.path} "
+        raise UserError(where, f"no images of '{concept.image_class}' in {folder.path} "
                         f"{found_in(folder.path)}", "put .jpg or .png files there")
     return labelled(root, [files])
 
@@ -43,20 +43,25 @@ def check_targets(root: Path, concepts: Iterable[Concept]) -> None:
 
 
 def refuse_known(concepts: Iterable[Concept], known: Sequence[str], remedy: str) -> None:
-    """Raise `UserError` if a concept is also a known class: both would claim the same images."""
+    """Raise `UserError` if a concept or its `images_of` is a known class: both would claim the
+    same images."""
     spelled = {name_key(name): name for name in known}
     for concept in concepts:
         if same := spelled.get(name_key(concept.name)):
             raise UserError("concepts", f"'{concept.name}' is also a known class ('{same}')",
                             remedy)
+        if same := spelled.get(name_key(concept.image_class)):
+            raise UserError("concepts", f"'{concept.name}' has the images of '{same}', which is a "
+                            "known class", remedy)
 
 
 def _find(root: Path, concept: Concept, where: str) -> ClassFolder:
     folders = class_folders(root, where)
-    wanted = {name_key(concept.name), name_key(concept.slug)}
+    name = concept.image_class
+    wanted = {name_key(name), name_key(folder_name(name))}
     for folder in folders:
         if wanted & {name_key(folder.name), name_key(folder.path.name)}:
             return folder
     there = listing([folder.path.name for folder in folders])
-    raise UserError(where, f"no images of '{concept.name}': {root} has no folder "
-                    f"'{concept.slug}'", f"there are: {there}")
+    raise UserError(where, f"no images of '{name}': {root} has no folder "
+                    f"'{folder_name(name)}'", f"there are: {there}")

@@ -61,8 +61,7 @@ def to_model_size(images: Tensor, size: int) -> Tensor:
 def _lean_look(model: PatchEncoder, captions: Sequence[str], settings: InversionSettings,
                streams: list[torch.Generator]) -> Look:
     speed = settings.speed
-    tower = model.patch_tower(half=speed.bf16 and _has_bf16_products(model.device),
-                              packed=speed.packed and not speed.compile)
+    tower = model.patch_tower(half=speed.bf16 and _has_bf16_products(model.device))
     closeness = embedding_closeness(model, captions, settings.distance)
     unit = of_unit_norm(settings.distance)
     encode = _compiled(tower.__call__, settings, model.device)

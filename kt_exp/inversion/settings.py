@@ -30,7 +30,6 @@ class SpeedSettings:
     """How the model looks at the images: with all of its work, or with less."""
 
     tower: str = choice("model", "lean")
-    packed: bool
     bf16: bool
     native_size: bool
     patch_dropout: float = number(minimum=0, maximum=0.95)

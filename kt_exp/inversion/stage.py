@@ -44,6 +44,7 @@ def inversion_signature(model_fingerprint: str, device: torch.device, caption: s
                         settings: InversionSettings, seed: int) -> str:
     """Return the store key of one caption's images: all that can change them, nothing else."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
+    decides["speed"]["packed"] = False  # A former key: entries made without it are still valid.
     return signature([VERSION, model_fingerprint, device.type, caption, decides, seed])
 
 

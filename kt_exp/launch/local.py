@@ -48,7 +48,8 @@ def run_in_processes(jobs: Sequence[Job], *, array_parallelism: int, cpus_per_ta
             while waiting and free:
                 slot = free.pop(0)
                 device = {"CUDA_VISIBLE_DEVICES": str(gpus[slot % len(gpus)])} if gpus else {}
-                running.append(_start(waiting.pop(0), slot, home, shared | device))
+                with interrupts.deferred():  # What is started is in the list when a stop comes.
+                    running.append(_start(waiting.pop(0), slot, home, shared | device))
             time.sleep(_POLL_SECONDS)
             for process in [p for p in running if p.child.poll() is not None]:
                 running.remove(process)
@@ -93,9 +94,9 @@ def _stopping_all() -> Iterator[list[_Process]]:
     try:
         yield running
     finally:
-        for process in running:
-            process.child.terminate()
         try:
+            for process in running:
+                process.child.terminate()
             for process in running:
                 process.child.wait()
         finally:  # A second Ctrl-C does not wait for them.

@@ -1,8 +1,7 @@
-"""Any open_clip model: built-in name and tag, checkpoint file, `local-dir:` or `hf-hub:`."""
+"""Models of open_clip, given by name and tag, checkpoint file, `local-dir:` or `hf-hub:`."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from torch import Tensor
 from torchvision.transforms import Normalize
 
 from kt_exp.errors import UserError
+from kt_exp.models.digest import digest_of
 from kt_exp.models.lean_vit import LeanViT, can_run_lean
 from kt_exp.models.loading import (
     CONFIG_FILE,
@@ -35,7 +35,7 @@ from kt_exp.models.protocol import Scorer
 from kt_exp.models.similarity import embedding_scorer
 
 _TEXT_CHUNK = 256
-# The last linear map into the joint space: of ViT, ModifiedResNet, and timm's networks.
+# The last linear map into the joint space, in ViT, ModifiedResNet and timm's networks.
 _PROJECTION = re.compile(r"visual\.(proj|attnpool\.c_proj\..+|head\..+|"
                          r"trunk\.head\.(fc\.)?(weight|bias))")
 
@@ -51,7 +51,8 @@ class OpenClip:
         """Return the model with its weights on `device`, in evaluation mode.
 
         Raises:
-            UserError: unknown model or tag, or weights that are neither here nor to be fetched.
+            UserError: unknown model or tag, or weights that are not on this machine and cannot be
+                downloaded.
         """
         network, tokenizer, architecture = load_network(self.name, self.pretrained)
         kind = _kind_of(network.visual)
@@ -98,8 +99,8 @@ class OpenClipModel:
     def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
         tokens = self._tokenizer(list(captions)).to(self.device)
         with self._autocast():
-            features = torch.cat([self._network.encode_text(some, normalize=False)
-                                  for some in tokens.split(_TEXT_CHUNK)])
+            features = torch.cat([self._network.encode_text(chunk, normalize=False)
+                                  for chunk in tokens.split(_TEXT_CHUNK)])
         return F.normalize(features.float(), dim=-1) if normalize else features.float()
 
     def scorer(self, captions: Sequence[str], distance: str = "cosine") -> Scorer:
@@ -126,14 +127,10 @@ class OpenClipModel:
         return len(self._tokenizer.tokenizer(cleaned, verbose=False).input_ids)
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(json.dumps(self._architecture, sort_keys=True).encode())
         settings = [asdict(self._preprocess), self._precision, self.max_text_tokens,
                     _vocabulary(self._tokenizer), *_text_configs(self._network)]
-        digest.update(json.dumps(settings, sort_keys=True).encode())
-        for name, tensor in sorted(self._network.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return digest_of(self._network, json.dumps(self._architecture, sort_keys=True)
+                         + json.dumps(settings, sort_keys=True))
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +169,8 @@ class OpenClipViT(OpenClipTransformer):
 
     def encode_trunk(self, images: Tensor) -> Tensor:
         visual = self._network.visual
-        projection, visual.proj = visual.proj, None  # The tower then ends before it.
+        # Without a projection the tower returns its features.
+        projection, visual.proj = visual.proj, None
         try:
             return self.encode_image(images, normalize=False)
         finally:
@@ -185,11 +183,11 @@ class OpenClipViT(OpenClipTransformer):
 
 
 class OpenClipPlainViT(OpenClipViT):
-    """An open_clip network whose ViT has no more than CLIP's: `models.protocol.PatchEncoder`."""
+    """An open_clip network with a plain ViT, as CLIP's: `models.protocol.PatchEncoder`."""
 
-    def patch_tower(self, half: bool = False, packed: bool = False) -> LeanViT:
+    def patch_tower(self, half: bool = False) -> LeanViT:
         mean, std = (torch.tensor(values) for values in (self._normalize.mean, self._normalize.std))
-        return LeanViT(self._network.visual, mean, std, half or self._precision == "bf16", packed)
+        return LeanViT(self._network.visual, mean, std, half or self._precision == "bf16")
 
 
 def _kind_of(visual: torch.nn.Module) -> type[OpenClipModel]:
@@ -198,18 +196,18 @@ def _kind_of(visual: torch.nn.Module) -> type[OpenClipModel]:
     if isinstance(visual, VisionTransformer):
         return OpenClipTransformer if visual.proj is None else OpenClipViT
     trunk = getattr(visual, "trunk", None)
-    # Of timm's networks only the ViTs have prefix tokens; others have blocks too, of pictures.
+    # Of timm's networks only ViTs have prefix tokens; in others, blocks return feature maps.
     has_tokens = hasattr(trunk, "num_prefix_tokens") and hasattr(trunk, "blocks")
     return OpenClipTransformer if has_tokens else OpenClipModel
 
 
 def _text_configs(network: Any) -> list[dict[str, Any]]:
-    """The configuration of a text tower that is of transformers: its sizes are nowhere else."""
+    """Return the configuration of a text tower from transformers; nothing else has its sizes."""
     if not isinstance(getattr(network, "text", None), HFTextEncoder):
         return []
     values = network.text.config.to_dict()
-    for of_the_file in ("_name_or_path", "transformers_version"):
-        values.pop(of_the_file, None)
+    for provenance in ("_name_or_path", "transformers_version"):
+        values.pop(provenance, None)
     return [values]
 
 
@@ -228,7 +226,7 @@ def _side(size: int | Sequence[int]) -> int:
 
 
 def _to_tensor(preprocess: PreprocessCfg) -> Preprocessing:
-    """open_clip's own evaluation transform, less its last step: normalisation."""
+    """Return open_clip's evaluation transform without its last step, normalisation."""
     transform = image_transform_v2(preprocess, is_train=False)
     transform.transforms = [t for t in transform.transforms if not isinstance(t, Normalize)]
     decides = {k: v for k, v in asdict(preprocess).items() if k not in ("mean", "std")}

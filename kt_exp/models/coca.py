@@ -1,4 +1,4 @@
-"""CoCa (Yu et al. 2022) of open_clip: a dual encoder with a text decoder that writes captions."""
+"""CoCa (Yu et al. 2022) in open_clip: a dual encoder with a text decoder for captions."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from kt_exp.models.protocol import GenerationSettings
 
 @dataclass
 class Coca(OpenClip):
-    """Config of a CoCa of open_clip (`model=coca`, `model=coca_mscoco`)."""
+    """Config of a CoCa in open_clip (`model=coca`, `model=coca_mscoco`)."""
 
     def load(self, device: torch.device, precision: str) -> CocaModel:
         """Return the model with its weights on `device`, in evaluation mode.
 
         Raises:
-            UserError: no CoCa, one with a tokenizer other than CLIP's, or weights that are neither
-                here nor to be fetched.
+            UserError: the model is no CoCa, its tokenizer is not CLIP's, or its weights are not on
+                this machine and cannot be downloaded.
         """
         network, tokenizer, architecture = load_network(self.name, self.pretrained)
         if not isinstance(network, CoCa):
@@ -57,7 +57,7 @@ class CocaModel(OpenClipTransformer):
         The attentional pooler belongs to `visual`: in open_clip's CoCa one pooler serves both the
         embedding (its first query) and the captions (all others). `visual_projection` is the
         linear map of that first query into the joint space, `decoder` the multimodal text decoder
-        alone. So without training the decoder, the caption loss reaches the visual tower only.
+        alone. If the decoder is not trained, the caption loss reaches the visual tower only.
         """
         towers = super().towers()
         text = towers["text"]
@@ -72,7 +72,7 @@ class CocaModel(OpenClipTransformer):
         captions, the end token included, padding left out. Differentiable in images and weights.
         """
         longest = max(self.count_tokens(caption) for caption in captions)
-        # The text tower is causal: what follows the longest caption changes nothing before it.
+        # The text tower is causal: cutting off padding does not change the tokens before it.
         tokens = self._tokenizer(list(captions))[:, :longest].to(self.device)
         with self._autocast():
             out = self._network(self._normalize(images.to(self.device)), tokens)
@@ -84,11 +84,11 @@ class CocaModel(OpenClipTransformer):
 
         Decoded by transformers' generation: `beam` (one beam: greedy), or `sample` from the most
         probable tokens whose probabilities add up to `top_p`. `max_tokens` and `min_tokens` count
-        the start and the end token, as open_clip's `seq_len` and `min_seq_len` do. Sampling draws
-        from `settings.seed` anew in each call, and leaves the global random state as it was.
+        the start and the end token, as open_clip's `seq_len` and `min_seq_len` do. Each call seeds
+        its sampling with `settings.seed` and restores the global random state.
 
         Raises:
-            UserError: `max_tokens` exceeds what the decoder can hold.
+            UserError: `max_tokens` exceeds the decoder's context length.
         """
         if settings.max_tokens > self.max_text_tokens:
             raise UserError("benchmark.generation.max_tokens", f"{settings.max_tokens} is more "
@@ -123,7 +123,7 @@ class CocaModel(OpenClipTransformer):
 
 
 class _Decoder(PreTrainedModel, GenerationMixin):
-    """A CoCa as transformers' generation sees it: tokens and image embeddings to next tokens."""
+    """Adapter of a CoCa to transformers' generation: image embeddings and tokens → logits."""
 
     config_class = PretrainedConfig
 

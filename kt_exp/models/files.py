@@ -1,4 +1,4 @@
-"""The files of a checkpoint: find them here or on the hub, read them, hold them to a network."""
+"""Checkpoint files: find them on disk or on the hub, read them, compare them with a network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kt_exp.errors import UserError
-from kt_exp.models.loading import fails_fast_offline
+from kt_exp.offline import fails_fast_offline
 
 
 def hub_folder(name: str, where: str, patterns: list[str],
@@ -27,10 +27,10 @@ def hub_folder(name: str, where: str, patterns: list[str],
     Args:
         where: config key that `name` came from.
         patterns: files of the repository that are wanted (`tokenizer*`).
-        weights: files of which the first one that the repository has is wanted too.
+        weights: alternatives, of which the first one in the repository is fetched as well.
 
     Raises:
-        UserError: no such folder, and no repository that is cached or can be fetched.
+        UserError: no such folder, and no such repository in the cache or on the hub.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -64,7 +64,7 @@ def read_state(path: Path, where: str, content: BytesIO | None = None) -> dict[s
 
     Args:
         where: config key that `path` came from.
-        content: the file's content, if it lies within an archive.
+        content: the file's content, if it was read from an archive.
 
     Raises:
         UserError: a file that is damaged, or that holds more than tensors.
@@ -85,7 +85,7 @@ def read_state(path: Path, where: str, content: BytesIO | None = None) -> dict[s
 
 
 def first_mismatch(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> str | None:
-    """Return in words how a checkpoint differs from what a network takes, if it does."""
+    """Return the first difference of a checkpoint from a network's state in words, or None."""
     for key in _in_order(wanted, found):
         if key not in found:
             return f"it lacks '{key}'"

@@ -1,13 +1,13 @@
-"""open_clip's ViT run by hand: the same function of the pixels, with less work.
+"""A faster forward pass of open_clip's ViT: the same function of the pixels, up to rounding.
 
-What it spares while the weights are frozen and only the class token is read:
+What makes it faster, for frozen weights and the class token's output alone:
 - normalisation is folded into the patch embedding, which is one matrix product, not a convolution;
-- tokens lie token by token, and queries, keys and values head by head: attention takes them as they
-  are, where `nn.MultiheadAttention` copies them to and fro;
-- in the last layer only the class token asks, and only it goes on through the MLP.
+- tokens are laid out as (token, image, channel), and queries, keys and values are grouped by head,
+  so that attention reads them in place; `nn.MultiheadAttention` copies them;
+- in the last layer only the class token has a query and goes through the MLP.
 
-It also takes images of any multiple of the patch, with position embeddings interpolated
-(Dosovitskiy et al. 2021, 3.2), and only some of an image's patches.
+It also takes images whose side is another multiple of the patch size, with interpolated position
+embeddings (Dosovitskiy et al. 2021, 3.2), and subsets of an image's patches.
 """
 
 from __future__ import annotations
@@ -22,18 +22,14 @@ import torch.nn.functional as F
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
-from kt_exp.models.packed import PackedLinear, can_pack
-
-_QUICK = 1.702  # of QuickGELU
-# On a CPU the fused kernel pays above so many tokens, and not at all in bf16, through which it goes
-# back three times slower than products do.
+_QUICK = 1.702  # QuickGELU(x) = x · sigmoid(1.702 x)
+# Up to so many tokens, matrix products are faster on a CPU than the fused attention kernel. In bf16
+# they always are: the kernel's backward pass takes three times as long.
 _FEW = 80
-
-Linear = Callable[[Tensor], Tensor]
 
 
 def can_run_lean(visual: torch.nn.Module) -> bool:
-    """Whether the tower is a plain ViT read at its class token: OpenAI's, and most of open_clip."""
+    """Return whether the tower is a plain ViT pooled at its class token, as most of open_clip's."""
     return isinstance(visual, VisionTransformer) and visual.attn_pool is None \
         and visual.pool_type == "tok" and visual.proj is not None \
         and len(set(visual.patch_size)) == 1 \
@@ -43,34 +39,30 @@ def can_run_lean(visual: torch.nn.Module) -> bool:
 
 
 class LeanViT:
-    """A frozen `VisionTransformer` that `can_run_lean`, as it is now: make it anew after training.
+    """A `VisionTransformer` that `can_run_lean`, with its current weights: rebuild after training.
 
     Args:
-        mean, std: of the channels, with which the tower's input is normalised, each `(3,)`.
-        half: compute in bf16, on a copy of the weights that is rounded once (autocast rounds frozen
-            weights at every step).
-        packed: where it computes in fp32 and on a CPU, keep the weights packed, too
-            (`models.packed`): 2.6 times their memory on top.
+        mean, std: of the channels, by which the tower's input is normalised, each `(3,)`.
+        half: compute in bf16, on a copy of the weights that is rounded once; autocast alone would
+            round them at every step.
     """
 
-    def __init__(self, visual: Any, mean: Tensor, std: Tensor, half: bool = False,
-                 packed: bool = False) -> None:
+    def __init__(self, visual: Any, mean: Tensor, std: Tensor, half: bool = False) -> None:
         self._visual, self._half = _rounded(visual) if half else visual, half
         self.patch_size = int(visual.patch_size[0])
         self.grid = int(visual.grid_size[0])
         std, mean = std.to(visual.conv1.weight), mean.to(visual.conv1.weight)
         kernel = visual.conv1.weight.detach() / std[None, :, None, None]
         bias = -(kernel * mean[None, :, None, None]).sum(dim=(1, 2, 3))
-        linear = PackedLinear if packed and not half and can_pack(kernel) else _plain
-        self._patches = linear(kernel.flatten(1), bias)
+        self._patches = _linear(kernel.flatten(1), bias)
         *blocks, last = self._visual.transformer.resblocks
-        self._blocks = [_Block(block, linear) for block in blocks] + [_LastBlock(last, linear)]
+        self._blocks = [_Block(block) for block in blocks] + [_LastBlock(last)]
 
     def __call__(self, images: Tensor, kept: Tensor | None = None) -> Tensor:
         """Return un-normalised embeddings `(B, D)`, fp32, of images `(B, 3, H, W)` in [0, 1].
 
-        H = W is any multiple of the patch. `kept` `(B, K)` are the numbers of the patches that are
-        looked at, row by row; None: all of them.
+        H = W is any multiple of the patch size. `kept` `(B, K)` are the indices of the patches to
+        use, in row-major order; None: all of them.
         """
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._half):
             return self._encode(images, kept).float()
@@ -116,19 +108,19 @@ def _rounded(visual: Any) -> Any:
     return copy
 
 
-def _plain(weight: Tensor, bias: Tensor) -> Linear:
+def _linear(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
     return partial(F.linear, weight=weight, bias=bias)
 
 
 class _Block:
     """A `ResidualAttentionBlock`: tokens `(N, B, C)` → `(N, B, C)`."""
 
-    def __init__(self, block: Any, linear: Callable[[Tensor, Tensor], Linear]) -> None:
+    def __init__(self, block: Any) -> None:
         attention = block.attn
         self._block, self._heads = block, attention.num_heads
-        self._join = linear(*_head_by_head(attention, slice(None)))
-        self._out = linear(attention.out_proj.weight, attention.out_proj.bias)
-        self._mlp = _Mlp(block, linear)
+        self._join = _linear(*_head_by_head(attention, slice(None)))
+        self._out = _linear(attention.out_proj.weight, attention.out_proj.bias)
+        self._mlp = _Mlp(block)
 
     def __call__(self, tokens: Tensor) -> Tensor:
         parts = _split(self._join(self._block.ln_1(tokens)), 3, self._heads)
@@ -137,13 +129,13 @@ class _Block:
 
 
 class _LastBlock:
-    """The last block, as far as the class token needs it: `(N, B, C)` → `(1, B, C)`."""
+    """The last block, for the class token alone: `(N, B, C)` → `(1, B, C)`."""
 
-    def __init__(self, block: Any, linear: Callable[[Tensor, Tensor], Linear]) -> None:
+    def __init__(self, block: Any) -> None:
         self._block, self._heads = block, block.attn.num_heads
-        self._ask = _plain(*_head_by_head(block.attn, slice(1)))
-        self._join = linear(*_head_by_head(block.attn, slice(1, None)))
-        self._mlp = _Mlp(block, _plain)
+        self._ask = _linear(*_head_by_head(block.attn, slice(1)))
+        self._join = _linear(*_head_by_head(block.attn, slice(1, None)))
+        self._mlp = _Mlp(block)
 
     def __call__(self, tokens: Tensor) -> Tensor:
         seen, first = self._block.ln_1(tokens), tokens[:1]
@@ -154,9 +146,11 @@ class _LastBlock:
 
 
 def _head_by_head(attention: Any, which: slice) -> tuple[Tensor, Tensor]:
-    """Return the weight and bias that make `which` of queries, keys and values, head by head, not
-    one after the other: so all heads of all images lie at one distance in `_split`. Queries come
-    scaled for attention."""
+    """Return the weight and bias of the joint projection to `which` of queries, keys and values.
+
+    Their rows are grouped by head, so that all heads of all images have one stride in `_split`. The
+    scale of attention is part of the queries' rows.
+    """
     weight, bias = attention.in_proj_weight.detach(), attention.in_proj_bias.detach()
     rows = torch.arange(len(weight)).view(3, attention.num_heads, -1)[which].transpose(0, 1)
     scale = torch.where(rows < weight.shape[1], attention.head_dim ** -0.5, 1.0).flatten().to(bias)
@@ -170,8 +164,7 @@ def _split(joined: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return the attention of scaled queries, each `(B · heads, …, D)`: `(queries, B · heads, D)`.
-    """
+    """Return the attention `(queries, B · heads, D)` of `(B · heads, …, D)`, queries scaled."""
     half = query.dtype == torch.bfloat16
     if query.device.type == "cpu" and (half or key.shape[1] <= _FEW):
         found = (query @ key.mT).softmax(dim=-1) @ value
@@ -183,18 +176,18 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class _Mlp:
     """The second half of a block: tokens + MLP(tokens)."""
 
-    def __init__(self, block: Any, linear: Callable[[Tensor, Tensor], Linear]) -> None:
+    def __init__(self, block: Any) -> None:
         mlp, self._scale, self._norm, self._factor = block.mlp, block.ls_2, block.ln_2, 1.0
         self._bend: Callable[[Tensor], Tensor] = mlp.gelu
         if isinstance(mlp.gelu, QuickGELU):
-            # x · sigmoid(a · x) is silu(a · x) / a: one step, and a goes into the norm and the
-            # bias before it, and into the bias and the sum after it.
+            # x · sigmoid(a · x) = silu(a · x) / a: one kernel. The factor a is folded into the norm
+            # and the bias before it, and into the bias and the sum after it.
             self._bend, self._factor = F.silu, _QUICK
             self._norm = partial(F.layer_norm, normalized_shape=block.ln_2.normalized_shape,
                                  weight=_QUICK * block.ln_2.weight, bias=_QUICK * block.ln_2.bias,
                                  eps=block.ln_2.eps)
-        self._open = linear(mlp.c_fc.weight, self._factor * mlp.c_fc.bias)
-        self._close = linear(mlp.c_proj.weight, self._factor * mlp.c_proj.bias)
+        self._open = _linear(mlp.c_fc.weight, self._factor * mlp.c_fc.bias)
+        self._close = _linear(mlp.c_proj.weight, self._factor * mlp.c_proj.bias)
 
     def __call__(self, tokens: Tensor) -> Tensor:
         found = self._scale(self._close(self._bend(self._open(self._norm(tokens)))))

@@ -1,4 +1,4 @@
-"""Find and load the weights of an open_clip model, or say in one line why that cannot be."""
+"""Find and load the weights of an open_clip model."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import open_clip
 from huggingface_hub import constants
-from huggingface_hub.utils import get_session
 from open_clip.factory import HF_HUB_PREFIX, LOCAL_DIR_PREFIX, _get_hf_config
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
 from kt_exp.errors import UserError, did_you_mean
+from kt_exp.offline import fails_fast_offline
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 TEXT_CONFIG_FILE = "config.json"
 _IN_A_FOLDER = {".safetensors", ".bin", ".pth"}
 _IN_A_FILE = _IN_A_FOLDER | {".pt", ".npz"}
-_PROBE_SECONDS = 5
 _GIVE_A_FOLDER = "a folder: model=open_clip model.name=local-dir:/path/to/folder"
 
 
@@ -33,8 +30,8 @@ def load_network(name: str, pretrained: str | None) -> tuple[Any, Any, dict[str,
     Weights are read from safetensors, or from pickles that hold nothing but tensors.
 
     Raises:
-        UserError: unknown name or tag, or weights that are absent, out of reach, damaged, or of
-            another architecture.
+        UserError: unknown name or tag, or weights that are missing, damaged, of another
+            architecture, or cannot be downloaded.
     """
     name, pretrained = _spelled_out(name, pretrained)
     _check_names(name, pretrained)
@@ -53,9 +50,10 @@ def load_network(name: str, pretrained: str | None) -> tuple[Any, Any, dict[str,
 
 
 def _text_from_folder(name: str) -> dict[str, Any]:
-    """Return what makes open_clip take a text tower's configuration from the folder, if it can.
+    """Return the arguments by which open_clip reads a text tower's configuration from the folder.
 
-    It would ask the hub for that of `hf_model_name`, even though the weights are there.
+    Without them it asks the hub for that of `hf_model_name`, although the weights are in the
+    folder. Empty if the folder has no such configuration.
     """
     folder = _local_dir(name)
     if not folder or not (folder / TEXT_CONFIG_FILE).is_file():
@@ -162,29 +160,8 @@ def _needs_hub(name: str, pretrained: str | None) -> bool:
     return "hf_model_name" in text or "hf_tokenizer_name" in text
 
 
-@contextmanager
-def fails_fast_offline(needs_hub: bool) -> Iterator[None]:
-    """Spare a machine without network the half minute in which the hub's client tries again."""
-    if not needs_hub or constants.HF_HUB_OFFLINE or _hub_answers():
-        yield
-        return
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = False
-
-
-def _hub_answers() -> bool:
-    try:
-        get_session().head(constants.ENDPOINT, timeout=_PROBE_SECONDS)
-    except Exception:
-        return False
-    return True
-
-
 def _download(name: str, pretrained: str | None) -> None:
-    """Have the files of a tag or hub repository in the local cache."""
+    """Download the files of a tag or hub repository unless they are in the local cache."""
     try:
         if name.startswith(HF_HUB_PREFIX):
             repository = name.removeprefix(HF_HUB_PREFIX)
@@ -207,7 +184,7 @@ def _download(name: str, pretrained: str | None) -> None:
 
 
 def _explain(error: Exception, name: str, pretrained: str | None) -> NoReturn:
-    """Raise a `UserError` that says what is wrong with the weights."""
+    """Raise the `UserError` that explains why the weights cannot be loaded."""
     by_path = pretrained is not None and not _is_tag(name, pretrained)
     where, what = ("model.pretrained", str(pretrained)) if by_path else ("model.name", name)
     text = str(error)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kt_exp.models.protocol import MaskedCaptions
 
-# Of the chosen tokens, these shares become [MASK] and random ones; the rest stays (Devlin et al.
+# Shares of the chosen tokens that become [MASK] and random tokens; the others stay (Devlin et al.
 # 2019, 3.1; ViLT's collator).
 MASKED, RANDOM = 0.8, 0.1
 IGNORED = -100
@@ -17,12 +17,12 @@ IGNORED = -100
 
 def mask_whole_words(tokenizer: Any, ids: Tensor, mask: Tensor, probability: float,
                      generator: torch.Generator) -> MaskedCaptions:
-    """Return token ids `(B, L)` with whole words chosen for prediction, and what they were.
+    """Return token ids `(B, L)` with whole words masked, and the true ids of the masked tokens.
 
     Words are taken in random order as long as their tokens are no more than `probability` of the
-    caption's (BERT's whole-word masking); at least one word is. A word is a token with the `##`
-    that follow it. (ViLT's collator takes padding for words too: the same share on average, but at
-    times none.) `generator` lives on the CPU.
+    caption's (BERT's whole-word masking); at least one word is. A word is a token and the `##`
+    tokens that follow it. ViLT's collator counts padding as words: the same share on average, but
+    at times no word at all. `generator` is on the CPU.
     """
     chosen = torch.zeros(ids.shape, dtype=torch.bool)
     for row, caption in enumerate(ids.tolist()):

@@ -31,7 +31,7 @@ from kt_exp.store import signature
 
 WEIGHTS_FILE, CONFIG_FILE = "pytorch_model.bin", "config.json"
 TEXT_FOLDER, VISION_FOLDER = "text", "vision"
-# As in the package `medclip`: of CheXpert and MIMIC-CXR, the same for all three channels.
+# Of CheXpert and MIMIC-CXR, for all three channels, as in the package `medclip`.
 _MEAN, _STD = 0.5862785803043838, 0.27950088968644304
 _IMAGE_SIZE, _MAX_TOKENS, _CHUNK = 224, 77, 128
 _MAX_LOGIT_SCALE = 4.6052
@@ -51,8 +51,8 @@ class MedClip:
         """Return the model with its weights on `device`, in evaluation mode.
 
         Raises:
-            UserError: files that are absent, out of reach or damaged, or a checkpoint of another
-                architecture.
+            UserError: files that are missing, damaged or cannot be downloaded, or a checkpoint of
+                another architecture.
         """
         path = _find(Path(self.weights).expanduser())
         folder = hub_folder(self.text, "model.text", _TEXT_FILES)
@@ -73,8 +73,8 @@ class MedClipModel:
     Args:
         tokenizer: transformers' tokenizer of the text tower.
         configs: transformers' configurations of text and image tower (None: ResNet-50).
-        padding: `none`, each caption by itself, or `longest`, all of a call to the longest one.
-            The towers' pooling counts padding, so that it changes embeddings.
+        padding: `none`, or `longest`: to the longest caption of a call. The text tower pools over
+            padding too, so that padding changes the embeddings.
     """
 
     max_text_tokens = _MAX_TOKENS
@@ -106,19 +106,19 @@ class MedClipModel:
 
     def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
         ids = self._tokenizer(list(captions), truncation=True, max_length=_MAX_TOKENS).input_ids
-        tokens = [torch.tensor(of_one) for of_one in ids]
+        tokens = [torch.tensor(row) for row in ids]
         longest = max(map(len, tokens))
-        lengths = [longest if self._padding == "longest" else len(own) for own in tokens]
+        lengths = [longest if self._padding == "longest" else len(row) for row in tokens]
         order = sorted(range(len(tokens)), key=lambda i: lengths[i])
-        features = torch.cat([self._encode([tokens[i] for i in some], lengths[some[0]])
-                              for some in _alike(order, lengths)])
+        features = torch.cat([self._encode([tokens[i] for i in chunk], lengths[chunk[0]])
+                              for chunk in _of_one_length(order, lengths)])
         features = features[torch.tensor(order).argsort().to(self.device)]
         return F.normalize(features, dim=-1) if normalize else features
 
     def _encode(self, tokens: list[Tensor], length: int) -> Tensor:
-        padded = [F.pad(own, (0, length - len(own)), value=self._tokenizer.pad_token_id)
-                  for own in tokens]
-        real = torch.tensor([len(own) for own in tokens])[:, None]
+        padded = [F.pad(row, (0, length - len(row)), value=self._tokenizer.pad_token_id)
+                  for row in tokens]
+        real = torch.tensor([len(row) for row in tokens])[:, None]
         mask = (torch.arange(length) < real).long()
         with self._autocast():
             features = self._network.text_model(torch.stack(padded).to(self.device),
@@ -145,7 +145,7 @@ class MedClipModel:
 
     def fingerprint(self) -> str:
         words = json.loads(self._tokenizer.backend_tokenizer.to_str())
-        # Both are set anew by each call of the tokenizer.
+        # Each call of the tokenizer sets these.
         words = {key: words[key] for key in words if key not in ("padding", "truncation")}
         configs = [config and config.to_json_string(use_diff=True)
                    for config in (self._text_config, self._vision_config)]
@@ -153,7 +153,7 @@ class MedClipModel:
                           self._precision])
 
     def export(self, folder: Path) -> None:
-        """Write weights in the published layout, and the towers' configurations and tokenizer.
+        """Write the weights in the published layout, the towers' configurations and the tokenizer.
 
         `weights` takes the folder, `text` and `vision` its sub-folders of these names.
         """
@@ -170,7 +170,7 @@ class MedClipModel:
 
 
 def _grey_square(image: Image.Image, side: int) -> Tensor:
-    """Return an image grey, on a black square, at the model's size, `(3, side, side)` in [0, 1]."""
+    """Return a greyscale image, padded with black to a square, `(3, side, side)` in [0, 1]."""
     grey = image.convert("L")
     longest = max(side, *grey.size)
     square = Image.new("L", (longest, longest))
@@ -179,14 +179,14 @@ def _grey_square(image: Image.Image, side: int) -> Tensor:
     return (pil_to_tensor(square) / 255).expand(3, -1, -1)
 
 
-def _alike(order: list[int], lengths: list[int]) -> list[list[int]]:
-    """Return `order` in pieces whose members are of one length, each small enough to encode."""
-    pieces: list[list[int]] = []
+def _of_one_length(order: list[int], lengths: list[int]) -> list[list[int]]:
+    """Split `order`, which is sorted by length, into chunks of one length, of at most `_CHUNK`."""
+    chunks: list[list[int]] = []
     for i in order:
-        if not pieces or lengths[pieces[-1][0]] != lengths[i] or len(pieces[-1]) == _CHUNK:
-            pieces.append([])
-        pieces[-1].append(i)
-    return pieces
+        if not chunks or lengths[chunks[-1][0]] != lengths[i] or len(chunks[-1]) == _CHUNK:
+            chunks.append([])
+        chunks[-1].append(i)
+    return chunks
 
 
 def _find(path: Path) -> Path:
@@ -198,7 +198,7 @@ def _find(path: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if zipfile.is_zipfile(path):  # so is what torch.save writes, but with no such file in it
+    if zipfile.is_zipfile(path):  # torch.save writes a zip too, but not this file
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 if Path(name).name == WEIGHTS_FILE:

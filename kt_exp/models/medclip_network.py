@@ -1,4 +1,4 @@
-"""MedCLIP's two towers (Wang et al. 2022), and the layout of the checkpoints published of it."""
+"""MedCLIP's two towers (Wang et al. 2022), and the layout of its published checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import AutoModel
 from kt_exp.models.files import first_mismatch
 
 WIDTH = 512
-# Names that modules of Swin go by in newer versions of transformers, and in the checkpoints.
+# Names of Swin's modules in newer versions of transformers → in the checkpoints.
 _RENAMED = {
     "attention.q_proj": "attention.self.query",
     "attention.k_proj": "attention.self.key",
@@ -23,8 +23,8 @@ _RENAMED = {
     "mlp.fc1": "intermediate.dense",
     "mlp.fc2": "output.dense",
 }
-# Buffers of counted numbers, which the checkpoints hold and newer versions of transformers do not.
-_COUNTED = ("position_ids", "relative_position_index")
+# Constant buffers, which the checkpoints hold and newer versions of transformers do not save.
+_CONSTANTS = ("position_ids", "relative_position_index")
 
 
 class TextTower(nn.Module):
@@ -36,7 +36,7 @@ class TextTower(nn.Module):
         self.projection_head = nn.Linear(config.hidden_size, WIDTH, bias=False)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Pool the hidden states 1, 2 and last over all tokens: the mask is for attention only."""
+        """Average hidden states 1, 2 and last over all tokens, padding included."""
         states = self.model(input_ids=ids, attention_mask=mask,
                             output_hidden_states=True).hidden_states
         pooled = torch.stack([states[1], states[2], states[-1]]).mean(dim=2).mean(dim=0)
@@ -83,10 +83,13 @@ class MedClipNetwork(nn.Module):
 
 
 def load_published(network: MedClipNetwork, state: dict[str, Tensor]) -> str | None:
-    """Load a published checkpoint; return instead how it differs from the network, if it does."""
-    found = {name: tensor for name, tensor in state.items() if not name.endswith(_COUNTED)}
-    ours = {_published(name): name for name in network.state_dict() if not name.endswith(_COUNTED)}
+    """Load a published checkpoint; return None.
+
+    If it does not fit, load nothing and return the first difference from the network, in words.
+    """
+    found = {name: tensor for name, tensor in state.items() if not name.endswith(_CONSTANTS)}
     wanted = network.state_dict()
+    ours = {_published(name): name for name in wanted if not name.endswith(_CONSTANTS)}
     if problem := first_mismatch({name: wanted[ours[name]] for name in ours}, found):
         return problem
     network.load_state_dict({ours[name]: tensor for name, tensor in found.items()}, strict=False)

@@ -16,7 +16,7 @@ _CHUNK = 128
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Return the tokenizer of a `tokenizer.json`, which neither pads nor cuts."""
+    """Return the tokenizer of a `tokenizer.json`, with padding and truncation off."""
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_padding()
     tokenizer.no_truncation()
@@ -27,13 +27,13 @@ def embed_sentences(text: BertModel, tokenizer: Tokenizer, captions: Sequence[st
     """Return sentence embeddings `(T, D)` of unit norm: the mean over the tokens' last states."""
     device = text.embeddings.word_embeddings.weight.device
     tokens = [_cut(tokenizer.encode(caption).ids) for caption in captions]
-    # Captions of like length together, or the longest would pad all the others.
+    # In chunks of similar length, which need little padding.
     order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
     embedded: list[Tensor] = []
     for start in range(0, len(order), _CHUNK):
-        some = [torch.tensor(tokens[i]) for i in order[start:start + _CHUNK]]
-        ids = nn.utils.rnn.pad_sequence(some, batch_first=True).to(device)
-        lengths = torch.tensor([len(own) for own in some], device=device)
+        chunk = [torch.tensor(tokens[i]) for i in order[start:start + _CHUNK]]
+        ids = nn.utils.rnn.pad_sequence(chunk, batch_first=True).to(device)
+        lengths = torch.tensor([len(caption) for caption in chunk], device=device)
         mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
         states = text(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         embedded.append((states * mask[..., None]).sum(dim=1) / lengths[:, None])

@@ -1,4 +1,4 @@
-"""A model's `to_tensor` that says what it does: such pixels may be shared through the store."""
+"""A `to_tensor` with a signature, so that its output can be kept in the store."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Preprocessing:
 
     Args:
         transform: PIL image → `(3, S, S)` in [0, 1].
-        decides: all that can change what `transform` makes of an image, as plain values, its own
-            code included; what decodes and resizes (Pillow, libjpeg, torchvision) is added.
+        decides: plain values for everything that can change the output of `transform`, a version of
+            its code included. The versions of Pillow, libjpeg and torchvision are added.
     """
 
     def __init__(self, transform: Callable[[Image.Image], Tensor], *decides: object) -> None:

@@ -1,4 +1,4 @@
-"""What a stage may ask of a model: stages know these protocols, never a concrete model.
+"""The protocols of models: stages depend on these, never on a concrete model.
 
 Images are float tensors `(B, 3, H, W)` in [0, 1] at the model's own size; normalisation lives
 inside the model. Scores and embeddings are fp32, whatever the precision of the computation.
@@ -22,7 +22,7 @@ Scorer = Callable[[Tensor], Tensor]
 
 @runtime_checkable
 class Model(Protocol):
-    """A vision-language model: what inversion and fine-tuning need of any of them."""
+    """A vision-language model, as inversion and fine-tuning need it."""
 
     device: torch.device
     image_size: int
@@ -30,26 +30,26 @@ class Model(Protocol):
 
     @property
     def module(self) -> torch.nn.Module:
-        """The network itself: for train/eval mode, freezing, and its state."""
+        """The network itself: for its mode, its state, and to freeze it."""
         ...
 
     def scorer(self, captions: Sequence[str], distance: str = "cosine") -> Scorer:
-        """Encode B captions once; return images `(B, 3, H, W)` → scores `(B,)`, higher is closer.
+        """Encode B captions once; return a function from images `(B, 3, H, W)` to scores `(B,)`.
 
-        Differentiable in the images. `distance` is one of cosine, l2, l2_unnormalized (dual
-        encoders), match (pair matchers: the log-probability of a match).
+        A higher score is a better match. Differentiable in the images. `distance` is one of cosine,
+        l2, l2_unnormalized (dual encoders), match (pair matchers: the log-probability of a match).
 
         Raises:
-            UserError: the model knows no such distance.
+            UserError: the model has no such distance.
         """
         ...
 
     def score(self, images: Tensor, captions: Sequence[str]) -> Tensor:
-        """Return the match of image i with caption i, `(B,)`: what inversion maximises."""
+        """Return the score of image i with caption i, `(B,)`, which inversion maximises."""
         ...
 
     def towers(self) -> dict[str, dict[str, torch.nn.Parameter]]:
-        """Return the named parameters of each part that a strategy freezes or trains.
+        """Return the named parameters of each part that a fine-tuning strategy may train.
 
         Keys: `visual` (projection included), `visual_projection`, `text`; a model with more parts
         adds its own (`decoder`, `heads`). An empty dict: the model has no such part.
@@ -61,27 +61,27 @@ class Model(Protocol):
         ...
 
     def to_tensor(self, image: Image.Image) -> Tensor:
-        """Return a PIL image as the model wants it, `(3, image_size, image_size)` in [0, 1].
+        """Return a PIL image as the model's input, `(3, image_size, image_size)` in [0, 1].
 
-        Where it is a `SignedTransform`, what it makes of benchmarks' images is kept in the store.
+        If it is a `SignedTransform`, its output for benchmarks' images is kept in the store.
         """
         ...
 
     def fingerprint(self) -> str:
-        """Return a hash of architecture and weights as they are now."""
+        """Return a hash of the architecture and the current weights."""
         ...
 
     def export(self, folder: Path) -> None:
-        """Write the model as it is now, in a format that its own library loads."""
+        """Write the model with its current weights, in a format that its own library loads."""
         ...
 
 
 @runtime_checkable
 class SignedTransform(Protocol):
-    """A `to_tensor` that says what it does (`models.preprocessing.Preprocessing` is one).
+    """A `to_tensor` with a signature (`models.preprocessing.Preprocessing` is one).
 
     Attributes:
-        signature: two of the same make the same pixels of an image, whatever the model.
+        signature: transforms of equal signatures give equal pixels, whatever the model.
     """
 
     signature: str
@@ -92,7 +92,7 @@ class SignedTransform(Protocol):
 
 @runtime_checkable
 class DualEncoder(Model, Protocol):
-    """A model with separate image and text encoders into one space (CLIP and its kin)."""
+    """A model with separate image and text encoders into a joint space, as CLIP."""
 
     @property
     def logit_scale(self) -> Tensor:
@@ -106,21 +106,21 @@ class DualEncoder(Model, Protocol):
     def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
         """Return text embeddings `(T, D)`, unit norm unless `normalize` is off.
 
-        A caption longer than `max_text_tokens` is truncated; `concepts.py` refuses it before.
+        A caption longer than `max_text_tokens` is truncated; concept sets refuse such captions.
         """
         ...
 
 
 @runtime_checkable
 class ProjectedEncoder(DualEncoder, Protocol):
-    """A dual encoder whose image tower ends in a linear map: `visual_projection`, no more, no less.
+    """A dual encoder whose image tower ends in a linear map, exactly `visual_projection`.
 
-    `encode_image(images)` is `project(encode_trunk(images))`. Where only the map is trained, what
-    the trunk makes of an image is computed once.
+    `encode_image(images)` is `project(encode_trunk(images))`. If only the map is trained, the
+    features of each image are computed once.
     """
 
     def encode_trunk(self, images: Tensor) -> Tensor:
-        """Return what the map is applied to, `(B, F)`, fp32."""
+        """Return the features before the linear map, `(B, F)`, fp32."""
         ...
 
     def project(self, features: Tensor, normalize: bool = True) -> Tensor:
@@ -129,7 +129,7 @@ class ProjectedEncoder(DualEncoder, Protocol):
 
 
 class PatchTower(Protocol):
-    """A frozen image tower that takes images of other sizes too, and parts of images."""
+    """A frozen image tower that also takes images of other sizes, and subsets of patches."""
 
     patch_size: int
     grid: int  # patches along a side of an image of the model's own size
@@ -137,20 +137,19 @@ class PatchTower(Protocol):
     def __call__(self, images: Tensor, kept: Tensor | None = None) -> Tensor:
         """Return un-normalised embeddings `(B, D)`, fp32, of images `(B, 3, H, H)` in [0, 1].
 
-        H is any multiple of the patch. `kept` `(B, K)` numbers the patches that are looked at.
+        H is any multiple of the patch size. `kept` `(B, K)` are the indices of the patches to use.
         """
         ...
 
 
 @runtime_checkable
 class PatchEncoder(DualEncoder, Protocol):
-    """A dual encoder that offers its image tower as one that does less work."""
+    """A dual encoder whose image tower has a faster form for frozen weights."""
 
-    def patch_tower(self, half: bool = False, packed: bool = False) -> PatchTower:
-        """Return the tower with the weights as they are now: `encode_image`, but for rounding.
+    def patch_tower(self, half: bool = False) -> PatchTower:
+        """Return the tower with its current weights: `encode_image` up to rounding.
 
-        With `half` it computes in bf16, whatever the model's own precision. `packed` lets it keep
-        copies of the weights for the sake of speed.
+        With `half` it computes in bf16, whatever the model's own precision.
         """
         ...
 
@@ -170,7 +169,7 @@ class Captioner(DualEncoder, Protocol):
 
 @runtime_checkable
 class TransformerTrunk(DualEncoder, Protocol):
-    """A dual encoder whose image tower is a stack of transformer layers (M2IB looks into it)."""
+    """A dual encoder whose image tower is a stack of transformer layers, as M2IB needs it."""
 
     @property
     def trunk_layers(self) -> Sequence[torch.nn.Module]:
@@ -179,31 +178,32 @@ class TransformerTrunk(DualEncoder, Protocol):
 
     @property
     def prefix_tokens(self) -> int:
-        """Tokens before those of the patches (class and register tokens), 0 or more."""
+        """Number of tokens before the patches' (class and register tokens), 0 or more."""
         ...
 
 
 @runtime_checkable
 class PairMatcher(Model, Protocol):
-    """A model that sees an image and a caption together and tells whether they match (ViLT)."""
+    """A model that classifies whether an image and a caption match, encoding them jointly (ViLT).
+    """
 
     def match(self, images: Tensor, captions: Sequence[str]) -> Tensor:
         """Return the logits of image i with caption i, `(B, 2)`: no match, match."""
         ...
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Return what can be computed of images alone, `(B, P, C)`: their patch embeddings."""
+        """Return the patch embeddings `(B, P, C)`, which depend on the images alone."""
         ...
 
     def embed_captions(self, captions: Sequence[str]) -> EmbeddedCaptions:
-        """Return what can be computed of captions alone: their token embeddings.
+        """Return the token embeddings, which depend on the captions alone.
 
-        Padded to the longest of them, so that short captions together cost little.
+        They are padded to the longest of these captions.
         """
         ...
 
     def match_block(self, images: Tensor, captions: EmbeddedCaptions) -> Tensor:
-        """Return the scores of every pair, `(I, T)`: log-odds of a match.
+        """Return the score of every pair, `(I, T)`: the log-odds of a match.
 
         Takes what `embed_images` and `embed_captions` return.
         """
@@ -211,7 +211,7 @@ class PairMatcher(Model, Protocol):
 
     def mask_words(self, captions: Sequence[str], probability: float,
                    generator: torch.Generator) -> MaskedCaptions:
-        """Return the captions with whole words masked at random, at least one in each."""
+        """Return the captions with random whole words masked, at least one in each."""
         ...
 
     def masked_lm_loss(self, images: Tensor, masked: MaskedCaptions) -> Tensor:
@@ -220,15 +220,15 @@ class PairMatcher(Model, Protocol):
 
 
 class EmbeddedCaptions(NamedTuple):
-    """Token embeddings `(T, L, C)` and which of them are real, `(T, L)`, 1 or 0."""
+    """Token embeddings `(T, L, C)` and the mask `(T, L)`, 1 at tokens and 0 at padding."""
 
     tokens: Tensor
     mask: Tensor
 
 
 class MaskedCaptions(NamedTuple):
-    """Token ids with masks in them `(B, L)`, which are real `(B, L)`, and the true ids `(B, L)`
-    of the masked ones, -100 elsewhere."""
+    """Token ids with words masked `(B, L)`, the padding mask `(B, L)`, and the labels `(B, L)`: the
+    true ids of masked tokens, -100 elsewhere."""
 
     ids: Tensor
     mask: Tensor

@@ -1,4 +1,4 @@
-"""How a dual encoder scores images against captions: shared by all of them."""
+"""Scores of images against captions, for every dual encoder."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from kt_exp.models.protocol import DualEncoder, Scorer
 def embedding_scorer(model: DualEncoder, captions: Sequence[str], distance: str) -> Scorer:
     """Return images `(B, 3, H, W)` → scores `(B,)` against B captions, which are encoded once.
 
-    `cosine`, or the negative distance of the embeddings: `l2` of unit-norm ones (Kazemi et al.
-    2024), `l2_unnormalized` of those as they come (authors' script).
+    `cosine`, or the negative distance of the embeddings: `l2` with unit norm (Kazemi et al. 2024),
+    `l2_unnormalized` without (authors' script).
     """
     closeness, unit = embedding_closeness(model, captions, distance), of_unit_norm(distance)
     return lambda images: closeness(model.encode_image(images, normalize=unit))
 
 
 def of_unit_norm(distance: str) -> bool:
-    """Whether the distance is one of unit-norm embeddings."""
+    """Return whether the distance is one between unit-norm embeddings."""
     return distance != "l2_unnormalized"
 
 
@@ -29,7 +29,7 @@ def embedding_closeness(model: DualEncoder, captions: Sequence[str],
                         distance: str) -> Callable[[Tensor], Tensor]:
     """Return image embeddings `(B, D)` → scores `(B,)`, as `embedding_scorer`.
 
-    The embeddings have unit norm where the distance wants it.
+    The embeddings have unit norm if `of_unit_norm(distance)`.
     """
     distinct = list(dict.fromkeys(captions))
     with torch.no_grad():

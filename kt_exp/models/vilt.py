@@ -1,8 +1,7 @@
-"""ViLT (Kim et al. 2021): one transformer over words and patches that tells whether they match."""
+"""ViLT (Kim et al. 2021): one transformer over words and patches, for image–text matching."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -27,16 +26,17 @@ from transformers import ViltImageProcessor
 
 from kt_exp.config.checks import choice
 from kt_exp.errors import UserError
+from kt_exp.models.digest import digest_of
 from kt_exp.models.masking import mask_whole_words
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import EmbeddedCaptions, MaskedCaptions, Scorer
 from kt_exp.models.vilt_loading import WEIGHTS_FILES, load_vilt
 from kt_exp.models.vilt_network import HEADS, MATCH_HEADS, MLM_HEAD, ViltNetwork
 
-# Pairs that go through the transformer together where a block of them is scored.
+# Batch size of `match_block`.
 _PAIRS_AT_ONCE = 128
 _MEAN = _STD = (0.5, 0.5, 0.5)
-# What the shapes of the weights do not tell of an architecture.
+# What the shapes of the weights do not show of an architecture.
 _SETTINGS = ("num_attention_heads", "hidden_act", "layer_norm_eps", "hidden_dropout_prob",
              "attention_probs_dropout_prob")
 _DECODER = "mlm_score.decoder.weight"
@@ -55,8 +55,8 @@ class ViLT:
         """Return the model with its weights on `device`, in evaluation mode.
 
         Raises:
-            UserError: weights or tokenizer that are neither here nor to be fetched, a checkpoint of
-                another architecture, or one without the wanted head.
+            UserError: weights or tokenizer that are not on this machine and cannot be downloaded, a
+                checkpoint of another architecture, or one without the wanted head.
         """
         network, tokenizer = load_vilt(self.name, self.tokenizer)
         return ViLTModel(network, tokenizer, self._match_head(network), self.resize, device,
@@ -80,7 +80,7 @@ class ViLTModel:
     Args:
         tokenizer: BERT's, from transformers.
         head: `itm` (two logits) or `rank` (one, the log-odds of a match).
-        resize: how an image becomes square: `crop` its middle, or `squash` it.
+        resize: how an image becomes square: `crop` its centre, or `squash` it to the size.
         precision: `fp32`, or `bf16` for autocast.
     """
 
@@ -133,8 +133,8 @@ class ViLTModel:
         many = len(captions.tokens)
         pairs = torch.arange(len(images) * many, device=images.device)
         logits = []
-        for some in pairs.split(_PAIRS_AT_ONCE):
-            image, caption = some // many, some % many
+        for chunk in pairs.split(_PAIRS_AT_ONCE):
+            image, caption = chunk // many, chunk % many
             of_captions = EmbeddedCaptions(captions.tokens[caption], captions.mask[caption])
             logits.append(self._match(images[image], of_captions))
         no_match, match = torch.cat(logits).unbind(dim=1)
@@ -174,17 +174,13 @@ class ViLTModel:
         config = self._network.config.to_dict()
         settings = [{name: config[name] for name in _SETTINGS}, self._head, self._resize,
                     self._precision, self._tokenizer.get_vocab()]
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-        for name, tensor in sorted(self._network.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return digest_of(self._network, json.dumps(settings, sort_keys=True))
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
         if _DECODER not in dict(self._network.named_parameters()):
-            state.pop(_DECODER, None)  # It is the word embeddings.
+            state.pop(_DECODER, None)  # Tied to the word embeddings.
         save_file(state, folder / WEIGHTS_FILES[0], {"format": "pt"})
         self._network.config.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Find and load a ViLT checkpoint, or say in one line why that cannot be."""
+"""Find and load a ViLT checkpoint."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def load_vilt(name: str, tokenizer: str | None) -> tuple[ViltNetwork, Any]:
         tokenizer: the same, for the tokenizer's files where `name` has none of its own.
 
     Raises:
-        UserError: files that are absent, out of reach or damaged, or a checkpoint of another
-            architecture.
+        UserError: files that are missing, damaged or cannot be downloaded, or a checkpoint of
+            another architecture.
     """
     folder = hub_folder(name, "model.name", _SMALL_FILES, WEIGHTS_FILES)
     network = _network(folder, name)
@@ -84,13 +84,13 @@ def _config(path: Path) -> ViltConfig:
 
 
 def _state(folder: Path) -> dict[str, Tensor]:
-    """Return the weights that the network has a place for, in fp32, from the first file there."""
+    """Return the weights of the transformer and its heads, in fp32, from the first file found."""
     path = next((folder / file for file in WEIGHTS_FILES if (folder / file).is_file()), None)
     if path is None:
         raise UserError("model.name", f"{folder} holds no weights",
                         f"put {' or '.join(WEIGHTS_FILES)} there")
     state = read_state(path, "model.name")
-    # The published checkpoints have the words' bias beside the decoder, some of them twice.
+    # In the published checkpoints this bias is beside the decoder, in some also within it.
     if (bias := state.pop(f"{MLM_HEAD}.bias", None)) is not None:
         state[f"{_DECODER}.bias"] = bias
     ours = ("vilt.", *(f"{head}." for head in HEADS))

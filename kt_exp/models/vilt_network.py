@@ -17,15 +17,15 @@ _TEXT, _IMAGE = 0, 1
 
 
 class ViltNetwork(nn.Module):
-    """One stream of text and image tokens; parameters are named as in the checkpoints.
+    """A transformer over text and image tokens; parameters are named as in the checkpoints.
 
-    transformers' `ViltModel` picks an image's patches in random order and loops over the images,
-    to allow for padding. Here all images are whole and of the model's own size: their patches stay
-    in order, and no position needs interpolation. The outputs are the same.
+    To support padding, transformers' `ViltModel` shuffles an image's patches and loops over the
+    images. Here all images have the model's own size: patches stay in order, and positions need no
+    interpolation. The outputs are the same.
 
     Args:
-        heads: those of `HEADS` that the network shall have: `itm_score`, two logits (no match,
-            match); `rank_output`, one logit of a match; `mlm_score`, words.
+        heads: any of `HEADS`: `itm_score`, two logits (no match, match); `rank_output`, one logit
+            of a match; `mlm_score`, words.
     """
 
     def __init__(self, config: ViltConfig, heads: Collection[str]) -> None:
@@ -56,7 +56,7 @@ class ViltNetwork(nn.Module):
         return parts.text_embeddings(input_ids=ids) + parts.token_type_embeddings.weight[_TEXT]
 
     def encode(self, text: Tensor, mask: Tensor, images: Tensor) -> Tensor:
-        """Return what the transformer makes of text `(B, L, C)` and image tokens `(B, P, C)`.
+        """Return the transformer's output for text `(B, L, C)` and image tokens `(B, P, C)`.
 
         `mask` `(B, L)` is 1 at real text tokens. The output is `(B, L + P, C)`, text first.
         """
@@ -69,7 +69,7 @@ class ViltNetwork(nn.Module):
     def match(self, text: Tensor, mask: Tensor, images: Tensor, head: str) -> Tensor:
         """Return the logits `(B, 2)` of no match and match, by the head `itm` or `rank`.
 
-        The single logit of `rank` is the log-odds of a match: the other one is then 0.
+        The single logit of `rank` is the log-odds of a match, so the logit of no match is 0.
         """
         pooled = self.vilt.get_submodule("pooler")(self.encode(text, mask, images))
         if head == "itm":

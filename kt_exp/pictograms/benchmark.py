@@ -81,10 +81,10 @@ class PictogramBenchmark(ClassificationTask):
             UserError: the world holds no such concept.
         """
         drawable = {name_key(name): name for name in HELD_OUT}
-        name = drawable.get(name_key(concept.name))
+        name = drawable.get(name_key(concept.image_class))
         if name is None:
-            raise UserError("concepts", f"no images of '{concept.name}': the pictogram world "
-                            "cannot draw it", did_you_mean(concept.name, HELD_OUT) +
+            raise UserError("concepts", f"no images of '{concept.image_class}': the pictogram "
+                            "world cannot draw it", did_you_mean(concept.image_class, HELD_OUT) +
                             " (or benchmark=folders with images of your own)")
         return Drawings((name,), self.images_per_target, self.seed)
 

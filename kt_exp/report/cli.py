@@ -17,11 +17,12 @@ from typing import Any, NoReturn
 import yaml
 from rich.console import Console
 
+from kt_exp.config.renames import former_name
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
+from kt_exp.report import plots
 from kt_exp.report.grid import FORMATS, print_grid
 from kt_exp.report.paper import comparable, disagreements, fill, paper_grid
 from kt_exp.report.pivot import across
-from kt_exp.report.plots import KINDS, draw
 from kt_exp.report.published import find_table, published
 from kt_exp.report.runs import Job, find_jobs
 from kt_exp.report.status import status_grid
@@ -80,7 +81,7 @@ def _paper_table(options: argparse.Namespace) -> int:
 
 
 def _plot(options: argparse.Namespace) -> int:
-    for path in draw(_jobs(options), options.kind, options.out):
+    for path in plots.save(_jobs(options), options.kind, options.out):
         print(path)
     return 0
 
@@ -125,7 +126,8 @@ def _console() -> Console:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UserError("command line", message, f"{self.prog} --help")
+        former = next(filter(None, map(former_name, message.split())), None)
+        raise former or UserError("command line", message, f"{self.prog} --help")
 
 
 def _parser() -> _Parser:
@@ -145,9 +147,9 @@ def _parser() -> _Parser:
 
     plot = _command(commands, "plot", _plot, "accuracy against learning rate and the like")
     plot.add_argument("--kind", metavar="KIND", required=True,
-                      help=f"{', '.join(KINDS)}; or the key of a setting that was varied")
+                      help=f"{', '.join(plots.KINDS)}; or the key of a setting that was varied")
     plot.add_argument("--out", type=Path, required=True, metavar="FILE",
-                      help="FILE.png or FILE.svg; without an ending, both")
+                      help="FILE.png, .svg or .pdf; without an ending, PNG and SVG")
 
     page = _command(commands, "page", _page, "a sweep as one HTML page")
     page.add_argument("--out", type=Path, required=True, metavar="FILE.html")

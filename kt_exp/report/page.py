@@ -15,9 +15,10 @@ from markupsafe import Markup
 from PIL import Image
 
 from kt_exp.atomic import write_atomically
-from kt_exp.drawing import SCALE, Images
+from kt_exp.drawing import DARK, LIGHT, SCALE, Images
 from kt_exp.progress import duration
-from kt_exp.report.charts import line_chart
+from kt_exp.report.plots import draw_history
+from kt_exp.report.style import MISSING, REMEDY, has_matplotlib
 from kt_exp.results import summary
 from kt_exp.results.outcome import JOINT
 from kt_exp.results.record import ConceptEntry, RunRecord, plain
@@ -28,6 +29,7 @@ MOST_CONFUSIONS = 5
 LARGEST_EXACT = 128  # px: up to here images are kept as PNG, their pixels shown hard
 LARGEST_SHOWN = 256  # px: larger ones are reduced to this
 WIDEST_PANEL = 1920  # px
+NO_CHARTS = f"No charts: {MISSING} ({REMEDY})."
 SCORES = {"match": "log-probability of a match"}  # by distance; of all others a similarity
 
 
@@ -41,7 +43,7 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
     """
     rows = summary.concept_rows(record)
     scores = summary.scores(record)
-    content = _environment().get_template("page.html.jinja").render(
+    content = html_environment().get_template("page.html.jinja").render(
         record=record,
         headline=summary.headline(record),
         reused=summary.reuse_line(record),
@@ -50,6 +52,7 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
         mean_scores=summary.mean_scores(scores),
         panels=[(title, *_panel(folder / name)) for title, name in panels.items()],
         rows=[*rows, summary.mean_row(rows)] if len(rows) > 1 else rows,
+        no_charts=NO_CHARTS if any(record.curves.values()) and not has_matplotlib() else "",
         concepts=[
             _concept(record, concept, row, scores, inverted, targets)
             for concept, row in zip(record.concepts, rows, strict=True)
@@ -62,13 +65,15 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
     return path
 
 
-def _environment() -> Environment:
+def html_environment() -> Environment:
+    """Return what renders the pages' templates."""
     environment = Environment(
         loader=PackageLoader("kt_exp.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )
     environment.filters |= {"signed": summary.signed, "duration": duration,
                             "one_decimal": summary.one_decimal}
+    environment.globals |= {"light": LIGHT, "dark": DARK}
     return environment
 
 
@@ -94,17 +99,19 @@ def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row,
 
 
 def _charts(record: RunRecord, name: str) -> list[tuple[str, Markup]]:
+    if not has_matplotlib():
+        return []
     drawn = []
     if curve := record.curves.get("inversion", {}).get(name):
         distance = curve["distance"]
         label = SCORES.get(distance, f"similarity ({distance})")
-        drawn.append(("Score during inversion", line_chart(
+        drawn.append(("Score during inversion", draw_history(
             curve["steps"], curve["score"], x_label="step", y_label=label)))
     finetuned = record.curves.get("finetune", {})
     if curve := finetuned.get(name) or finetuned.get(JOINT):
-        drawn.append(("Loss during fine-tuning", line_chart(
+        drawn.append(("Loss during fine-tuning", draw_history(
             curve["steps"], curve["loss"], x_label="step", y_label="loss")))
-    return [(title, chart) for title, chart in drawn if chart]
+    return [(title, chart.svg()) for title, chart in drawn if chart]
 
 
 def _bars(record: RunRecord, phase: str, name: str,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kt_exp.concepts import name_key
+from kt_exp.config.renames import with_current_names
 from kt_exp.errors import UserError
 from kt_exp.report.sweeps import MULTIRUN, planned, read_yaml, with_overrides
 from kt_exp.results.record import FILE_NAME, DamagedRecord, RunRecord, read_record
@@ -178,7 +179,8 @@ def _read(folder: Path, sweep: Path | None) -> Job:
     given = read_yaml(folder / ".hydra" / "overrides.yaml")
     overrides = list(map(str, given or (record.overrides if record else [])))
     chosen = {key: value for key, value in choices.items() if isinstance(value, str)}
-    return Job(folder, record, config, overrides, sweep, chosen | _options(overrides))
+    return Job(folder, record, with_current_names(config), overrides, sweep,
+               chosen | _options(overrides))
 
 
 def _record(folder: Path) -> RunRecord:

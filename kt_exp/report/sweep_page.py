@@ -10,26 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
 from kt_exp.atomic import write_atomically
 from kt_exp.errors import UserError
-from kt_exp.report.canvas import THEMED
-from kt_exp.report.curves import plot_panels
-from kt_exp.report.grouping import varied
-from kt_exp.report.plots import KINDS, panels
-from kt_exp.report.runs import Job, newest
+from kt_exp.report import plots
+from kt_exp.report.page import NO_CHARTS, html_environment
+from kt_exp.report.runs import Job
 from kt_exp.report.status import TONES, state_of, status_grid
+from kt_exp.report.style import has_matplotlib
 from kt_exp.report.table import overview
 
 WIDEST = 1400  # px, of a run's picture
-TITLES = {
-    "lr": "Against the learning rate", "strategy": "What is trained",
-    "names": "Captions with and without the name", "steps": "Against the steps of inversion",
-    "tradeoff": "Target against known accuracy", "bars": "Concepts side by side",
-}
 
 
 def write_sweep_page(jobs: Sequence[Job], out: Path) -> Path:
@@ -40,10 +33,9 @@ def write_sweep_page(jobs: Sequence[Job], out: Path) -> Path:
     """
     if out.suffix not in (".html", ".htm"):
         raise UserError("--out", f"'{out}' is no HTML file", "end it in .html")
-    environment = Environment(loader=PackageLoader("kt_exp.report", "."), autoescape=True,
-                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    content = environment.get_template("sweep.html.jinja").render(
-        style=_style(environment), grid=overview(jobs), plots=list(_plots(jobs)),
+    content = html_environment().get_template("sweep.html.jinja").render(
+        grid=overview(jobs), plots=list(_plots(jobs)),
+        no_charts="" if has_matplotlib() else NO_CHARTS,
         jobs=[_job(job) for job in jobs], status=status_grid(jobs).title,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
@@ -52,31 +44,13 @@ def write_sweep_page(jobs: Sequence[Job], out: Path) -> Path:
     return out
 
 
-def _style(environment: Environment) -> Markup:
-    """The style of a single run's page, so that both look alike."""
-    assert environment.loader is not None
-    source, _, _ = environment.loader.get_source(environment, "page.html.jinja")
-    return Markup(source.partition("<style>")[2].partition("</style>")[0])
-
-
 def _plots(jobs: Sequence[Job]) -> Iterator[tuple[str, Markup]]:
-    for kind in _kinds(jobs):
+    for kind in plots.suitable(jobs) if has_matplotlib() else ():
         try:
-            canvas = plot_panels(*panels(jobs, kind))
+            chart = plots.draw(jobs, kind)
         except UserError:  # nothing measured yet, or another task
             continue
-        yield TITLES.get(kind, f"Against {kind}"), canvas.to_svg(THEMED)
-
-
-def _kinds(jobs: Sequence[Job]) -> list[str]:
-    """The kinds of plot for what the jobs differ in, or for what they measured if in nothing."""
-    keys = varied(job for job in newest(jobs) if job.record and job.record.metrics)
-    if not keys:
-        return ["bars"]
-    kinds = [kind for kind, key in KINDS.items() if key in keys] or keys
-    if {"strategy", "names"} & {*kinds}:  # which lie over the learning rate as well
-        kinds = [kind for kind in kinds if kind != "lr"]
-    return [*kinds, "tradeoff"]
+        yield plots.plot_kind(kind).title, chart.svg()
 
 
 def _job(job: Job) -> dict[str, Any]:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from kt_exp.results.curve import Curve
+from kt_exp.results.gains import PhaseMargins
+from kt_exp.results.intervals import wilson
+
+# Classification at equal forgetting (benchmarks/classification/tradeoff.py): metric → split.
+TRADEOFF_METRICS = {
+    "auroc": "all", "target_at_1": "target", "target_at_2": "target", "target_at_5": "target",
+    "ausuc": "all", "best_harmonic_mean": "all", "known_only": "known",
+}
 JOINT = "all concepts"  # the name of the one model that `finetune.scope: joint` makes
 
 
 class Phase(StrEnum):
-    """Which model and which prompt of the new concept a number belongs to."""
+    """Which model and which prompts of the new concept a number belongs to.
+
+    All but `transferred` train nothing: they are the untrained model with the name in the prompt
+    templates, the name alone, the description, the name and the description (mean of both
+    embeddings), and the description's parts (mean).
+    """
 
     baseline = "baseline"
     transferred = "transferred"
     name_prompt = "name_prompt"
     description_prompt = "description_prompt"
+    name_and_description = "name_and_description"
+    parts_prompt = "parts_prompt"
 
 
 @dataclass(frozen=True)
@@ -29,20 +45,28 @@ class Metric:
             "all" (a task that knows no such difference: retrieval, captioning, all classes of a
             closed set).
         metric: classification "accuracy" (over images), "mean_per_class_accuracy" (over classes
-            with images); retrieval "text_R@1" …, "image_R@10"; captioning "BLEU@4", "METEOR",
+            with images), and those at equal forgetting (`TRADEOFF_METRICS`);
+            retrieval "text_R@1" …, "image_R@10"; captioning "BLEU@4", "METEOR",
             "CIDEr", "SPICE"; segmentation "DSC", "NSD", "IoU".
-        value: in [0, 1] (CIDEr: from 0, and may pass 1).
-        count: correct images or queries; None for a mean.
+        value: in [0, 1] (CIDEr: from 0, and may pass 1); None where it could not be measured.
+        count: correct images or queries; None for what is no rate.
         total: images, queries or classes behind the value.
+        reason: why there is no value, or what explains it.
     """
 
     phase: Phase
     concept: str
     split: str
     metric: str
-    value: float
+    value: float | None
     count: int | None
     total: int
+    reason: str | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The Wilson 95 % interval of a rate, in [0, 1]; None for what is no rate."""
+        return None if self.count is None or not self.total else wilson(self.count, self.total)
 
 
 @dataclass(frozen=True)
@@ -93,7 +117,8 @@ class Outcome:
     """The result of one phase for one concept.
 
     `skipped` lists the images left out as unreadable; `notes` says what else a reader must know
-    ("SPICE unavailable: no Java", "nsd: surface2d").
+    ("SPICE unavailable: no Java", "nsd: surface2d"). Classification also has the seen–unseen
+    `curve` and the `margins` of all images that it was computed from.
     """
 
     metrics: list[Metric]
@@ -101,10 +126,12 @@ class Outcome:
     skipped: list[str] = field(default_factory=list)
     per_image: list[ImageScore] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    curve: Curve | None = None
+    margins: PhaseMargins | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain dicts, lists, numbers and strings."""
-        return asdict(self)
+        """Return plain dicts, lists, numbers and strings; the margins are left out."""
+        return asdict(replace(self, margins=None))
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Outcome:
@@ -115,6 +142,7 @@ class Outcome:
             skipped=list(record["skipped"]),
             per_image=[row_of(ImageScore, row) for row in record["per_image"]],
             notes=list(record["notes"]),
+            curve=Curve.from_json(record["curve"]) if record.get("curve") else None,
         )
 
 
@@ -128,4 +156,5 @@ def row_of(kind: type[Row], fields: Mapping[str, Any]) -> Row:
         ValueError: an unknown phase.
         TypeError: a missing or unknown field.
     """
-    return kind(**{**fields, "phase": Phase(fields["phase"])})
+    known = {name: value for name, value in fields.items() if name != "interval"}
+    return kind(**{**known, "phase": Phase(fields["phase"])})

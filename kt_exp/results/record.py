@@ -18,9 +18,10 @@ from typing import Any, Literal
 
 from kt_exp.atomic import write_atomically
 from kt_exp.errors import UserError
-from kt_exp.results.outcome import Confusion, Diagnosis, Metric, Outcome, row_of
+from kt_exp.results.curve import Curve
+from kt_exp.results.outcome import Confusion, Diagnosis, Metric, Outcome, Phase, row_of
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FILE_NAME = "result.json"
 
 Status = Literal["interrupted", "completed", "failed"]
@@ -40,6 +41,15 @@ class ConceptEntry:
     description: str
     caption: str
     diagnosis: Diagnosis | None
+
+
+@dataclass
+class TradeoffEntry:
+    """The seen–unseen curve of a concept in one phase."""
+
+    phase: Phase
+    concept: str
+    curve: Curve
 
 
 @dataclass
@@ -71,6 +81,7 @@ class RunRecord:
     concepts: list[ConceptEntry] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
     confusions: list[Confusion] = field(default_factory=list)
+    tradeoffs: list[TradeoffEntry] = field(default_factory=list)
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -90,6 +101,9 @@ class RunRecord:
         """Take over the measurements of one evaluation."""
         self.metrics += outcome.metrics
         self.confusions += outcome.confusions
+        if outcome.curve:
+            first = outcome.metrics[0]
+            self.tradeoffs.append(TradeoffEntry(first.phase, first.concept, outcome.curve))
 
     def metric(self, phase: str, concept: str, split: str,
                metric: MetricName = "accuracy") -> Metric | None:
@@ -120,6 +134,8 @@ def write_record(record: RunRecord, folder: Path) -> Path:
     """Write `folder/result.json` so that a reader sees the old file or the new one, whole."""
     path = folder / FILE_NAME
     ordered = {"schema_version": record.schema_version, **asdict(record)}
+    for row, metric in zip(ordered["metrics"], record.metrics, strict=True):
+        row["interval"] = metric.interval
     text = json.dumps(plain(ordered), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(path, text + "\n")
     return path
@@ -146,8 +162,8 @@ def read_record(path: Path | str) -> RunRecord:
     except ValueError as error:
         raise DamagedRecord(str(path), f"is not valid JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version == 1:  # It had all fields but this one, with the same meaning.
-        content |= {"notes": [], "schema_version": SCHEMA_VERSION}
+    if version in (1, 2):  # They had all fields but these, with the same meaning.
+        content = {"notes": [], **content, "tradeoffs": [], "schema_version": SCHEMA_VERSION}
     elif version != SCHEMA_VERSION:
         raise UserError(str(path), f"has schema version {version}",
                         f"this version of kt_exp reads versions 1 to {SCHEMA_VERSION}")
@@ -168,6 +184,8 @@ def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
         "concepts": [_concept_entry(row) for row in content["concepts"]],
         "metrics": [row_of(Metric, row) for row in content["metrics"]],
         "confusions": [row_of(Confusion, row) for row in content["confusions"]],
+        "tradeoffs": [TradeoffEntry(Phase(row["phase"]), row["concept"],
+                                    Curve.from_json(row["curve"])) for row in content["tradeoffs"]],
     }
 
 

@@ -154,11 +154,11 @@ def reuse_line(record: RunRecord) -> str:
 
 
 def _accuracy(row: Metric | None) -> Accuracy | None:
-    return None if row is None else Accuracy(row.value, row.count, row.total)
+    return None if row is None or row.value is None else Accuracy(row.value, row.count, row.total)
 
 
 def _times_100(row: Metric | None) -> float | None:
-    return None if row is None else 100 * row.value
+    return None if row is None or row.value is None else 100 * row.value
 
 
 def _mean(accuracies: list[Accuracy | None]) -> Accuracy | None:

@@ -14,6 +14,7 @@ from torchvision.transforms.functional import to_pil_image
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
+from kt_exp.results.margins_file import write_margins
 from kt_exp.results.per_image import write_per_image
 from kt_exp.results.record import RunRecord
 from kt_exp.results.summary import target_metric
@@ -71,6 +72,8 @@ class Artifacts:
         scores = [score for outcome in state.outcomes for score in outcome.per_image]
         if scores:
             self.record.files["per_image"] = write_per_image(scores, self.folder).name
+        if margins := write_margins(state.outcomes, self.folder):
+            self.record.files["margins"] = margins.name
         self._draw_panels(state)
 
     def _draw_panels(self, state: RunState) -> None:

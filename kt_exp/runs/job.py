@@ -40,7 +40,7 @@ TRACEBACK = "traceback.txt"
 
 
 def run_job(cfg: DictConfig, session: Session) -> int:
-    """Run one job in Hydra's output folder; leave result.json there however it ends.
+    """Run one job of the command line in Hydra's output folder, whatever happens in between.
 
     Returns the exit code: 0 completed, 1 failed, 2 bad input. What went wrong is logged in one
     line; the traceback of a failure that is not the user's goes to traceback.txt.
@@ -51,12 +51,34 @@ def run_job(cfg: DictConfig, session: Session) -> int:
     interrupts.sigterm_interrupts()
     keep_freed_memory()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    record = _new_record()
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    try:
+        record = execute(cfg, folder, session, command, print_diagnosis)
+    except Exception as error:
+        return _report_error(error, folder, show_traceback=bool(cfg.get("traceback")))
+    print_summary(record, folder)
+    return 0
+
+
+def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
+            on_diagnosis: Callable[[list[ConceptEntry]], None] = lambda concepts: None,
+            ) -> RunRecord:
+    """Run one job; return its record, which lies in `folder` as result.json however it ends.
+
+    Args:
+        command: what started the job, for the record.
+        on_diagnosis: gets the concepts with their diagnosis before anything costly begins.
+
+    Raises:
+        UserError: bad input.
+        KeyboardInterrupt: stopped from outside.
+    """
+    record = _new_record(command)
     write_record(record, folder)
     with ExitStack() as ending:
         ending.callback(write_record, record, folder)
         try:
-            _run(cfg, record, folder, session, ending)
+            _run(cfg, record, folder, session, on_diagnosis, ending)
             record.close("completed")
         except KeyboardInterrupt:
             session.caches.models.clear()
@@ -66,23 +88,21 @@ def run_job(cfg: DictConfig, session: Session) -> int:
         except Exception as error:
             session.caches.models.clear()
             record.close("failed", error)
-            return _report_error(error, folder, show_traceback=bool(cfg.get("traceback")))
-    print_summary(record, folder)
-    return 0
+            raise
+    return record
 
 
-def _new_record() -> RunRecord:
+def _new_record(command: list[str]) -> RunRecord:
     # Unresolved: an override may refer to something that is not there.
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task) or []
     return RunRecord(
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]], config={},
-        overrides=list(map(str, overrides)), versions=collect_versions(),
-        git=git_state(), files={"result": FILE_NAME},
+        command=command, config={}, overrides=list(map(str, overrides)),
+        versions=collect_versions(), git=git_state(), files={"result": FILE_NAME},
     )
 
 
 def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
-         ending: ExitStack) -> None:
+         on_diagnosis: Callable[[list[ConceptEntry]], None], ending: ExitStack) -> None:
     """Run the stages; put into `ending` what is to be done then, however the run ends."""
     start = time.perf_counter()
     record.config = to_plain(cfg)
@@ -92,7 +112,7 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
     experiment = Experiment(config, shown, session.caches, shown.begin)
     record.seconds["setup"] = round(time.perf_counter() - start, 3)
     _describe(record, config, experiment)
-    print_diagnosis(record.concepts)
+    on_diagnosis(record.concepts)
 
     state, artifacts = experiment.state, Artifacts(experiment, record, folder)
     config.tracker.start(record, folder, _sweep())

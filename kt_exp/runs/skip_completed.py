@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from kt_exp.config.renames import with_current_names
 from kt_exp.errors import EXIT_BAD_INPUT, UserError, did_you_mean
 from kt_exp.results.record import FILE_NAME, RunRecord, plain, read_record
 from kt_exp.runs.session import Session
@@ -66,7 +67,8 @@ def completed_run(cfg: DictConfig, folder: Path) -> RunRecord | None:
     if choice == "error":
         raise UserError("on_existing", f"{folder} holds a completed run",
                         "give another folder, or on_existing=skip or rerun")
-    if differences := list(_differences(record.config, plain(to_plain(cfg)))):
+    there = with_current_names(record.config)
+    if differences := list(_differences(there, plain(to_plain(cfg)))):
         more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         raise UserError(
             "on_existing", f"{folder} holds a completed run of another config: "

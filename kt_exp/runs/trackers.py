@@ -221,7 +221,7 @@ def _final_values(record: RunRecord) -> dict[str, float]:
     """Return every metric as "transferred/target/accuracy/moongate", and the means of the table."""
     values = {
         f"{row.phase}/{row.split}/{row.metric}/{row.concept}": row.value
-        for row in record.metrics
+        for row in record.metrics if row.value is not None
     }
     mean = summary.mean_row(summary.concept_rows(record))
     for column, (phase, split) in summary.ACCURACIES.items():

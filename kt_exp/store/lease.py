@@ -3,7 +3,8 @@
 A lock is a file that only one process can create, and that says who did. Its holder touches it
 every few seconds. Who waits takes it over where the holder is gone: at once if that was a process
 of the same machine, or else when the file was not touched for two minutes. Nothing relies on
-`flock`, which network file systems often lack, nor on clocks that agree.
+`flock`, which network file systems often lack, nor on clocks that agree. A `KeyboardInterrupt`
+removes the file wherever it comes, also while the lock is being taken or given back.
 
 Should a lock be taken over from a process that was only suspended, both compute the same: results
 are written whole and are the same, so that costs time alone.
@@ -17,10 +18,13 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from kt_exp import interrupts
+from kt_exp.errors import UserError
 
 TOUCH_SECONDS = 15.0
 # Well above TOUCH_SECONDS, and above the minute for which NFS may show an old time of a file.
@@ -29,31 +33,52 @@ _POLL_SECONDS = 0.5
 
 
 @contextmanager
-def hold(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock `path` while the block runs; calls `on_wait` once if it has to wait for it.
+def hold(paths: Iterable[Path], on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the locks `paths` while the block runs; they are taken in the order given.
+
+    Calls `on_wait` once for each lock that it has to wait for.
 
     Raises:
-        OSError: the file cannot be written.
+        UserError: a lock file cannot be written.
     """
-    lease = Lease(path)
-    if not lease.acquire():
-        on_wait()
-        while not lease.acquire():
-            time.sleep(_POLL_SECONDS)
+    leases = [Lease(path) for path in paths]
     try:
-        yield
-    finally:
-        lease.release()
+        try:
+            for lease in leases:
+                _wait_for(lease, on_wait)
+            yield
+        finally:
+            _release(leases)
+    except KeyboardInterrupt:
+        _release(leases)  # It may have come before the first call had begun.
+        raise
+
+
+def _wait_for(lease: Lease, on_wait: Callable[[], None]) -> None:
+    try:
+        lease.path.parent.mkdir(exist_ok=True)
+        if not lease.acquire():
+            on_wait()
+            while not lease.acquire():
+                time.sleep(_POLL_SECONDS)
+    except OSError as error:
+        raise UserError("store.root", f"cannot lock {lease.path.parent} ({error.strerror})",
+                        "name a folder you may write to") from error
+
+
+def _release(leases: Iterable[Lease]) -> None:
+    with ExitStack() as each:  # The others, too, if one raises.
+        for lease in leases:
+            each.callback(lease.release)
 
 
 class Lease:
     """One process's claim to the lock file `path`, held or not."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._owner = json.dumps({"token": uuid.uuid4().hex, **_process(os.getpid())})
         self._stop = threading.Event()
-        self._toucher: threading.Thread | None = None
         self._seen: tuple[str, float] | None = None  # the other's lock as it was last seen …
         self._since = 0.0  # … and since when it looks like that
 
@@ -70,33 +95,33 @@ class Lease:
         return self._create()
 
     def release(self) -> None:
-        """Give the lock back, unless it was taken over meanwhile."""
-        self._stop.set()
-        if self._toucher:
-            self._toucher.join()
-        self._remove(self._owner)
+        """Give the lock back, if it is held and was not taken over meanwhile."""
+        with interrupts.deferred():
+            self._stop.set()
+            self._remove(self._owner)
 
     def _create(self) -> bool:
-        try:
-            descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            return False
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(self._owner)
-        self._toucher = threading.Thread(target=self._touch, daemon=True)
-        self._toucher.start()
+        # Interrupted in between, it would leave a file that does not name its owner.
+        with interrupts.deferred():
+            try:
+                descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            except FileExistsError:
+                return False
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(self._owner)
+            threading.Thread(target=self._touch, daemon=True).start()
         return True
 
     def _touch(self) -> None:
         while not self._stop.wait(TOUCH_SECONDS):
             with suppress(OSError):
-                if self._path.read_text(encoding="utf-8") == self._owner:
-                    os.utime(self._path)
+                if self.path.read_text(encoding="utf-8") == self._owner:
+                    os.utime(self.path)
 
     def _look(self) -> tuple[str, float] | None:
         try:
             # Opened, since NFS then asks the server how the file is now.
-            with self._path.open(encoding="utf-8") as file:
+            with self.path.open(encoding="utf-8") as file:
                 return file.read(), os.fstat(file.fileno()).st_mtime
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ESTALE):  # NFS: removed while it was read
@@ -113,7 +138,7 @@ class Lease:
     def _remove(self, owner: str) -> None:
         there = self._look()
         if there and there[0] == owner:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
 
 
 def _is_dead(owner: str) -> bool:

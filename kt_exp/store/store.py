@@ -14,8 +14,8 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,26 +147,18 @@ class Store:
         """Return the keys of all entries of a kind."""
         return sorted(path.stem for path in (self.root / kind).glob(f"*{_SUFFIX}"))
 
-    @contextmanager
-    def lock(self, kind: str, keys: Iterable[str]) -> Iterator[None]:
-        """Hold the locks of all `keys`; waits for other processes, and takes over from dead ones.
+    def lock(self, kind: str, keys: Iterable[str]) -> AbstractContextManager[None]:
+        """Hold the locks of all `keys` in a `with` block.
 
-        Locks are taken in sorted order, so that two runs never wait for each other.
+        Entering it waits for other processes, and takes over from dead ones. Locks are taken in
+        sorted order, so that two runs never wait for each other.
 
         Raises:
             UserError: a lock cannot be written.
         """
-        folder = self.root / "locks"
-        with ExitStack() as held:
-            try:
-                folder.mkdir(exist_ok=True)
-                for key in sorted(set(keys)):
-                    held.enter_context(hold(folder / f"{kind}-{key}.lease", lambda: log.info(
-                        "Waiting for another run that is computing the same %s.", kind)))
-            except OSError as error:
-                raise UserError("store.root", f"cannot lock {folder} ({error.strerror})",
-                                "name a folder you may write to") from error
-            yield
+        paths = [self.root / "locks" / f"{kind}-{key}.lease" for key in sorted(set(keys))]
+        return hold(paths, lambda: log.info(
+            "Waiting for another run that is computing the same %s.", kind))
 
     def _path(self, kind: str, key: str) -> Path:
         return self.root / kind / f"{key}{_SUFFIX}"

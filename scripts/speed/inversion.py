@@ -29,8 +29,7 @@ def inversion(bench: Bench) -> Iterator[Row]:
     """
     levers: dict[str, dict[str, Any]] = {"own tower": {"tower": "model"}}
     if isinstance(bench.model, PatchEncoder):
-        levers["lean tower"] = {"tower": "lean", "packed": False}
-        levers["lean, packed"] = {"tower": "lean", "packed": True}
+        levers["lean tower"] = {"tower": "lean"}
         levers["lean, bf16"] = {"tower": "lean", "bf16": True}
         levers["lean, half of the patches"] = {"tower": "lean", "patch_dropout": 0.5}
     products = products_of(bench)

@@ -28,9 +28,9 @@ from kt_exp.inversion.stage import invert_captions
 from kt_exp.models.protocol import Model
 from kt_exp.models.weights import Weights
 from kt_exp.pipeline import Experiment
-from kt_exp.report.canvas import Canvas
-from kt_exp.report.curves import Curve as Line
-from kt_exp.report.curves import Panel, plot_panels
+from kt_exp.report.plots import Chart, Panel, PanelRow, draw_curves, x_axis
+from kt_exp.report.plots import Curve as Line
+from kt_exp.report.plots import Point as Mark
 from kt_exp.results.outcome import Outcome, Phase
 from kt_exp.runs.console import progress
 from kt_exp.schema import Config
@@ -107,27 +107,34 @@ def summary(points: Sequence[Point]) -> Iterator[Row]:
                   against=f"{said} ({len(own)} seeds)")
 
 
-def picture(points: Sequence[Point]) -> Canvas:
-    """Return the plot of all configs that have three lengths or more: means over the seeds."""
+def picture(points: Sequence[Point]) -> Chart:
+    """Return the plot of all configs that have three lengths or more: means over the seeds.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
     lengths: dict[str, set[int]] = {}
     for point in points:
         lengths.setdefault(point["name"], set()).add(point["steps"])
     names = [name for name, steps in lengths.items() if len(steps) > 2]
-    places = sorted(set().union(*(lengths[name] for name in names)))
 
-    def panel(key: str, label: str, factor: float) -> list[Panel]:
+    def panel(key: str, factor: float) -> Panel:
         lines = []
-        for colour, name in enumerate(names):
-            found = [(steps, [factor * p[key] for p in points
-                              if (p["name"], p["steps"]) == (name, steps)])
-                     for steps in sorted(lengths[name])]
-            lines.append(Line(name, colour, [
-                (steps, statistics.mean(values), statistics.stdev(values) if values[1:] else 0.0)
-                for steps, values in found]))
-        return [Panel("", label, "steps of inversion", lines, places)]
+        for number, name in enumerate(names):
+            found = {steps: [factor * p[key] for p in points
+                             if (p["name"], p["steps"]) == (name, steps)]
+                     for steps in sorted(lengths[name])}
+            lines.append(Line(name, number, [
+                Mark(steps, statistics.mean(values),
+                     statistics.stdev(values) if values[1:] else 0.0, len(values))
+                for steps, values in found.items()]))
+        return Panel("", lines)
 
-    return plot_panels([panel("target", "target accuracy in", 1),
-                        panel("similarity", "mean cosine in", 100)], "")
+    steps = set().union(*(lengths[name] for name in names))
+    return draw_curves([PanelRow("Target accuracy (%)", [panel("target", 1)]),
+                        PanelRow("Mean cosine (× 100)", [panel("similarity", 100)])],
+                       x_axis(steps, "steps of inversion"),
+                       "Target accuracy and similarity against steps of inversion")
 
 
 def _with_range(name: str, values: list[float], digits: int) -> str:
@@ -186,5 +193,5 @@ def _similarity(experiment: Experiment, images: TrainingImages,
 
 
 def _mean(outcomes: Sequence[Outcome], split: str, phase: Phase) -> float:
-    return statistics.mean(row.value for outcome in outcomes for row in outcome.metrics
+    return statistics.mean(row.value or 0.0 for outcome in outcomes for row in outcome.metrics
                            if (row.split, row.phase, row.metric) == (split, phase, "accuracy"))

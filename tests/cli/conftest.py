@@ -55,7 +55,7 @@ def kt_exp(home: Path, monkeypatch: pytest.MonkeyPatch,
            capfd: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
     """Call the entrypoint with overrides; its output folder is `home/run`, replaced each time."""
     from kt_exp import progress
-    from kt_exp.run import main
+    from kt_exp.cli import main
 
     def call(*arguments: str) -> Ended:
         GlobalHydra.instance().clear()

@@ -77,7 +77,7 @@ def test_a_run_killed_and_stopped_goes_on_and_ends_bit_equal(home):
 def test_what_computes_nothing_does_not_import_torch(flags, home):
     code = (
         "import atexit, sys; sys.argv[0] = 'kt-exp'\n"
-        "from kt_exp.run import main\n"
+        "from kt_exp.cli import main\n"
         "try: main()\n"
         "except SystemExit as ended: assert not ended.code, ended.code\n"
         "assert 'torch' not in sys.modules"

@@ -64,6 +64,34 @@ def test_every_way_to_fine_tune_runs_to_its_report(settings, kt_exp):
     assert (ended.folder / "overview.png").exists()
 
 
+def test_exchanged_descriptions_teach_what_another_concept_looks_like(kt_exp):
+    whole_set = [*PICTOGRAMS, "concepts.only=[gyroscope,madras]"]
+    own = kt_exp(*whole_set).record
+    exchanged = kt_exp(*whole_set, "control=exchanged").record
+    gyroscope = exchanged.concepts[0]
+    assert gyroscope.description == own.concepts[1].description
+    assert gyroscope.caption.startswith("A gyroscope is a red, yellow and blue plaid cloth")
+    assert exchanged.signatures["inversion"]["gyroscope"] == own.signatures["inversion"]["madras"]
+    assert exchanged.reused["inversion"] == 1
+
+    def measured(record, phase):
+        return {(row.split, row.metric): row.value for row in record.metrics
+                if (row.concept, row.phase) == ("gyroscope", phase)}
+
+    for phase in (Phase.baseline, Phase.name_prompt):
+        assert measured(exchanged, phase) == measured(own, phase)
+
+
+@pytest.mark.parametrize(("control", "key", "value"), [
+    ("none", "images", "inverted"), ("noise", "images", "noise"),
+    ("nameless", "captions", "description"),
+])
+def test_a_control_goes_with_any_run(control, key, value, kt_exp):
+    record = kt_exp(*PICTOGRAMS, f"control={control}").record
+    assert record.status == "completed"
+    assert record.config["finetune"][key] == value
+
+
 def test_the_jobs_of_a_sweep_run_on_after_one_that_failed(kt_exp, home):
     ended = kt_exp(*PICTOGRAMS, "finetune.batch_size=0,2", "hydra.sweep.dir=sweep", "-m")
     assert ended.code == 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from kt_exp.concepts import Concept, ConceptsSettings, load_concepts
+from kt_exp.concepts import Concept, ConceptsSettings, folder_name, load_concepts
 from kt_exp.concepts.captions import named
 from kt_exp.errors import UserError
 from kt_exp.schema import register_schema
@@ -30,7 +31,7 @@ def shipped(name: str) -> ConceptsSettings:
 
 def settings(**values: Any) -> ConceptsSettings:
     standard: dict[str, Any] = {"name": "mine", "source": "a test", "path": None, "items": [],
-                                "only": [], "on_long_caption": "error"}
+                                "only": [], "exchange": "none", "on_long_caption": "error"}
     return ConceptsSettings(**(standard | values))
 
 
@@ -82,6 +83,19 @@ def test_published_captions_read_as_sentences() -> None:
             in captions)
     assert ("An umbrella is a foldable, rounded canopy on a stick, used for protection from rain "
             "or sun." in captions)
+
+
+@pytest.mark.parametrize(("name", "real"), [
+    ("novel_words", "imagenet_heldout"), ("novel_words_dev", "imagenet_heldout_dev"),
+])
+def test_novel_words_stand_for_the_held_out_classes(name: str, real: str) -> None:
+    concepts, classes = load_concepts(shipped(name)), load_concepts(shipped(real))
+    assert [(concept.image_class, concept.description) for concept in concepts] == [
+        (concept.name, concept.description) for concept in classes]
+    for concept in concepts:
+        words = re.findall(r"[a-z]+", concept.description.casefold())
+        assert not set(re.findall(r"[a-z]+", concept.image_class)) & set(words)
+        assert concept.name not in words
 
 
 def test_concepts_come_from_the_command_line() -> None:
@@ -207,10 +221,70 @@ def test_a_description_that_gives_the_name_away_is_warned_about(
     assert [record.args for record in caplog.records] == [("zorb",)]
 
 
-def test_slugs_are_folder_names() -> None:
-    def slug(name: str) -> str:
-        return Concept(name, "something").slug
+DAX = {"name": "dax", "images_of": "zorb", "description": "a red ball in a ring"}
 
+
+def test_a_concept_can_have_its_images_under_another_name(tmp_path: Path) -> None:
+    dax = Concept("dax", "a red ball in a ring", images_of="zorb")
+    assert load_concepts(settings(items=[DAX])) == [dax]
+    assert from_file(tmp_path / "mine.csv", "name,images_of,description\n"
+                     "dax,zorb,a red ball in a ring\nlamp,,a light\n") == [
+        dax, Concept("lamp", "a light")]
+    assert (dax.image_class, dax.slug) == ("zorb", "dax")
+    assert Concept("lamp", "a light").image_class == "lamp"
+
+
+def test_a_description_that_contains_the_name_of_the_images_is_refused() -> None:
+    items = [DAX | {"description": "a red ball, a Zorb in a ring"}]
+    with pytest.raises(UserError, match=r"concepts.items\[0\] description: contains 'zorb', the "
+                                        r"name that 'dax' stands for; describe it in other words"):
+        load_concepts(settings(items=items))
+
+
+@pytest.mark.parametrize("images_of", [None, " ", 3])
+def test_images_of_is_a_name(images_of: Any) -> None:
+    with pytest.raises(UserError, match=r"concepts.items\[0\].* images_of"):
+        load_concepts(settings(items=[DAX | {"images_of": images_of}]))
+
+
+def test_exchanged_descriptions_go_half_a_set_further() -> None:
+    items = [DAX, *({"name": name, "description": f"looks of {name}s", "plural": name == "c"}
+                    for name in "abcd")]
+    given = load_concepts(settings(items=items, exchange="descriptions"))
+    assert [concept.description for concept in given] == [
+        "looks of bs", "looks of cs", "looks of ds", DAX["description"], "looks of as"]
+    assert [concept.name for concept in given] == ["dax", "a", "b", "c", "d"]
+    assert [concept.image_class for concept in given] == ["zorb", "a", "b", "c", "d"]
+    assert [concept.plural for concept in given] == [False, False, False, True, False]
+
+
+@pytest.mark.parametrize("name", ["pictograms", "jsrt", "novel_words"])
+def test_no_concept_keeps_its_description_in_an_exchange(name: str) -> None:
+    chosen = shipped(name)
+    own = load_concepts(chosen)
+    chosen.exchange = "descriptions"
+    given = load_concepts(chosen)
+    assert sorted(concept.description for concept in given) == sorted(
+        concept.description for concept in own)
+    assert all(a.description != b.description for a, b in zip(own, given, strict=True))
+
+
+def test_a_concept_picked_from_a_set_has_the_description_it_has_in_the_whole_set() -> None:
+    chosen = shipped("pictograms")
+    chosen.exchange = "descriptions"
+    whole = load_concepts(chosen)
+    chosen.only = ["gyroscope"]
+    assert load_concepts(chosen) == [whole[2]]
+
+
+def test_there_is_nothing_to_exchange_in_a_set_of_one_concept() -> None:
+    with pytest.raises(UserError, match=r"concepts.exchange: the set 'mine' holds one concept"):
+        load_concepts(settings(items=[DAX], exchange="descriptions"))
+
+
+def test_slugs_are_folder_names() -> None:
+    slug = folder_name
+    assert Concept("Hot dog", "something").slug == slug("Hot dog")
     assert slug("Hot dog") == "hot_dog"
     assert slug("../etc") != slug("etc") == "etc"
     assert slug("c++") != slug("c")

@@ -20,8 +20,8 @@ ARCHITECTURE = {
 }
 AFFINE = {"probability": 0.5, "degrees": 30, "translate": 0.1, "scale": [0.7, 1.2],
           "padding": "border", "per_sample": True}
-SPEED = {"tower": "model", "packed": False, "bf16": False, "native_size": False,
-         "patch_dropout": 0.0, "compile": False}
+SPEED = {"tower": "model", "bf16": False, "native_size": False, "patch_dropout": 0.0,
+         "compile": False}
 SETTINGS = {
     "images": 2, "steps": 8, "init": "uniform", "sizes": [], "upsize_at": [],
     "restart_optimizer": True, "lr": 0.05, "lr_schedule": "cosine", "lr_period": "run",

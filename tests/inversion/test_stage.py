@@ -191,14 +191,19 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
                         "padding": "zeros", "per_sample": False}.items():
         different.append(deepcopy(base))
         setattr(different[-1].affine, name, value)
-    for name, value in {"tower": "lean", "packed": True, "native_size": True,
-                        "patch_dropout": 0.5, "compile": True}.items():
+    for name, value in {"tower": "lean", "bf16": True, "native_size": True, "patch_dropout": 0.5,
+                        "compile": True}.items():
         different.append(deepcopy(base))
         setattr(different[-1].speed, name, value)
     keys = [key(), *(key(settings) for settings in different), key(model="other"),
             key(device=torch.device("cuda")), key(caption="a dish"), key(seed=1)]
     assert len(set(keys)) == len(keys)
     assert all(key(replace(base, **{name: value})) == key() for name, value in ONLY_HOW.items())
+
+
+def test_entries_of_earlier_versions_still_count(settings):
+    # As computed when the settings also had `speed.packed`, which was false here.
+    assert inversion_signature("model", CPU, "a tower", settings(), 0) == "e7bf55d8795f329f4815d4c1"
 
 
 def preset(name):

@@ -143,7 +143,7 @@ def test_without_the_extra(home):
     hidden = ("import os, hydra_plugins\n"
               "hydra_plugins.__path__ = [path for path in hydra_plugins.__path__\n"
               "                          if 'hydra_submitit_launcher' not in os.listdir(path)]\n"
-              "from kt_exp.run import main; main()")
+              "from kt_exp.cli import main; main()")
     ended = subprocess.run([sys.executable, "-c", hidden, *SLURM], cwd=home.path,
                            capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
+
+from kt_exp.launch import local
 
 TINY = [
     "concepts.only=[gyroscope]", "inversion.steps=2", "inversion.sizes=[]",
@@ -50,6 +55,34 @@ def test_a_multirun_that_is_stopped_saves_and_leaves_nothing_running(launcher, n
     assert list((home.path / "store" / "locks").iterdir()) == []
     assert not any(Path(f"/proc/{job}").exists() for job in jobs)
     assert "interrupted" in home.status("sweep")
+
+
+@pytest.fixture
+def signals_as_before():
+    numbers = (signal.SIGTERM, signal.SIGUSR2)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_as_before")
+def test_a_stop_that_comes_while_a_job_starts_stops_that_job_too(tmp_path, monkeypatch):
+    popen, started = subprocess.Popen, []
+
+    def start(command, **options):
+        if "kt_exp.launch" not in command:
+            return popen(command, **options)
+        started.append(popen(["sleep", "60"]))
+        os.kill(os.getpid(), signal.SIGINT)
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    sweep = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    jobs = [SimpleNamespace(number=number, title="", config=sweep) for number in range(2)]
+    with pytest.raises(KeyboardInterrupt):
+        local.run_in_processes(jobs, array_parallelism=2, cpus_per_task=1, gpus=[])
+    assert [job.returncode for job in started] == [-signal.SIGTERM]
 
 
 def test_a_killed_job_is_named_and_its_lock_holds_nobody_up(home):

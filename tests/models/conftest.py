@@ -1,14 +1,17 @@
 """Tiny models with random weights, one of each architecture, in the formats of the real ones."""
 
 import json
+import zlib
 from pathlib import Path
 
 import convert_biomedclip
+import numpy as np
 import open_clip
 import pytest
 import record_medclip
 import tiny_checkpoints as tiny
 import torch
+from safetensors import safe_open
 
 torch.set_num_threads(1)
 
@@ -85,3 +88,42 @@ def medclip_weights(tmp_path_factory):
     """MedCLIP's checkpoints in the published layout, by image tower."""
     return {kind: tiny.write_medclip(tmp_path_factory.mktemp(kind), kind)
             for kind in ("swin", "resnet")}
+
+
+LITE0 = Path(__file__).parent / "data" / "effnet_lite0.safetensors"
+
+
+@pytest.fixture(scope="session")
+def recorded_lite0():
+    """What kt_exp 0.1.0's own EfficientNet-Lite0 computed, of `lite0_state` (`made.*`) and of the
+    packaged checkpoint (`packaged.*`); see test_effnet_lite0.py."""
+    with safe_open(LITE0, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+@pytest.fixture(scope="session")
+def lite0_state():
+    """Weights of EfficientNet-Lite0 under the names of the packaged checkpoint."""
+    with safe_open(LITE0, "pt") as file:
+        shapes = json.loads(file.metadata()["shapes"])
+    return {name: weights_from_name(name, shape) for name, shape in shapes.items()}
+
+
+@pytest.fixture(scope="session")
+def lite0_projection():
+    return weights_from_name("projection", [64, 1280])
+
+
+def weights_from_name(name: str, shape: list[int]) -> torch.Tensor:
+    """Return the same weights on every machine, of a size that keeps activations alive."""
+    kind = name.rpartition(".")[2]
+    if kind == "num_batches_tracked":
+        return torch.tensor(0)
+    noise = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
+    if kind == "running_var":
+        noise = np.exp(noise / 4)
+    elif len(shape) > 1:
+        noise = noise * (2 / np.prod(shape[1:])) ** 0.5
+    else:
+        noise = noise / 4 + (kind == "weight")
+    return torch.tensor(noise, dtype=torch.float32)

@@ -32,7 +32,7 @@ def no_network(monkeypatch):
     def fail(*_, **__):
         raise AssertionError("asked the network")
 
-    monkeypatch.setattr("kt_exp.models.loading._hub_answers", fail)
+    monkeypatch.setattr("kt_exp.offline._hub_answers", fail)
     monkeypatch.setattr("huggingface_hub.file_download.hf_hub_download", fail)
 
 

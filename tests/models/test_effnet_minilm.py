@@ -5,18 +5,21 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
 from kt_exp.benchmarks.classification.photos import SHIPPED
 from kt_exp.errors import UserError
 from kt_exp.models import effnet_minilm
-from kt_exp.models.effnet_lite0 import EfficientNetLite0
-from kt_exp.models.effnet_minilm import EffNetMiniLM, EffNetMiniLMModel, Towers, join
+from kt_exp.models.effnet_lite0 import effnet_lite0
+from kt_exp.models.effnet_minilm import EffNetMiniLM, EffNetMiniLMModel, join
+from kt_exp.models.effnet_minilm_network import Towers
 from kt_exp.models.protocol import DualEncoder
 
 torch.set_num_threads(1)
@@ -45,7 +48,7 @@ def model():
     text = BertModel(BertConfig(vocab_size=20, hidden_size=16, num_hidden_layers=1,
                                 num_attention_heads=2, intermediate_size=32),
                      add_pooling_layer=False)
-    network = Towers(EfficientNetLite0(), text, ["pizza"])
+    network = Towers(effnet_lite0(), text, ["pizza"])
     network.set_join(torch.rand(1280), torch.randn(16, 1280), torch.randn(16) / 10)
     return EffNetMiniLMModel(network, word_tokenizer(), CPU)
 
@@ -102,26 +105,6 @@ def test_any_picture_becomes_a_tensor_within_0_and_1(model):
         assert 0 <= tensor.min() < 0.2 < 0.8 < tensor.max() <= 1
 
 
-def test_padding_is_tensorflows_same():
-    """With stride 2 an even side is padded at its end alone: ones sum up to the window's inside."""
-    convolution = EfficientNetLite0()._conv_stem
-    torch.nn.init.ones_(convolution.weight)
-    out = convolution(torch.ones(1, 3, 8, 8))[0, 0]
-    assert out.shape == (4, 4)
-    assert out[0, 0] == 27
-    assert out[-1, -1] == 12
-
-
-def test_mean_features_from_the_weights_are_those_of_normal_activations():
-    torch.manual_seed(0)
-    network = EfficientNetLite0()
-    torch.nn.init.normal_(network._bn1.bias)
-    torch.nn.init.uniform_(network._bn1.weight, 0.1, 4)
-    drawn = network._bn1.bias + network._bn1.weight * torch.randn(20000, 1280)
-    torch.testing.assert_close(network.mean_features(), drawn.clamp(0, 6).mean(0), rtol=0,
-                               atol=0.1)
-
-
 def test_the_join_puts_each_name_where_its_class_scores_highest():
     torch.manual_seed(0)
     names, classifier = F.normalize(torch.randn(30, 64), dim=1), torch.randn(30, 200)
@@ -137,6 +120,20 @@ def test_exported_it_is_the_same_model_again(model, images, tmp_path):
     assert torch.equal(again.score(images, CAPTIONS), model.score(images, CAPTIONS))
     next(again.module.parameters())[0, 0].add_(1e-3)
     assert again.fingerprint() != model.fingerprint()
+
+
+def test_a_model_that_kt_exp_0_1_0_exported_is_loaded(model, lite0_state, recorded_lite0, tmp_path):
+    """Its image tower had the names of the packaged checkpoint, which `lite0_state` has."""
+    model.export(tmp_path)
+    state = {name: tensor for name, tensor in load_file(tmp_path / "model.safetensors").items()
+             if not name.startswith("visual.trunk.")}
+    state |= {f"visual.trunk.{name}": tensor for name, tensor in lite0_state.items()}
+    save_file(state, tmp_path / "model.safetensors")
+    again = config(weights=str(tmp_path), exclude_names=["pizza"]).load(CPU, "fp32")
+    pixels = torch.tensor(np.random.RandomState(224).uniform(size=(2, 3, 224, 224)))
+    torch.testing.assert_close(again.encode_trunk(pixels.float()), recorded_lite0["made.features"],
+                               rtol=1e-5, atol=1e-5)
+    assert torch.equal(again.encode_text(CAPTIONS), model.encode_text(CAPTIONS))
 
 
 def test_weights_are_refused_where_the_join_has_met_an_excluded_name(model, tmp_path):

@@ -194,7 +194,7 @@ def test_local_weights_ask_no_network(no_network, folder, built_in, monkeypatch)
     def fail():
         raise AssertionError("asked the network")
 
-    monkeypatch.setattr("kt_exp.models.loading._hub_answers", fail)
+    monkeypatch.setattr("kt_exp.offline._hub_answers", fail)
     OpenClip(f"local-dir:{folder}", None).load(CPU, "fp32")
     OpenClip(*built_in).load(CPU, "fp32")
 

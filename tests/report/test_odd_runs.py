@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import yaml
 
-from kt_exp.report.curves import plot_panels
 from kt_exp.report.grid import as_csv, as_latex, as_markdown
-from kt_exp.report.plots import panels
+from kt_exp.report.plots import draw
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.sweep_page import write_sweep_page
 from kt_exp.report.table import overview
@@ -59,7 +58,9 @@ def test_studies_of_different_tasks_share_a_table_a_plot_and_a_page(sweeps, tmp_
     assert [cell.text for cell in grid.rows[-1]][-6:] == ["–", "–", "–", "–", "50.0", "60.0"]
     for text in (as_markdown(grid), as_latex(grid), as_csv(grid)):
         assert "text\\_R" in text or "text_R" in text
-    assert plot_panels(*panels(jobs, "lr")).to_svg()
+    frames = draw(jobs, "lr").figure.axes
+    assert [axes.get_ylabel() for axes in frames if axes.get_ylabel()] == [
+        "Target accuracy (%)", "Known accuracy (%)", "text_R@1 (%)"]
     assert "text_R@1" in write_sweep_page(jobs, tmp_path / "page.html").read_text()
 
 

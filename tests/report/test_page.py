@@ -108,7 +108,7 @@ def test_curves_are_drawn_with_titles(page):
         "similarity (cosine) over step: from 0.1 at 0 to 0.7 at 20",
         "loss over step: from 3 at 0 to 1.5 at 1",
     ]
-    assert len(page.all("circle")) == 5
+    assert len([path for path in page.all("path") if path.get("class") == "mark"]) == 5
     assert "step 10: 0.6" in page.text
 
 

@@ -38,4 +38,6 @@ def test_memory_that_is_freed_is_there_for_the_next_tensors():
 
 @pytest.mark.parametrize("setting", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
 def test_what_the_user_sets_stands(setting):
-    assert kept_and_faults(**{setting: "131072"}) == (False, pytest.approx(23_437, rel=0.2))
+    kept, faults = kept_and_faults(**{setting: "131072"})
+    assert not kept
+    assert faults >= 12  # Each tensor is mapped anew: a page or more, however large pages are.

@@ -62,10 +62,9 @@ def test_finish_without_start_is_harmless(record):
     ("completed", None, 0), ("failed", RuntimeError("broke"), 1),
     ("failed", UserError("finetune.lr", "too high"), 2), ("interrupted", None, 130)])
 def test_an_offline_run_holds_config_curves_images_table_and_summary(
-    status, error, exit_code, record, pictures, tmp_path, no_login, capfd, caplog, offline_records
+    status, error, exit_code, record, pictures, tmp_path, no_login, capfd, caplog, offline_run
 ):
     caplog.set_level(logging.INFO)
-    pytest.importorskip("wandb")
     folder = tmp_path / "run"
     folder.mkdir()
     wandb_tracker = tracker("wandb", tags=["test"])
@@ -80,43 +79,37 @@ def test_an_offline_run_holds_config_curves_images_table_and_summary(
         wandb_tracker.finish(record)
 
     (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    records = offline_records(file)
-    run = next(r.run for r in records if r.HasField("run"))
-    config = {item.key: json.loads(item.value_json) for item in run.config.update}
-    assert (run.project, list(run.tags)) == ("knowledge-transfer", ["test"])
-    assert (run.run_group, run.job_type) == ("outputs/rates", "inversion+finetune+evaluation")
+    assert "".join(capfd.readouterr()) == ""
+    found = offline_run(file)
+    run, config, history = found.run, found.run["config"], found.history
+    assert (run["project"], run["tags"]) == ("knowledge-transfer", ["test"])
+    assert (run["run_group"], run["job_type"]) == ("outputs/rates",
+                                                   "inversion+finetune+evaluation")
     assert config["inversion"] == {"lr": 0.1, "sizes": [32, 64]}
     assert (config["concept"], config["lr"]) == ("moongate, umbrella", 1e-3)
 
-    history = [name_and_value(r.history.item) for r in records if r.HasField("history")]
     assert [row["inversion/moongate/score"] for row in history[:3]] == [0, 0.25, 0.5]
     assert [row["inversion/step"] for row in history[:3]] == [0, 5, 10]
-    assert history[3]["inversion/moongate/images/count"] == 2
+    assert history[3]["inversion/moongate/images.count"] == 2
     assert len(list(file.parent.glob("files/media/images/**/*.png"))) == 2
-    assert history[4]["results/nrows"] == len(record.metrics)
+    assert history[4]["results.nrows"] == len(record.metrics)
     assert len(history) == 5
     [table] = file.parent.glob("files/media/table/*.table.json")
     results = json.loads(table.read_text())
     assert dict(zip(results["columns"], results["data"][0], strict=True)) == \
         asdict(record.metrics[0])
 
-    summary: dict = {}
-    for r in records:
-        if r.HasField("summary"):
-            summary |= name_and_value(r.summary.update)
-    assert summary["transferred/target/accuracy/moongate"] == 0.9
-    assert summary["transferred/target/accuracy"] == pytest.approx(0.45)
-    assert summary["status"] == status
-    assert [r.exit.exit_code for r in records if r.HasField("exit")] == [exit_code]
-    assert "".join(capfd.readouterr()) == ""
+    assert found.summary["transferred/target/accuracy/moongate"] == 0.9
+    assert found.summary["transferred/target/accuracy"] == pytest.approx(0.45)
+    assert found.summary["status"] == status
+    assert found.exit_code == exit_code
     (hint,) = [entry for entry in caplog.records if entry.name.startswith("kt_exp")]
     assert hint.getMessage().endswith(f"wandb sync {file.parent}")
 
 
 def test_a_requeued_job_goes_on_with_its_run_and_says_nothing_twice(
-    record, tmp_path, no_login, offline_records
+    record, tmp_path, no_login, offline_run
 ):
-    pytest.importorskip("wandb")
     found = []
     for status in ("interrupted", "completed", "completed"):
         wait_for_a_new_second()
@@ -125,10 +118,9 @@ def test_a_requeued_job_goes_on_with_its_run_and_says_nothing_twice(
         wandb_tracker.curve("inversion", "moongate", "score", [0, 1], [0.1, 0.2])
         record.close(status)
         wandb_tracker.finish(record)
-        records = offline_records(max(tmp_path.glob("wandb/offline-run-*/run-*.wandb")))
-        ids = {r.run.run_id for r in records if r.HasField("run")}
-        found.append((ids, sum("inversion/step" in name_and_value(r.history.item)
-                               for r in records if r.HasField("history"))))
+        attempt = offline_run(max(tmp_path.glob("wandb/offline-run-*/run-*.wandb")))
+        found.append((attempt.run["run_id"],
+                      sum("inversion/step" in row for row in attempt.history)))
     (first, two), (second, none), (third, again) = found
     assert first == second
     assert first != third  # a completed run is not gone on with
@@ -158,9 +150,3 @@ def test_a_key_makes_auto_mode_online(no_login, monkeypatch):
     assert _resolve_mode() == "online"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert _resolve_mode() == "disabled"
-
-
-def name_and_value(items) -> dict:
-    """Join nested keys with a slash, as W&B shows them."""
-    return {(item.key or "/".join(item.nested_key)): json.loads(item.value_json)
-            for item in items}

@@ -1,16 +1,20 @@
 """Locks of the store: one holder at a time, and none that outlives its process."""
 
+import contextlib
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+from kt_exp import interrupts
 from kt_exp.store import lease
-from kt_exp.store.lease import Lease
+from kt_exp.store.lease import Lease, hold
 
 HOLD = """if True:
     import sys, time
@@ -132,3 +136,52 @@ def test_who_lost_the_lock_leaves_it_to_the_new_holder(path, monkeypatch):
     time.sleep(0.2)
     mine.release()
     assert path.stat().st_mtime == 1.0
+
+
+# Where a stop may come: in the lease itself, and in what it stands on.
+WATCHED = {module.__file__ for module in (lease, interrupts, contextlib, threading)}
+
+
+def hold_and_interrupt(paths, moment):
+    """Hold the locks, with Ctrl-C at the instruction number `moment`; tell whether it was reached.
+    """
+    seen = 0
+
+    def trace(frame, event, argument):
+        nonlocal seen
+        if frame.f_code.co_filename not in WATCHED:
+            return None
+        frame.f_trace_opcodes = True
+        seen += event == "opcode"
+        if seen == moment:
+            sys.settrace(None)
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with hold(paths, lambda: None):
+            pass
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return seen >= moment
+
+
+def test_wherever_a_stop_comes_no_lock_is_left(tmp_path):
+    paths = [tmp_path / "locks" / "a.lease", tmp_path / "locks" / "b.lease"]
+    handlers = [signal.getsignal(number) for number in interrupts.SIGNALS]
+    threads = threading.active_count()
+    moment = 1
+    while hold_and_interrupt(paths, moment):
+        left = [path for path in paths if path.exists()]
+        assert not left, f"left by a stop at instruction {moment}"
+        assert [signal.getsignal(number) for number in interrupts.SIGNALS] == handlers
+        moment += 1
+    assert moment > 1000  # It came everywhere, not nowhere.
+    deadline = time.monotonic() + 5
+    while threading.active_count() > threads:
+        assert time.monotonic() < deadline, "a thread goes on touching a lock"
+        time.sleep(0.01)

@@ -11,7 +11,7 @@ import csv
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Optional
@@ -33,7 +33,7 @@ from kt_exp.data.image_files import (
     listing,
     require_images,
 )
-from kt_exp.data.targets import read_target
+from kt_exp.data.targets import read_target, refuse_known
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import DualEncoder, Model
 from kt_exp.progress import Progress
@@ -109,7 +109,8 @@ class ClassSetBenchmark(ClassificationTask):
     def class_of(self, concept: Concept) -> int | None:
         """Return the label of the class that a concept is, None if it is none of the set."""
         keys = [name_key(name) for name in self._files]
-        return keys.index(name_key(concept.name)) if name_key(concept.name) in keys else None
+        own = name_key(concept.image_class)
+        return keys.index(own) if own in keys else None
 
     def target_images(self, concept: Concept) -> ImageFiles:
         label = self.class_of(concept)
@@ -125,7 +126,8 @@ class ClassSetBenchmark(ClassificationTask):
 
         Raises:
             UserError: unreadable folders or CSV, fewer than two classes, a class without images, a
-                concept that is neither a class nor in `target_root`, prompts of an unknown class.
+                concept that is neither a class nor in `target_root`, prompts of an unknown class,
+                or the images of one class under the name of another.
         """
         if len(self._files) < 2:
             raise UserError(self._where, f"'{listing(self.known_names())}' is the only class",
@@ -137,7 +139,7 @@ class ClassSetBenchmark(ClassificationTask):
             if name_key(name) not in named:
                 raise UserError("benchmark.class_prompts", f"'{name}' is not a class",
                                 f"there are: {listing(self.known_names())}")
-        self._taught = {name_key(concept.name) for concept in concepts}
+        self._taught = {name_key(concept.image_class) for concept in concepts}
 
     def evaluator(self, model: Model, fingerprint: str, store: Store,
                   progress: Progress) -> ClassSetEvaluator:
@@ -160,10 +162,13 @@ class ClassSetBenchmark(ClassificationTask):
 
     def _check_concept(self, concept: Concept) -> None:
         if self.class_of(concept) is None and self.target_root is None:
-            raise UserError("concepts", f"'{concept.name}' is not a class of the set (there are: "
-                            f"{listing(self.known_names())})", "choose one of these with "
+            raise UserError("concepts", f"'{concept.image_class}' is not a class of the set (there "
+                            f"are: {listing(self.known_names())})", "choose one of these with "
                             "concepts.only, or give benchmark.target_root with a folder of its "
                             "images")
+        if concept.images_of:
+            refuse_known([replace(concept, images_of=None)], self.known_names(),
+                         f"give the images of '{concept.images_of}' another name")
         self.target_images(concept)
 
     def _own_prompts(self, name: str) -> list[str]:

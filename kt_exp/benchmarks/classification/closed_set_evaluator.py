@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,15 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator, Wanted, ZeroShotTask
-from kt_exp.benchmarks.classification.metrics import Accuracy, accuracy
+from kt_exp.benchmarks.classification.margins import score_margins
+from kt_exp.benchmarks.classification.metrics import (
+    Accuracy,
+    Scored,
+    accuracy,
+    add_tradeoff,
+    confusions,
+    unmeasured,
+)
 from kt_exp.benchmarks.embedding import Embedded
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
 from kt_exp.models.weights import Weights
-from kt_exp.results.outcome import JOINT, Confusion, Metric, Outcome, Phase
+from kt_exp.results.outcome import JOINT, Metric, Outcome, Phase
 from kt_exp.store import Entry, signature
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -37,9 +44,9 @@ class Candidates:
     prompts: list[Tensor]
     ensemble: str
 
-    def taken_for(self, embeddings: Tensor) -> Tensor:
-        """Return the index of the best candidate of each image, `(N,)`; of equals, the first."""
-        return class_scores(embeddings, self.prompts, self.ensemble).argmax(dim=1)
+    def scores(self, embeddings: Tensor) -> Tensor:
+        """Return the score of each image with each candidate, `(N, C)`."""
+        return class_scores(embeddings, self.prompts, self.ensemble)
 
 
 @dataclass(frozen=True)
@@ -80,12 +87,14 @@ class ClassSetEvaluator(EmbeddingEvaluator):
                        for concept in dict.fromkeys(concept for concept, _ in missing)}
             for phase in dict.fromkeys(phase for _, phase in missing):
                 candidates = self._candidates(group, phase, weights)
-                taken = candidates.taken_for(images.embeddings)
+                scores = candidates.scores(images.embeddings)
                 for concept in (concept for concept, other in missing if other is phase):
-                    outcome = _on_target(targets[concept], candidates, phase, concept.name)
-                    outcome.metrics += self._on_set(taken, images.labels, candidates, group,
-                                                    concept, phase)
+                    outcome = self._on_target(targets[concept], candidates, phase, concept)
+                    outcome.metrics += self._on_set(scores.argmax(dim=1), images.labels,
+                                                    candidates, group, concept, phase)
                     outcome.skipped += images.skipped
+                    self._add_tradeoff(outcome, targets[concept], images, scores, candidates,
+                                       group, concept, phase)
                     yield (concept, phase), outcome
 
     def _targets(self, concept: Concept, images: Embedded, weights: Weights) -> Embedded:
@@ -117,17 +126,52 @@ class ClassSetEvaluator(EmbeddingEvaluator):
                 group: Sequence[Concept], concept: Concept, phase: Phase) -> list[Metric]:
         """Return the accuracy on the classes that are not taught, and once a group on all."""
         classes = len(candidates.names)
-        taught = [label for other in group
-                  if (label := self.task.class_of(other)) is not None]
-        known = ~torch.isin(labels, torch.tensor(taught, dtype=labels.dtype))
+        known = self._are_known(labels, group)
         rows = []
         if known.any():
             found = accuracy(taken[known], labels[known], classes)
             rows += _rows(phase, concept.name, "known", found)
-        if taught and concept == group[0]:
+        if concept == group[0] and any(self.task.class_of(other) is not None for other in group):
             name = JOINT if len(group) > 1 else concept.name
             rows += _rows(phase, name, "all", accuracy(taken, labels, classes))
         return rows
+
+    def _on_target(self, targets: Embedded, candidates: Candidates, phase: Phase,
+                   concept: Concept) -> Outcome:
+        """Return the accuracy on a concept's images, and what they were taken for."""
+        taken = candidates.scores(targets.embeddings).argmax(dim=1)
+        own = candidates.names.index(concept.name)
+        found = accuracy(taken, torch.full_like(taken, own), len(candidates.names))
+        return Outcome(
+            metrics=_rows(phase, concept.name, "target", found)[:1],
+            confusions=confusions(taken, candidates.names, phase, concept.name),
+            skipped=list(targets.skipped),
+        )
+
+    def _add_tradeoff(self, outcome: Outcome, targets: Embedded, images: Embedded, scores: Tensor,
+                      candidates: Candidates, group: Sequence[Concept], concept: Concept,
+                      phase: Phase) -> None:
+        """Add what is measured at equal forgetting; known are the classes that are not taught."""
+        own = [candidates.names.index(concept.name)]
+        taught = [candidates.names.index(other.name) for other in group]
+        if len(taught) == len(candidates.names):
+            outcome.metrics += unmeasured(phase, concept.name, "every class is taught")
+            return
+        known = self._are_known(images.labels, group)
+        reference = self._reference(group, concept, phase)
+        if reference is None:
+            reference = int((scores.argmax(dim=1) == images.labels)[known].sum())
+        target_scores = candidates.scores(targets.embeddings)
+        add_tradeoff(
+            outcome, Scored(score_margins(scores[known], own, taught), images.labels[known], []),
+            Scored(score_margins(target_scores, own, taught), targets.labels, []), phase,
+            concept.name, reference)
+
+    def _are_known(self, labels: Tensor, group: Sequence[Concept]) -> Tensor:
+        """Return which images are of classes that are not taught, `(N,)`."""
+        taught = [label for other in group
+                  if (label := self.task.class_of(other)) is not None]
+        return ~torch.isin(labels, torch.tensor(taught, dtype=labels.dtype))
 
     def _embed_prompts(self, prompts: Sequence[Sequence[str]], frozen: bool) -> list[Tensor]:
         """Return the embeddings of each list's prompts, `(P, D)`; kept of the frozen encoder."""
@@ -148,10 +192,12 @@ class ClassSetEvaluator(EmbeddingEvaluator):
                           self._group_prompts(group, phase), self.task.ensemble,
                           concept.name, self._known_fingerprint,
                           self.task.target_images(concept).fingerprint(),
-                          self.task.loader.on_bad_image])
+                          self.task.loader.on_bad_image,
+                          self._group_prompts(group, Phase.baseline)])
 
     def _group_prompts(self, group: Sequence[Concept], phase: Phase) -> list[list[str]]:
         return [self.task.target_prompts(concept, phase) for concept in group]
+
 
 def class_scores(embeddings: Tensor, prompts: Sequence[Tensor], ensemble: str) -> Tensor:
     """Return the score of each image with each class, `(N, C)`.
@@ -166,21 +212,6 @@ def class_scores(embeddings: Tensor, prompts: Sequence[Tensor], ensemble: str) -
         return torch.stack([(embeddings @ own.T).amax(dim=1) for own in prompts], dim=1)
     means = torch.stack([own.mean(dim=0) for own in prompts])
     return embeddings @ (F.normalize(means, dim=-1) if ensemble == "embedding" else means).T
-
-
-def _on_target(targets: Embedded, candidates: Candidates, phase: Phase, concept: str) -> Outcome:
-    """Return the accuracy on a concept's images, and what they were taken for."""
-    taken = candidates.taken_for(targets.embeddings)
-    own = candidates.names.index(concept)
-    found = accuracy(taken, torch.full_like(taken, own), len(candidates.names))
-    return Outcome(
-        metrics=_rows(phase, concept, "target", found)[:1],
-        confusions=[
-            Confusion(phase, concept, name, number)
-            for name, number in Counter(candidates.names[i] for i in taken.tolist()).most_common()
-        ],
-        skipped=list(targets.skipped),
-    )
 
 
 def _rows(phase: Phase, concept: str, split: str, found: Accuracy) -> list[Metric]:

@@ -75,9 +75,9 @@ def _rivals(concept: Concept, caption: Tensor, known: Tensor,
             names: Sequence[str]) -> list[tuple[str, float]]:
     """Return the known name nearest to a caption, but for the concept's own, which a closed set of
     classes has among them."""
-    own = name_key(concept.name)
+    own = {name_key(concept.name), name_key(concept.image_class)}
     nearest = _nearest(caption, known, names, 2)
-    return [rival for rival in nearest if name_key(rival[0]) != own][:1]
+    return [rival for rival in nearest if name_key(rival[0]) not in own][:1]
 
 
 def _nearest(embedding: Tensor, known: Tensor, names: Sequence[str],

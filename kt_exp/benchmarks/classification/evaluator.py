@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from kt_exp.benchmarks.classification.metrics import evaluate
+from kt_exp.benchmarks.classification.margins import embedding_margins
+from kt_exp.benchmarks.classification.metrics import Scored, measure
 from kt_exp.benchmarks.embedding import (
     Embedded,
     LoaderSettings,
@@ -24,12 +26,15 @@ from kt_exp.concepts import Concept
 from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder
 from kt_exp.models.weights import FROZEN, Weights
 from kt_exp.progress import Progress
+from kt_exp.results.gains import PhaseMargins
 from kt_exp.results.outcome import Outcome, Phase
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 2
+VERSION, EMBEDDING_VERSION = 3, 2
 KIND, EMBEDDINGS = "evaluation", "embeddings"
-UNTRAINED = (Phase.baseline, Phase.name_prompt, Phase.description_prompt)
+# The baseline comes first: losses of the others are counted from it.
+UNTRAINED = (Phase.baseline, Phase.name_prompt, Phase.description_prompt,
+             Phase.name_and_description, Phase.parts_prompt)
 
 Wanted = tuple[Concept, Phase]
 
@@ -70,6 +75,7 @@ class PhaseEvaluator(ABC):
     store: Store
     progress: Progress
     reused: int = 0
+    references: dict[tuple[Concept, ...], int] = field(default_factory=dict, repr=False)
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
         """Return the phases that train nothing, for concepts that are candidates together."""
@@ -91,14 +97,31 @@ class PhaseEvaluator(ABC):
         with self.store.lock(KIND, keys.values()):
             for wanted, key in keys.items():
                 if entry := self.store.fetch(KIND, key):
-                    found[wanted] = Outcome.from_json(entry.record)
+                    found[wanted] = self._noted(group, wanted, _outcome(entry))
             self.reused += len(found)
             missing = [wanted for wanted in keys if wanted not in found]
             if missing:
                 for wanted, outcome in self._measure(group, missing, weights):
-                    self.store.commit(KIND, keys[wanted], outcome.to_json())
-                    found[wanted] = outcome
+                    self.store.commit(KIND, keys[wanted], outcome.to_json(), _tensors(outcome))
+                    found[wanted] = self._noted(group, wanted, outcome)
         return [found[wanted] for wanted in keys]
+
+    def _noted(self, group: Sequence[Concept], wanted: Wanted, outcome: Outcome) -> Outcome:
+        """Keep the reference of a group's concept where the outcome is of the baseline."""
+        concept, phase = wanted
+        if phase is Phase.baseline:
+            self.references[(concept, *group)] = next(
+                (row.count or 0 for row in outcome.metrics
+                 if (row.split, row.metric) == ("known", "accuracy")), 0)
+        return outcome
+
+    def _reference(self, group: Sequence[Concept], concept: Concept, phase: Phase) -> int | None:
+        """Return how many known images the untrained model has right; None for itself."""
+        if phase is Phase.baseline:
+            return None
+        if (concept, *group) not in self.references:
+            self._outcomes(group, (Phase.baseline,), FROZEN)
+        return self.references[(concept, *group)]
 
     @abstractmethod
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
@@ -116,7 +139,8 @@ class PhaseEvaluator(ABC):
                           phase.value, self.task.known_names, self.task.known_prompts,
                           candidates, concept.name, self._known_fingerprint,
                           self.task.target_images(concept).fingerprint(),
-                          self.task.loader.on_bad_image])
+                          self.task.loader.on_bad_image,
+                          [self.task.target_prompts(other, Phase.baseline) for other in group]])
 
 
 @dataclass
@@ -140,12 +164,15 @@ class EmbeddingEvaluator(PhaseEvaluator):
             for concept in dict.fromkeys(concept for concept, _ in missing):
                 images = self._embed(self.task.target_images(concept),
                                      f"Embedding {concept.name}", weights)
+                own = len(classifier) + group.index(concept)
                 for phase in (phase for other, phase in missing if other == concept):
-                    candidates = self._classify(
+                    concepts = self._classify(
                         [self.task.target_prompts(other, phase) for other in group])
-                    yield (concept, phase), evaluate(
-                        known, images, classifier, candidates, names, group.index(concept), phase,
-                        concept.name)
+                    candidates = torch.cat([classifier, concepts])
+                    yield (concept, phase), measure(
+                        _scored(known, candidates, own, len(group)),
+                        _scored(images, candidates, own, len(group)), names, own, phase,
+                        concept.name, self._reference(group, concept, phase))
 
     def _known(self, weights: Weights) -> Embedded:
         return self._embed(self.task.known_images, "Embedding known images", weights)
@@ -191,7 +218,7 @@ class EmbeddingEvaluator(PhaseEvaluator):
     def _kept(self, inputs: list[Any],
               compute: Callable[[], Entry]) -> Entry:
         """Return what the frozen model makes of `inputs`, from the store or computed now."""
-        key = signature([VERSION, self.fingerprint, self.model.device.type, *inputs])
+        key = signature([EMBEDDING_VERSION, self.fingerprint, self.model.device.type, *inputs])
         if key not in self.held:
             self.held[key] = self.store.get_or_compute(EMBEDDINGS, key, compute)
         return self.held[key]
@@ -199,3 +226,24 @@ class EmbeddingEvaluator(PhaseEvaluator):
     def _classify(self, prompts: list[list[str]]) -> Tensor:
         return text_classifier(self.model, prompts, self.task.loader.batch_size, self.progress,
                                "Encoding class names")
+
+
+def _scored(images: Embedded, candidates: Tensor, own: int, concepts: int) -> Scored:
+    """Return images with their margins; the concepts are the last of the candidates."""
+    taught = range(len(candidates) - concepts, len(candidates))
+    margins = embedding_margins(images.embeddings, candidates, [own], taught)
+    return Scored(margins, images.labels, images.skipped)
+
+
+def _tensors(outcome: Outcome) -> dict[str, Tensor]:
+    """Return the margins of an outcome as the store keeps them."""
+    if outcome.margins is None:
+        return {}
+    return {name: torch.from_numpy(values) for name, values in vars(outcome.margins).items()}
+
+
+def _outcome(entry: Entry) -> Outcome:
+    outcome = Outcome.from_json(entry.record)
+    if entry.tensors:
+        outcome.margins = PhaseMargins(**{n: t.numpy() for n, t in entry.tensors.items()})
+    return outcome

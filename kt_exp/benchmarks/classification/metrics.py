@@ -1,4 +1,4 @@
-"""Evaluate one phase for one concept, from embeddings that are computed once and reused.
+"""Measure one phase of one concept from the margins of its images and of known ones.
 
 The candidates are the known classes and the concepts taught. Target accuracy is the share of
 target images assigned to their concept; known accuracy that of known images assigned to their own
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_stat_scores
 
-from kt_exp.benchmarks.embedding import Embedded
-from kt_exp.results.outcome import Confusion, Metric, Outcome, Phase
-
-ROWS_AT_ONCE = 8192
+from kt_exp.benchmarks.classification.margins import Margins
+from kt_exp.benchmarks.classification.tradeoff import tradeoff
+from kt_exp.results.gains import PhaseMargins
+from kt_exp.results.outcome import TRADEOFF_METRICS, Confusion, Metric, Outcome, Phase
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,6 @@ class Accuracy:
         return self.correct / self.images
 
 
-def predict(embeddings: Tensor, classifier: Tensor) -> Tensor:
-    """Return the index of the most similar class of each image, `(N,)`; of equals, the first.
-
-    Args:
-        embeddings: unit-norm image embeddings `(N, D)`.
-        classifier: unit-norm class embeddings `(C, D)`.
-    """
-    rows = embeddings.split(ROWS_AT_ONCE)
-    return torch.cat([(some @ classifier.T).argmax(dim=1) for some in rows])
-
-
 def accuracy(predicted: Tensor, labels: Tensor, classes: int) -> Accuracy:
     """Return the accuracy of class indices `predicted` against `labels`, both `(N,)`, N ≥ 1.
 
@@ -71,49 +60,20 @@ def accuracy(predicted: Tensor, labels: Tensor, classes: int) -> Accuracy:
     )
 
 
-def evaluate(
-    known: Embedded,
-    targets: Embedded,
-    known_classifier: Tensor,
-    target_classifiers: Tensor,
-    names: Sequence[str],
-    concept_index: int,
-    phase: Phase,
-    concept: str,
-) -> Outcome:
-    """Return accuracies and confusions of one concept in one phase.
-
-    Between equally similar candidates the first wins: a known class before a new concept.
-
-    Args:
-        known: embedded images of the K known classes.
-        targets: embedded images of the concept.
-        known_classifier: class embeddings `(K, D)`.
-        target_classifiers: embeddings of the M concepts taught `(M, D)`; M = 1 where each concept
-            has a model of its own.
-        names: the K + M candidates, known classes first.
-        concept_index: row of the concept in `target_classifiers`.
-        concept: its name in the result.
-    """
-    candidates = torch.cat([known_classifier, target_classifiers])
-    return count(
-        Predicted(predict(known.embeddings, candidates), known.labels, known.skipped),
-        Predicted(predict(targets.embeddings, candidates), targets.labels, targets.skipped),
-        names, len(known_classifier) + concept_index, phase, concept)
-
-
 @dataclass(frozen=True)
-class Predicted:
-    """Which candidate each image was taken for `(N,)`, by index, and its label `(N,)`."""
+class Scored:
+    """Images with their margins for one concept, and their labels `(N,)` among the candidates."""
 
-    taken_for: Tensor
+    margins: Margins
     labels: Tensor
     skipped: list[str]
 
 
-def count(known: Predicted, targets: Predicted, names: Sequence[str], own: int, phase: Phase,
-          concept: str) -> Outcome:
-    """Return accuracies and confusions of one concept in one phase, from predictions.
+def measure(known: Scored, targets: Scored, names: Sequence[str], own: int, phase: Phase,
+            concept: str, reference: int | None = None) -> Outcome:
+    """Return accuracies, confusions and the trade-off of one concept in one phase.
+
+    Between equally similar candidates the first wins: a known class before a new concept.
 
     Args:
         known: images of the known classes.
@@ -121,22 +81,51 @@ def count(known: Predicted, targets: Predicted, names: Sequence[str], own: int, 
         names: the candidates, known classes first.
         own: index of the concept among them.
         concept: its name in the result.
+        reference: known images that the untrained model has right; None: as many as here.
     """
-    target_label = torch.full_like(targets.labels, own)
-    on_targets = accuracy(targets.taken_for, target_label, len(names))
-    on_known = accuracy(known.taken_for, known.labels, len(names))
-    return Outcome(
+    taken_for, known_taken_for = targets.margins.taken_for(), known.margins.taken_for()
+    on_targets = accuracy(taken_for, torch.full_like(taken_for, own), len(names))
+    on_known = accuracy(known_taken_for, known.labels, len(names))
+    outcome = Outcome(
         metrics=[
             _overall(phase, concept, "target", on_targets),
             _overall(phase, concept, "known", on_known),
             _per_class(phase, concept, "known", on_known),
         ],
-        confusions=[
-            Confusion(phase, concept, name, number)
-            for name, number in Counter(names[i] for i in targets.taken_for.tolist()).most_common()
-        ],
+        confusions=confusions(taken_for, names, phase, concept),
         skipped=[*targets.skipped, *known.skipped],
     )
+    add_tradeoff(outcome, known, targets, phase, concept,
+                 on_known.correct if reference is None else reference)
+    return outcome
+
+
+def add_tradeoff(outcome: Outcome, known: Scored, targets: Scored, phase: Phase, concept: str,
+                 reference: int) -> None:
+    """Add the metrics at equal forgetting, the curve and the margins to an outcome."""
+    found = tradeoff(targets.margins, known.margins, known.labels, reference)
+    outcome.metrics += [
+        Metric(phase, concept, TRADEOFF_METRICS[name], name, got.value, got.count, got.total,
+               got.reason)
+        for name, got in found.metrics.items()
+    ]
+    outcome.curve = found.curve
+    right = known.margins.best_other == known.labels
+    outcome.margins = PhaseMargins(targets.margins.values.numpy(), known.margins.values.numpy(),
+                                   right.numpy())
+
+
+def unmeasured(phase: Phase, concept: str, reason: str) -> list[Metric]:
+    """Return the metrics at equal forgetting without values, for the `reason` given."""
+    return [Metric(phase, concept, split, name, None, None, 0, reason)
+            for name, split in TRADEOFF_METRICS.items()]
+
+
+def confusions(taken_for: Tensor, names: Sequence[str], phase: Phase,
+               concept: str) -> list[Confusion]:
+    """Return what a concept's images were taken for, the most frequent first."""
+    counts = Counter(names[i] for i in taken_for.tolist())
+    return [Confusion(phase, concept, name, number) for name, number in counts.most_common()]
 
 
 def _overall(phase: Phase, concept: str, split: str, found: Accuracy) -> Metric:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from kt_exp.benchmarks.classification.evaluator import PhaseEvaluator, Wanted
-from kt_exp.benchmarks.classification.metrics import Predicted, count
+from kt_exp.benchmarks.classification.margins import score_margins
+from kt_exp.benchmarks.classification.metrics import Scored, measure
 from kt_exp.benchmarks.pairs import KIND, VERSION, PairScores, score_pairs
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.concepts import Concept
@@ -43,9 +44,11 @@ class PairEvaluator(PhaseEvaluator):
                                       [*old_prompts, *new_prompts], weights, used, concept.name)
                 for phase in (phase for other, phase in missing if other == concept):
                     classes = [*self.task.known_prompts, *new[phase]]
-                    yield (concept, phase), count(
-                        known.predict(classes), targets.predict(classes), names,
-                        len(self.task.known_prompts) + group.index(concept), phase, concept.name)
+                    own = len(self.task.known_prompts) + group.index(concept)
+                    yield (concept, phase), measure(
+                        known.scored(classes, own, len(group)),
+                        targets.scored(classes, own, len(group)), names, own, phase,
+                        concept.name, self._reference(group, concept, phase))
         for key in used:
             self.store.discard(KIND, key)
 
@@ -77,13 +80,19 @@ class _Table:
         scores = torch.cat([self.found.scores, other.found.scores], dim=1)
         return _Table([*self.captions, *other.captions], replace(self.found, scores=scores))
 
-    def predict(self, classes: Sequence[Sequence[str]]) -> Predicted:
-        """Return the class of each image, of equals the first, given the prompts of each class."""
+    def scored(self, classes: Sequence[Sequence[str]], own: int, concepts: int) -> Scored:
+        """Return the images with their margins for candidate `own`.
+
+        Args:
+            classes: the prompts of each candidate, the concepts last.
+            concepts: how many of the candidates are concepts.
+        """
         column = {caption: number for number, caption in enumerate(self.captions)}
         per_class = [self.found.scores[:, [column[prompt] for prompt in prompts]].mean(dim=1)
                      for prompts in classes]
-        return Predicted(torch.stack(per_class, dim=1).argmax(dim=1), self.found.labels,
-                         self.found.skipped)
+        taught = range(len(classes) - concepts, len(classes))
+        margins = score_margins(torch.stack(per_class, dim=1), [own], taught)
+        return Scored(margins, self.found.labels, self.found.skipped)
 
 
 def _distinct(classes: Iterable[Sequence[str]]) -> list[str]:

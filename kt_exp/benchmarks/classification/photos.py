@@ -61,9 +61,10 @@ class PhotoBenchmark(ClassificationTask):
         if self.target_root is not None:
             return read_target(Path(self.target_root).expanduser(), concept)
         files = [file for file, index in self._photos
-                 if name_key(imagenet.class_names()[index]) == name_key(concept.name)]
+                 if name_key(imagenet.class_names()[index]) == name_key(concept.image_class)]
         if not files:
-            raise UserError("benchmark.labels_csv", f"no photo of '{concept.name}' in {self._csv}",
+            raise UserError("benchmark.labels_csv", f"no photo of '{concept.image_class}' in "
+                            f"{self._csv}",
                             "give a CSV that labels some, or benchmark.target_root with a folder "
                             "of them")
         return ImageFiles(self._csv.parent, files, [0] * len(files))

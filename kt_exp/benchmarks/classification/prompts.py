@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from kt_exp.benchmarks.protocol import ClassificationBenchmark
 from kt_exp.concepts import Concept
 from kt_exp.concepts.captions import fill
+from kt_exp.concepts.parts import description_parts, part_prompts
 from kt_exp.results.outcome import Phase
 
 
@@ -22,12 +23,20 @@ def target_prompts(
 
     `baseline` and `transferred`: the templates with its name, as for the known classes.
     `name_prompt`: the name alone. `description_prompt`: the description alone (paper Tab. 2).
+    `name_and_description`: the templates with the name and, as often, the description, so that
+    both count the same in the mean. `parts_prompt`: a prompt for each part of the description
+    (Menon & Vondrick, ICLR 2023).
     """
     if phase is Phase.name_prompt:
         return [concept.name]
     if phase is Phase.description_prompt:
         return [concept.description]
-    return _filled(benchmark, concept.name, concept.plural)
+    if phase is Phase.parts_prompt:
+        return part_prompts(description_parts(concept.description, concept.parts))
+    named = _filled(benchmark, concept.name, concept.plural)
+    if phase is Phase.name_and_description:
+        return [*named, *[concept.description] * len(named)]
+    return named
 
 
 def template_problems(templates: Sequence[str]) -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from kt_exp.benchmarks.segmentation.postprocess import Mask
-from kt_exp.concepts import Concept, name_key
+from kt_exp.concepts import Concept, folder_name, name_key
 from kt_exp.data.image_files import (
     ClassFolder,
     ImageFiles,
@@ -85,7 +85,8 @@ class MaskedImages:
 
 
 def concept_folder(root: Path, concept: Concept) -> Path:
-    """Return where a concept's pairs lie: `root` itself, or its sub-folder named like the concept.
+    """Return where a concept's pairs lie: `root` itself, or its sub-folder named like the concept
+    or its `images_of`.
 
     Raises:
         UserError: neither holds `images/` and `masks/`.
@@ -94,14 +95,15 @@ def concept_folder(root: Path, concept: Concept) -> Path:
         raise UserError(WHERE, f"no such folder: {root}", LAYOUT)
     if _holds_pairs(root):
         return root
-    wanted = {name_key(concept.name), name_key(concept.slug)}
+    slug = folder_name(concept.image_class)
+    wanted = {name_key(concept.image_class), name_key(slug)}
     folders = sorted(path for path in root.iterdir() if path.is_dir())
     for folder in folders:
         if name_key(folder.name) in wanted and _holds_pairs(folder):
             return folder
     found = listing([folder.name for folder in folders]) or "no folder"
     raise UserError(WHERE, f"{root} has neither images/ and masks/ nor a folder "
-                    f"'{concept.slug}' with them (found: {found})", LAYOUT)
+                    f"'{slug}' with them (found: {found})", LAYOUT)
 
 
 def read_pairs(root: Path, threshold: int, limit: int = 0) -> MaskedImages:

@@ -16,7 +16,7 @@ from PIL import Image
 from kt_exp.benchmarks.segmentation.postprocess import Box, Mask
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
-from kt_exp.models.loading import fails_fast_offline
+from kt_exp.offline import fails_fast_offline
 
 WHERE = "benchmark.sam"
 

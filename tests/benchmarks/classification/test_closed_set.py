@@ -64,6 +64,18 @@ def test_a_taught_class_is_a_class_of_the_set(root, evaluator):
     assert rows["baseline", "red", "all"] == (8, 9)
 
 
+def test_a_made_up_word_takes_the_place_of_the_class_it_stands_for(root, evaluator):
+    benchmark, word = load(known_root=root), Concept("yellow", "a red ball", images_of="red")
+    benchmark.check_concepts([word])
+    assert benchmark.known_prompts() == [["a chest X-ray showing blue."],
+                                         ["a chest X-ray showing green."]]
+    rows = table(evaluator(benchmark).untrained([word]))
+    assert rows["description_prompt", "yellow", "target"] == (3, 3)
+    assert rows["description_prompt", "yellow", "known"] == (5, 6)
+    with pytest.raises(UserError, match="'blue' is also a known class"):
+        benchmark.check_concepts([Concept("blue", "a red ball", images_of="red")])
+
+
 def test_the_description_stands_for_its_class_alone(root, evaluator):
     # "like a blue sky" is as near to blue as the class blue is, and comes after it.
     rows = table(evaluator(load(known_root=root)).untrained([RED]))
@@ -104,7 +116,7 @@ def test_a_second_time_comes_from_the_store(root, evaluator, colour_model):
     colour_model.batches.clear()
     again = evaluator(load(known_root=root))
     assert table(again.untrained([RED])) == table(first)
-    assert (again.reused, colour_model.batches) == (3, [])
+    assert (again.reused, colour_model.batches) == (5, [])
 
 
 def test_other_prompts_are_another_evaluation(root, evaluator):

@@ -78,6 +78,8 @@ def test_a_known_class_that_is_nearer_to_the_caption_is_warned_about() -> None:
 
 def test_a_concept_that_is_a_known_class_is_not_its_own_rival() -> None:
     assert one("zorb", "a ball in a ring", ("brick", "zorb")).warning is None
+    word = Concept("zorb", "a ball in a ring", images_of="wheel")
+    assert several([word], ("brick", "wheel"))[0].warning is None
 
 
 def test_a_name_that_says_nothing_about_the_caption_is_unlikely_to_transfer() -> None:

@@ -54,6 +54,15 @@ def test_a_target_folder_can_be_renamed(roots):
     assert len(load("folders", **roots).target_images(concept)) == 1
 
 
+def test_a_made_up_word_has_the_folder_of_what_it_stands_for(roots):
+    benchmark, dax = load("folders", **roots), Concept("dax", "a circle", images_of="moon gate")
+    assert benchmark.target_images(dax).files == benchmark.target_images(MOONGATE).files
+    with pytest.raises(UserError, match=r"no images of 'zorb'.* has no folder 'zorb'"):
+        benchmark.target_images(Concept("dax", "a circle", images_of="zorb"))
+    with pytest.raises(UserError, match="'dax' has the images of 'ice cream', which is a known"):
+        benchmark.check_concepts([Concept("dax", "a cone", images_of="Ice_cream")])
+
+
 def test_folders_refuses_what_cannot_be_evaluated(roots, tmp_path):
     def refusal(concept=MOONGATE, **keys):
         with pytest.raises(UserError) as caught:
@@ -144,6 +153,8 @@ def test_pictograms():
     assert (len(targets), set(targets.labels)) == (3, {0})
     assert (targets.open(0).mode, targets.open(0).size) == ("RGB", (64, 64))
     assert targets.open(0).tobytes() != targets.open(1).tobytes()
+    dax = Concept("dax", "a circle in a wall", images_of="moongate")
+    assert benchmark.target_images(dax) == targets
 
 
 def test_more_pictograms_keep_the_first_ones():

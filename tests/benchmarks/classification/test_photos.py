@@ -11,6 +11,7 @@ from kt_exp.data.imagenet import class_names
 from kt_exp.errors import UserError
 
 PIZZA = Concept("pizza", "A flat round baked dough.")
+DAX = Concept("dax", PIZZA.description, images_of="pizza")
 
 
 def benchmark(**changes):
@@ -45,6 +46,15 @@ def test_photos_of_an_excluded_class_are_its_targets(labels):
     images = benchmark(labels_csv=labels).target_images(PIZZA)
     assert [path.name for path in images.files] == ["a.png", "d.png"]
     assert images.labels == [0, 0]
+
+
+def test_a_made_up_word_has_the_photos_of_the_class_it_stands_for(labels):
+    images = benchmark(labels_csv=labels).target_images(DAX)
+    assert [path.name for path in images.files] == ["a.png", "d.png"]
+    with pytest.raises(UserError, match="'dax' has the images of 'pizza', which is a known class"):
+        benchmark(labels_csv=labels, exclude_names=["daisy"]).check_concepts([DAX])
+    with pytest.raises(UserError, match="no photo of 'zorb'"):
+        benchmark(labels_csv=labels).check_concepts([Concept("dax", "A ball.", images_of="zorb")])
 
 
 def test_a_folder_of_ones_own_photos_comes_before_the_labels(labels, tmp_path, paint):

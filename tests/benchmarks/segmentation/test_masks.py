@@ -47,6 +47,8 @@ def test_a_concept_has_the_root_or_a_folder_of_its_name(pairs):
     tumor = Concept("brain tumor", "a bright mass")
     assert concept_folder(pairs, tumor) == pairs / "brain_tumor"
     assert concept_folder(pairs / "lungs", tumor) == pairs / "lungs"
+    dax = Concept("dax", "a bright mass", images_of="brain tumor")
+    assert concept_folder(pairs, dax) == pairs / "brain_tumor"
     with pytest.raises(UserError, match=r"nor a folder 'heart' with them \(found: brain_tumor"):
         concept_folder(pairs, Concept("heart", "a pump"))
     with pytest.raises(UserError, match=r"no such folder: .*nowhere; put images/ and masks/ there"):

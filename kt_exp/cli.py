@@ -1,0 +1,100 @@
+"""The command line: `kt-exp`, or `python -m kt_exp.run`.
+
+Composes the config, runs the pipeline, and turns what went wrong into one line and an exit code:
+0 done, 1 failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from kt_exp.runs.exit_code import exit_code
+from kt_exp.runs.session import Session
+from kt_exp.runs.skip_completed import run_unless_done
+from kt_exp.schema import conf_folder, register_schema
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        with Session().active() as session:
+            sys.exit(_main(session))
+    except BrokenPipeError:
+        # What reads the output is gone (`| head`). Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _main(session: Session) -> int:
+    register_schema()
+    # Hydra then hands exceptions on instead of printing them and exiting with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+    # A job that failed does not raise: the other jobs of a multirun shall still run, and Hydra
+    # would add lines of its own.
+    @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
+    def job(cfg: DictConfig) -> int:
+        code = _refused_launcher() or run_unless_done(cfg, session)
+        session.codes.append(code)
+        return code
+
+    try:
+        _check_options()
+        job()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
+    # A job's own errors stay in the job: these come from the options, the launcher …
+    except UserError as error:
+        return _bad_input(error)
+    # … the command line, a config file or the output folder.
+    except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
+            OSError) as error:
+        from kt_exp.config.compose_errors import explain
+
+        folder_key = "hydra.sweep.dir" if session.sweep else "hydra.run.dir"
+        return _bad_input(explain(error, folder_key))
+    return exit_code(session)
+
+
+def _refused_launcher() -> int:
+    launcher = HydraConfig.get().runtime.choices["hydra/launcher"]
+    if HydraConfig.get().mode == RunMode.MULTIRUN or launcher in ("in_process", "basic"):
+        return 0
+    return _bad_input(UserError("hydra/launcher", f"{launcher} launches the jobs of multiruns",
+                                "add -m"))
+
+
+def _check_options() -> None:
+    # Hydra's parser would show its usage, and not say that options in between divide overrides.
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    parser.parse_args()
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError("command line", message,
+                    "options go before all overrides: kt-exp -m key=value …")
+
+
+def _bad_input(error: UserError) -> int:
+    print(f"kt-exp: error: {error}", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+if __name__ == "__main__":
+    main()

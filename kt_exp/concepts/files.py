@@ -1,0 +1,112 @@
+"""Files of concepts: YAML and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kt_exp.errors import UserError, did_you_mean
+
+REQUIRED = ("name", "description")
+KEYS = (*REQUIRED, "plural", "images_of", "parts")
+SET_KEYS = ("name", "source", "items", "defaults")  # so that a shipped set can be copied
+TRUE_OR_FALSE = {"true": True, "yes": True, "1": True,
+                 "false": False, "no": False, "0": False, "": False}
+
+Row = tuple[str, Any]  # where a concept was written, and what was written there
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the concepts in `path`, as they are written there.
+
+    Raises:
+        UserError: a file that is missing, empty, neither UTF-8 nor YAML or CSV, or damaged; in a
+            CSV, a missing, unknown or repeated column, or a row of another length; in YAML,
+            anything but a list or a concept set. Names the line where there is one.
+    """
+    readers = {".yaml": _yaml_rows, ".yml": _yaml_rows, ".csv": _csv_rows}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UserError("concepts.path", f"'{path}' is neither YAML nor CSV",
+                        "give a file that ends in .yaml, .yml or .csv")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(str(path), f"not UTF-8 text (byte {error.start})",
+                        "save it as UTF-8") from error
+    except OSError as error:
+        raise UserError("concepts.path", f"cannot read '{path}': {error.strerror}",
+                        "give a YAML or CSV file of concepts") from error
+    rows = reader(path, text)
+    if not rows:
+        raise UserError(str(path), "holds no concepts", "give each a name and a description")
+    return rows
+
+
+def _yaml_rows(path: Path, text: str) -> list[Row]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}", f"invalid YAML: {error.problem or error.context}",
+                        "put text with ': ' or '#' in it in quotes") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
+        raise UserError(str(path), f"invalid YAML: {error}") from error
+    if isinstance(content, Mapping):
+        for key in content:
+            if key not in SET_KEYS:
+                raise UserError(str(path), f"unknown key '{key}'",
+                                did_you_mean(str(key), SET_KEYS))
+        content = content.get("items")
+    if content is not None and not isinstance(content, list):
+        raise UserError(str(path), "not a list of concepts",
+                        "write one '- {name: …, description: …}' a line")
+    return [(f"{path} item {number}", item) for number, item in enumerate(content or [], start=1)]
+
+
+def _csv_rows(path: Path, text: str) -> list[Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    try:
+        lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise UserError(f"{path} line {reader.line_num}", f"invalid CSV: {error}",
+                        "close each double quote, and write one inside a text twice") from error
+    if not lines:
+        return []
+    header = [cell.strip().lower() for cell in lines[0][1]]
+    _check_header(path, header)
+    rows = []
+    for line, cells in lines[1:]:
+        where = f"{path} line {line}"
+        if len(cells) != len(header):
+            raise UserError(where, f"{len(cells)} values for the {len(header)} columns "
+                            f"{', '.join(header)}", "put a text with commas in double quotes")
+        row: dict[str, Any] = dict(zip(header, cells, strict=True))
+        if "plural" in row:
+            plural = row["plural"].strip().lower()
+            row["plural"] = TRUE_OR_FALSE.get(plural, plural)
+        if "parts" in row:
+            row["parts"] = [part for part in row["parts"].split(";") if part.strip()]
+        if not row.get("images_of", "").strip():
+            row.pop("images_of", None)
+        rows.append((where, row))
+    return rows
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    found = f"found: {', '.join(header)}"
+    for name in REQUIRED:
+        if name not in header:
+            raise UserError(f"{path} line 1", f"no column '{name}' ({found})",
+                            "write the header 'name,description', separated by commas")
+    for name in header:
+        if name not in KEYS:
+            raise UserError(f"{path} line 1", f"unknown column '{name}'", did_you_mean(name, KEYS))
+        if header.count(name) > 1:
+            raise UserError(f"{path} line 1", f"column '{name}' is there twice ({found})")

@@ -1,0 +1,32 @@
+"""Downloads that fail at once on a machine without network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huggingface_hub import constants
+from huggingface_hub.utils import get_session
+
+_PROBE_SECONDS = 5
+
+
+@contextmanager
+def fails_fast_offline(needs_hub: bool) -> Iterator[None]:
+    """Within it the hub's client does not retry for half a minute if there is no network."""
+    if not needs_hub or constants.HF_HUB_OFFLINE or _hub_answers():
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+def _hub_answers() -> bool:
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PROBE_SECONDS)
+    except Exception:
+        return False
+    return True

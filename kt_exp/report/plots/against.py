@@ -1,0 +1,42 @@
+"""Accuracy against a setting that was varied: a panel for each concept and measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kt_exp.report.grouping import concepts_of
+from kt_exp.report.plots.chart import Chart
+from kt_exp.report.plots.curves import Panel, draw_curves
+from kt_exp.report.plots.layout import PanelRow
+from kt_exp.report.plots.percent import percent_label
+from kt_exp.report.plots.series import LR, Series, series_of
+from kt_exp.report.plots.x_axis import x_axis
+from kt_exp.report.runs import Job
+from kt_exp.report.table import Kind, kind_title, kinds_of
+
+# Settings that have a name in words; others are called by their key.
+NAMES = {LR: "learning rate", "inversion.steps": "steps of inversion",
+         "finetune.strategy": "trained", "finetune.captions": "captions"}
+
+
+def draw_against(jobs: Sequence[Job], key: str, keys: Sequence[str], note: str) -> Chart:
+    """Draw what `jobs` measured over the setting `key`, a curve for each value of other `keys`."""
+    concepts, kinds = concepts_of(jobs), kinds_of(jobs)
+    series = series_of(jobs, [other for other in keys if other != key])
+    rows = [PanelRow(percent_label(kind),
+                     [_panel(series, key, concept, kind) for concept in concepts])
+            for kind in kinds]
+    values = [point.at for row in rows for panel in row.panels if panel
+              for curve in panel.curves for point in curve.points]
+    what = " and ".join(map(kind_title, kinds))
+    return draw_curves(rows, x_axis(values, NAMES.get(key, key), logarithmic=key == LR),
+                       f"{what} against {NAMES.get(key, key)}: {', '.join(concepts)}", note)
+
+
+def _panel(series: Sequence[Series], key: str, concept: str, kind: Kind) -> Panel | None:
+    curves = []
+    for one in series:
+        curves.append(one.measured(key, concept, kind))
+        curves += one.published(concept, kind) if key == LR else []
+    shown = [curve for curve in curves if curve.points]
+    return Panel(concept, shown) if shown else None

@@ -1,0 +1,77 @@
+"""A figure of matplotlib that can be saved, and shown on a page."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+from PIL import Image
+
+from kt_exp.report.plots.svg import page_svg
+from kt_exp.report.style import DPI, house_style
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg", ".pdf")
+# Without the time and matplotlib's version the same figure is the same file.
+_METADATA = {
+    ".png": {"Software": None}, ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+@dataclass
+class Chart:
+    """A drawn figure.
+
+    Attributes:
+        label: what it shows, in a sentence, for those who cannot see it.
+        tips: what an SVG shows when a mark is pointed at, by the `gid` of its artist.
+    """
+
+    figure: Figure
+    label: str
+    tips: dict[str, list[str]] = field(default_factory=dict)
+
+    def tell(self, artist: Artist, tips: Iterable[str]) -> None:
+        """Let the marks of `artist`, in their order, show `tips` when they are pointed at."""
+        gid = f"tip{len(self.tips)}"
+        artist.set_gid(gid)
+        self.tips[gid] = list(tips)
+
+    def svg(self, themed: bool = True) -> Markup:
+        """Return an <svg> to put into a page, in its colours if `themed`, else in those of paper.
+
+        Text is text, in the reader's own font. The same figure gives the same characters.
+        """
+        buffer = io.StringIO()
+        with house_style(), warnings.catch_warnings():
+            # The reader's font may have a letter that matplotlib's own lacks.
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            self.figure.savefig(buffer, format="svg", metadata=_METADATA[".svg"])
+        return page_svg(buffer.getvalue(), self.label, self.tips, themed)
+
+    def save(self, path: Path) -> None:
+        """Write the figure in one of `FORMATS`, by the ending of `path`; its folder is made."""
+        ending = path.suffix.lower()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if ending == ".svg":
+            path.write_text(f"{self.svg(themed=False)}\n", encoding="utf-8")
+            return
+        buffer = io.BytesIO()
+        with house_style():
+            self.figure.savefig(buffer, format=ending[1:], dpi=DPI, metadata=_METADATA[ending])
+        if ending == ".png":
+            # Few colours and their shades: a palette makes the file a third of the size.
+            with Image.open(buffer) as image:
+                image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+                    path, optimize=True, dpi=(DPI, DPI))
+        else:
+            path.write_bytes(buffer.getvalue())

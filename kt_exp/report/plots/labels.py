@@ -1,0 +1,97 @@
+"""Names beside points: near their own, hiding neither a point nor each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from kt_exp.report.style import BEHIND_TEXT, LETTER
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE = 7.5  # points, of the text
+CLEAR = 4.0  # points kept free around a point
+SAMPLES = 40  # places at which each line is looked at
+
+
+class Name(NamedTuple):
+    """A text for the point at `at`, in the numbers of the axes."""
+
+    at: tuple[float, float]
+    text: str
+    colour: str
+
+
+class _Box(NamedTuple):
+    left: float
+    low: float
+    right: float
+    high: float
+
+    def holds(self, spots: np.ndarray, margin: float = 0.0) -> np.ndarray:
+        """Tell of each of `spots` `(N, 2)` whether it lies inside."""
+        inside = ((spots > (self.left - margin, self.low - margin))
+                  & (spots < (self.right + margin, self.high + margin)))
+        return np.all(inside, axis=1)
+
+    def overlaps(self, other: _Box) -> bool:
+        return (self.left < other.right and other.left < self.right
+                and self.low < other.high and other.low < self.high)
+
+    def distances(self, spots: np.ndarray) -> np.ndarray:
+        """Return how far each of `spots` `(N, 2)` is from the box."""
+        outside = np.maximum(np.subtract((self.left, self.low), spots),
+                             np.subtract(spots, (self.right, self.high)))
+        return np.hypot(*np.maximum(outside, 0.0).T)
+
+
+def write_names(axes: Axes, names: Sequence[Name],
+                lines: Sequence[Sequence[tuple[float, float]]]) -> None:
+    """Write each name beside its point, where it covers least of `lines`; none without room.
+
+    A name stays within the axes, keeps clear of all points, and is nearest to its own.
+    """
+    to_points = 72 / axes.figure.dpi
+    drawn = [axes.transData.transform(line) * to_points for line in lines if len(line)]
+    points = np.concatenate(drawn)
+    covered = np.concatenate([*map(_along, drawn)])
+    (left, low), (right, high) = axes.bbox.get_points() * to_points
+    frame, taken = _Box(left, low, right, high), list[_Box]()
+    for name in names:
+        spot = axes.transData.transform(name.at) * to_points
+        boxes = [box for box in _around(spot, name.text) if _inside(box, frame)
+                 and not any(map(box.overlaps, taken)) and not box.holds(points, CLEAR).any()
+                 and (box.distances(points) >= box.distances(spot[None]) - 1e-6).all()]
+        if boxes:
+            box = min(boxes, key=lambda box: int(box.holds(covered).sum()))
+            taken.append(box)
+            axes.annotate(name.text, name.at, (box.left - spot[0], box.low - spot[1]),
+                          textcoords="offset points", color=name.colour, fontsize=SIZE,
+                          va="bottom", bbox=BEHIND_TEXT, zorder=5)
+
+
+def _around(spot: np.ndarray, text: str) -> Iterator[_Box]:
+    width, height = LETTER * SIZE * len(text), 1.2 * SIZE
+    x, y = spot
+    columns = (x - CLEAR - 1 - width, x - width / 2, x + CLEAR + 1)
+    rows = (y - CLEAR - 1 - height, y - height / 2, y + CLEAR + 1)
+    for left, low in ((columns[0], rows[1]), (columns[2], rows[1]), (columns[1], rows[2]),
+                      (columns[1], rows[0]), (columns[0], rows[2]), (columns[0], rows[0]),
+                      (columns[2], rows[2]), (columns[2], rows[0])):
+        yield _Box(left, low, left + width, low + height)
+
+
+def _along(line: np.ndarray) -> np.ndarray:
+    """Return places on the line through the points `(N, 2)`, evenly between neighbours."""
+    shares = np.linspace(0, 1, SAMPLES)[:, None]
+    pieces = [start + shares * (end - start) for start, end in pairwise(line)]
+    return np.concatenate([line, *pieces])
+
+
+def _inside(box: _Box, frame: _Box) -> bool:
+    return (frame.left <= box.left and box.right <= frame.right
+            and frame.low <= box.low and box.high <= frame.high)

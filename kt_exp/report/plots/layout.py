@@ -1,0 +1,148 @@
+"""Panels in rows and columns under one legend; more columns than fit go on below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from textwrap import fill
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from kt_exp.drawing import SOFT
+from kt_exp.report.style import LETTER, TEXT_SIZE, TICK_SIZE, TITLE_SIZE
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Titled(Protocol):
+    """What a panel has to have; a title may be ""."""
+
+    @property
+    def title(self) -> str: ...
+
+
+Panel = TypeVar("Panel", bound=Titled)
+# Inches.
+WIDEST = 9.6
+LEFT, RIGHT, TOP, BOTTOM = 0.68, 0.16, 0.1, 0.08
+BETWEEN_COLUMNS, BETWEEN_ROWS, TITLE, LINE = 0.24, 0.2, 0.34, 0.2
+WIDTHS = {1: 4.2, 2: 3.4, 3: 2.6}  # of a panel, by how many are side by side; for more:
+WIDTH = 1.98
+KEY = 5.2  # sizes of the text: the sample of an entry of the legend, and the space around it
+HEIGHT, HEIGHT_ALONE = 1.5, 2.1  # of a panel, one of several rows or of a single one
+
+
+@dataclass(frozen=True)
+class PanelRow(Generic[Panel]):
+    """Panels side by side that share the y axis; None leaves a place free."""
+
+    y_label: str
+    panels: Sequence[Panel | None]
+
+
+@dataclass(frozen=True)
+class Place(Generic[Panel]):
+    """A panel and its axes; `is_lowest` tells whether none is below it."""
+
+    panel: Panel
+    axes: Axes
+    is_lowest: bool
+
+
+def panel_width(columns: int) -> float:
+    """Return how many inches wide a panel is where `columns` lie side by side."""
+    return WIDTHS.get(columns, WIDTH)
+
+
+class Layout(Generic[Panel]):
+    """A figure with the axes of all panels.
+
+    Args:
+        rows: all of the same number of panels.
+        width: of a panel, in inches.
+        below: what is written below a column needs, in points.
+        legend: what the legend above shows, with its texts.
+        note: the line below all.
+    """
+
+    def __init__(self, rows: Sequence[PanelRow[Panel]], width: float, below: float,
+                 legend: Sequence[tuple[Artist, str]], note: str = "") -> None:
+        from matplotlib.figure import Figure
+
+        self._rows, self._width = rows, width
+        columns = max(len(row.panels) for row in rows)
+        self._abreast = _abreast(columns, width)
+        self._height = HEIGHT if len(rows) > 1 else HEIGHT_ALONE
+        entries = [TEXT_SIZE / 72 * (LETTER * len(text) + KEY) for _, text in legend]
+        panels = LEFT + self._abreast * (width + BETWEEN_COLUMNS) - BETWEEN_COLUMNS + RIGHT
+        self._full_width = max(panels, *entries, 0.0)
+        legend_columns = _columns_within(self._full_width, entries)
+        self._head = TOP + LINE * ceil(len(legend) / legend_columns) if legend else 0.0
+        self._above = self._title_height()
+        self._block = self._above + below / 72 \
+            + len(rows) * (self._height + BETWEEN_ROWS) - BETWEEN_ROWS
+        height = self._head + ceil(columns / self._abreast) * self._block + BOTTOM \
+            + (LINE if note else 0.0)
+        self.figure: Figure = Figure((self._full_width, height))
+        if legend:
+            handles, texts = zip(*legend, strict=True)
+            self.figure.legend(handles, texts, loc="upper left", ncols=legend_columns,
+                               bbox_to_anchor=(0.0, 1 - 0.3 * TOP / height))
+        if note:
+            self.figure.text(RIGHT / self._full_width, BOTTOM / height, note, color=SOFT,
+                             fontsize=TICK_SIZE)
+
+    def places(self) -> Iterator[Place[Panel]]:
+        """Yield each panel with its axes, row by row."""
+        for number, row in enumerate(self._rows):
+            first: Axes | None = None
+            for column, panel in enumerate(row.panels):
+                if panel is None:
+                    continue
+                block, across = divmod(column, self._abreast)
+                axes = self._axes(number, block, across, first)
+                first = first or axes
+                others = [index for index, other in enumerate(self._rows)
+                          if other.panels[column] is not None]
+                is_left = all(one is None for one in row.panels[column - across:column])
+                axes.tick_params(labelleft=is_left)
+                if is_left:
+                    axes.set_ylabel(fill(row.y_label, 24))
+                if number == others[0]:
+                    axes.set_title(self._title(panel))
+                yield Place(panel, axes, number == others[-1])
+
+    def _axes(self, row: int, block: int, across: int, like: Axes | None) -> Axes:
+        width, height = self._full_width, self.figure.get_figheight()
+        left = LEFT + across * (self._width + BETWEEN_COLUMNS)
+        top = self._head + block * self._block + self._above \
+            + row * (self._height + BETWEEN_ROWS)
+        return self.figure.add_axes((left / width, 1 - (top + self._height) / height,
+                                     self._width / width, self._height / height), sharey=like)
+
+    def _title(self, panel: Panel) -> str:
+        return fill(panel.title, int(72 * self._width / (LETTER * TITLE_SIZE)))
+
+    def _title_height(self) -> float:
+        titles = [self._title(panel) for row in self._rows for panel in row.panels if panel]
+        lines = max(title.count("\n") + bool(title) for title in titles)
+        return TITLE + LINE * (lines - 1) if lines else TOP
+
+
+def _abreast(columns: int, width: float) -> int:
+    """How many of the columns lie side by side, so that all lines of panels are about as long."""
+    most = int((WIDEST - LEFT - RIGHT + BETWEEN_COLUMNS) / (width + BETWEEN_COLUMNS))
+    return ceil(columns / ceil(columns / max(1, most)))
+
+
+def _columns_within(width: float, entries: Sequence[float]) -> int:
+    """The most columns in which `entries`, filled in from the top, are no wider than `width`."""
+    for columns in range(len(entries), 1, -1):
+        lines = ceil(len(entries) / columns)
+        if sum(max(entries[start:start + lines])
+               for start in range(0, len(entries), lines)) <= width:
+            return columns
+    return 1
