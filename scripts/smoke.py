@@ -33,8 +33,8 @@ from kt_exp import cli
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from kt_exp.results.record import read_record
 
-DATA = Path(__file__).parents[1] / "tests" / "benchmarks"
-COCO, PAIRS = DATA / "coco", DATA / "segmentation" / "pairs"
+TESTS = Path(__file__).parents[1] / "tests"
+COCO, PAIRS = TESTS / "data" / "coco", TESTS / "benchmarks" / "segmentation" / "pairs"
 CONCEPTS = ("concepts.items=["
             "{name: lungs, description: two dark fields side by side, plural: true},"
             "{name: brain tumor, description: a bright spot in a grey disc}]")

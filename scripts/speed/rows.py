@@ -16,7 +16,8 @@ from benchmark_sweep import RATES
 from benchmark_sweep import run as run_command
 from torch import Tensor
 
-from kt_exp.benchmarks.embedding import PIXELS, embed_images, image_batches
+from kt_exp.benchmarks import pixels
+from kt_exp.benchmarks.embedding import embed_images, image_batches
 from kt_exp.benchmarks.pairs import score_pairs
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.caches import Caches
@@ -66,8 +67,8 @@ def evaluation(bench: Bench) -> Iterator[Row]:
 
     @torch.no_grad()
     def forward() -> None:
-        for pixels in batches:
-            model.encode_image(pixels)
+        for batch in batches:
+            model.encode_image(batch)
 
     products = products_of(bench)
     taken = alternate(bench.clock, bench.repeats, {
@@ -83,7 +84,7 @@ def again(bench: Bench) -> Iterator[Row]:
     trained, and of one by another process with the same store; the same of seeing the images
     alone, without the network. Each says how many of the images are opened for it."""
     for what, seen in (("evaluation", _embed), ("loading", _load)):
-        PIXELS.clear()
+        pixels.forget()
         with tempfile.TemporaryDirectory() as folder, \
                 ProcessPoolExecutor(1, get_context("spawn")) as other:
             threads = torch.get_num_threads()

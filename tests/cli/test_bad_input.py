@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from kt_exp.results.record import ErrorEntry
+
 ZORB = "{name: zorb, description: a red ball}"
 
 BAD = {
@@ -84,8 +86,8 @@ def test_one_line_and_exit_code_2(case, kt_exp, home):
 def test_a_refused_run_leaves_its_record(kt_exp):
     record = kt_exp("inversion.steps=0").record
     assert record.status == "failed"
-    assert record.error == {"type": "UserError", "message": "inversion.steps: 0 is out of range; "
-                            "give a number at least 1"}
+    assert record.error == ErrorEntry("UserError", "inversion.steps: 0 is out of range; "
+                                      "give a number at least 1")
     assert record.config["inversion"]["steps"] == 0
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from safetensors.torch import load_file
 
-from kt_exp.benchmarks.embedding import PIXELS
+from kt_exp.benchmarks import pixels
 from kt_exp.report import cli
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.status import state_of
@@ -26,31 +29,27 @@ KEEP = "on_existing=skip"
 @pytest.fixture
 def begun(monkeypatch) -> list[str]:
     """The folders of the jobs that are run, not skipped."""
-    from kt_exp.runs import job
+    from kt_exp.pipeline import Experiment
 
     folders: list[str] = []
-    original = job._run
 
-    def noted(cfg, record, folder, ending):
-        folders.append(folder.name)
-        original(cfg, record, folder, ending)
+    def noted(*args):
+        folders.append(Path(HydraConfig.get().runtime.output_dir).name)
+        return Experiment(*args)
 
-    monkeypatch.setattr(job, "_run", noted)
+    monkeypatch.setattr("kt_exp.runs.job.Experiment", noted)
     return folders
 
 
-@pytest.fixture
-def broken(monkeypatch):
-    """Makes inversion raise, and returns what mends it."""
-    def breaks(error: BaseException):
-        def raises(*args: object) -> None:
-            raise error
+@contextmanager
+def raising(stage: str, error: BaseException) -> Iterator[None]:
+    """Within the block the pipeline's function `stage` raises `error`."""
+    def raises(*args: object) -> None:
+        raise error
 
-        patch = pytest.MonkeyPatch()
-        patch.setattr("kt_exp.pipeline.invert_captions", raises)
-        return patch.undo
-
-    return breaks
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"kt_exp.pipeline.{stage}", raises)
+        yield
 
 
 def report(capfd, *arguments: str) -> str:
@@ -107,21 +106,19 @@ def test_a_completed_run_is_computed_again_on_demand(kt_exp):
 @pytest.mark.parametrize("choice", ["skip", "error"])
 @pytest.mark.parametrize("error", [RuntimeError("out of order"), KeyboardInterrupt()],
                          ids=["failed", "interrupted"])
-def test_a_run_that_was_not_completed_is_run_again(kt_exp, broken, choice, error):
-    mend = broken(error)
-    assert kt_exp(*TINY).code != 0
-    mend()
+def test_a_run_that_was_not_completed_is_run_again(kt_exp, choice, error):
+    with raising("invert_captions", error):
+        assert kt_exp(*TINY).code != 0
     again = kt_exp(*TINY, f"on_existing={choice}")
     assert (again.code, again.record.status) == (0, "completed")
 
 
-def test_a_sweep_that_comes_again_runs_what_failed_and_counts_the_rest(kt_exp, begun, broken):
+def test_a_sweep_that_comes_again_runs_what_failed_and_counts_the_rest(kt_exp, begun):
     sweep = [KEEP, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${finetune.lr}"]
     assert kt_exp(*TINY, *sweep, "finetune.lr=1e-4", "-m").code == 0
     sweep += ["finetune.lr=1e-4,1e-3", "-m"]
-    mend = broken(RuntimeError("out of order"))
-    failed = kt_exp(*TINY, *sweep)
-    mend()
+    with raising("invert_captions", RuntimeError("out of order")):
+        failed = kt_exp(*TINY, *sweep)
     assert failed.code == 1
     assert failed.stderr.endswith("kt-exp: error: sweep/0.001: out of order\n"
                                   "kt-exp: error: 1 of 2 jobs failed\n")
@@ -171,14 +168,14 @@ def test_a_job_after_one_that_failed_in_fine_tuning_is_the_same(kt_exp, home, mo
     monkeypatch.setattr(train, "_refuse_nan", fails_once)
     assert kt_exp(*TINY, "finetune.lr=0.1,0.01", "hydra.sweep.dir=sweep", "-m").code == 1
     alone = kt_exp(*TINY, "finetune.lr=0.01", "store.root=own").record
-    second = json.loads((home / "sweep" / "1" / "result.json").read_text())
-    assert second["metrics"] == alone.metrics
-    assert second["curves"]["finetune"] == alone.curves["finetune"]
+    second = read_record(home / "sweep" / "1")
+    assert second.metrics == alone.metrics
+    assert second.curves["finetune"] == alone.curves["finetune"]
 
 
 def test_pixels_from_the_store_change_nothing(kt_exp, home):
     def run(lr, *words):
-        PIXELS.clear()  # as a new process begins
+        pixels.forget()  # as a new process begins
         return kt_exp(*TINY, "finetune.strategy=visual", f"finetune.lr={lr}", *words).record
 
     decoded = run(0.01, "store.root=own", "store.pixels_gib=0")
@@ -236,20 +233,14 @@ def test_status_shows_the_stage_of_a_running_job_and_the_error_of_a_failed_one(
 
 
 def test_wandb_follows_a_job_that_is_preempted_then_fails_and_comes_again(
-        kt_exp, home, monkeypatch, offline_run):
+        kt_exp, home, offline_run):
     sweep = [*TINY, KEEP, "tracker=wandb", "tracker.mode=offline", "hydra.sweep.dir=outputs/lr",
              "finetune.lr=0.01", "-m"]
 
-    def ended_by(error: BaseException) -> int:
-        def raises(*args: object) -> None:
-            raise error
-
-        with monkeypatch.context() as patch:
-            patch.setattr("kt_exp.pipeline.finetune", raises)
-            return kt_exp(*sweep).code
-
-    assert ended_by(KeyboardInterrupt()) == 130
-    assert ended_by(RuntimeError("out of order")) == 1
+    with raising("finetune", KeyboardInterrupt()):
+        assert kt_exp(*sweep).code == 130
+    with raising("finetune", RuntimeError("out of order")):
+        assert kt_exp(*sweep).code == 1
     assert kt_exp(*sweep).code == 0
 
     files = sorted(home.glob("outputs/lr/0/wandb/offline-run-*/run-*.wandb"))

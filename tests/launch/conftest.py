@@ -62,6 +62,8 @@ class Home:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
+    # Where pytest runs in a shell's background, SIGINT is ignored, and processes inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     home = Home(tmp_path)
     yield home
     for process in home.started:

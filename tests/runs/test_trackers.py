@@ -5,19 +5,16 @@ import logging
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from fixtures.configs import preset
 
 from kt_exp.config.plugins import build
 from kt_exp.errors import UserError
 
-CONF = Path(__file__).parents[2] / "conf" / "tracker"
-
 
 def tracker(name: str, **changes):
-    return build(OmegaConf.merge(OmegaConf.load(CONF / f"{name}.yaml"), changes), "tracker")
+    return build(preset("tracker", name, **changes), "tracker")
 
 
 @pytest.fixture

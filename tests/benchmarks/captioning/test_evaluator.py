@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from fixtures.configs import preset
 from PIL import Image
 
 from kt_exp.benchmarks.captioning import evaluator as captioning_stage
@@ -30,7 +30,6 @@ from kt_exp.results.outcome import JOINT
 from kt_exp.store import Store
 
 COCO = Path(__file__).parents[2] / "data" / "coco"
-CONF = Path(__file__).parents[3] / "conf" / "benchmark" / "mscoco_captioning.yaml"
 KITE, BATH = Concept("kite", "a toy that flies"), Concept("bath", "a tub of water")
 CHANGED = {"choice": torch.tensor(1)}
 needs_java = pytest.mark.skipif(java_version() is None, reason="no Java on this machine")
@@ -84,7 +83,7 @@ def benchmark_of(tmp_path):
     def make(**changes) -> CaptioningBenchmark:
         values = {"captions": str(COCO / "captions.csv"), "image_root": str(COCO), "workers": 0,
                   "batch_size": 2, **changes}
-        return build(OmegaConf.merge(OmegaConf.load(CONF), values), "benchmark")
+        return build(preset("benchmark", "mscoco_captioning", **values), "benchmark")
 
     return make
 

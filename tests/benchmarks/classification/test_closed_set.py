@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from fixtures.configs import preset
 
-import kt_exp
 from kt_exp.benchmarks.classification.closed_set import ClassSetBenchmark, alternatives
 from kt_exp.benchmarks.classification.closed_set_evaluator import ClassSetEvaluator, class_scores
 from kt_exp.concepts import Concept
@@ -17,14 +16,12 @@ from kt_exp.errors import UserError
 from kt_exp.results.outcome import JOINT
 from kt_exp.store import Store
 
-CONF = Path(kt_exp.__file__).parents[1] / "conf" / "benchmark"
 RED, BLUE = Concept("red", "like a blue sky"), Concept("blue", "a blue sky")
 YELLOW = Concept("yellow", "a yellow lemon")
 
 
 def load(**keys) -> ClassSetBenchmark:
-    shipped = OmegaConf.load(CONF / "chexpert.yaml")
-    benchmark = build(OmegaConf.merge(shipped, {"workers": 0}, keys), "benchmark")
+    benchmark = build(preset("benchmark", "chexpert", **{"workers": 0, **keys}), "benchmark")
     assert isinstance(benchmark, ClassSetBenchmark)
     return benchmark
 

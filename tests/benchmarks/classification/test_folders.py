@@ -5,21 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from fixtures.configs import preset
 
-import kt_exp
 from kt_exp.benchmarks.classification.prompts import known_prompts
 from kt_exp.concepts import Concept
 from kt_exp.config.plugins import build
 from kt_exp.errors import UserError
 from kt_exp.pictograms.drawings import HELD_OUT, KNOWN, TEMPLATES
 
-CONF = Path(kt_exp.__file__).parents[1] / "conf" / "benchmark"
 MOONGATE = Concept("moongate", "a circle in a wall", plural=False)
 
 
 def load(name, **keys):
-    return build(OmegaConf.merge(OmegaConf.load(CONF / f"{name}.yaml"), keys), "benchmark")
+    return build(preset("benchmark", name, **keys), "benchmark")
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
+from fixtures.configs import preset
 
-import kt_exp
 from kt_exp.benchmarks import pairs
 from kt_exp.concepts import Concept
 from kt_exp.config.plugins import build
@@ -23,7 +22,6 @@ from kt_exp.pictograms.weights import PictoClip
 from kt_exp.results.outcome import JOINT
 from kt_exp.store import Store
 
-CONF = Path(kt_exp.__file__).parents[1] / "conf" / "benchmark"
 COCO = Path(__file__).parents[2] / "data" / "coco"
 DOG, CAT = Concept("dog", "a pet that barks", False), Concept("cat", "a pet that purrs", False)
 RED, GREEN, BLUE, YELLOW = [1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [1.0, 1.0, 0]
@@ -87,8 +85,7 @@ class OneTower(Eyes):
 
 def load(name="mscoco", **keys):
     files = {"captions": str(COCO / "dataset_coco.json"), "image_root": str(COCO), "workers": 0}
-    return build(OmegaConf.merge(OmegaConf.load(CONF / f"{name}.yaml"), {**files, **keys}),
-                 "benchmark")
+    return build(preset("benchmark", name, **{**files, **keys}), "benchmark")
 
 
 @pytest.fixture
