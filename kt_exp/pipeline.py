@@ -23,12 +23,12 @@ from kt_exp.concepts.captions import check_lengths
 from kt_exp.errors import UserError
 from kt_exp.finetune.edit_stage import EditTexts, edit, edit_signature, edit_texts
 from kt_exp.finetune.images import TrainingImages, check_folders
-from kt_exp.finetune.lesson import Lesson, plan_lesson
 from kt_exp.finetune.objectives import check_objective
+from kt_exp.finetune.plan import TrainingPlan, plan_training
 from kt_exp.finetune.settings import EDIT
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.strategies import trained_parameters
-from kt_exp.inversion.look import check_look
+from kt_exp.inversion.image_scorer import check_image_scorer
 from kt_exp.inversion.stage import check_distance, invert_captions
 from kt_exp.models.factory import pick_device
 from kt_exp.models.last_map import last_map
@@ -46,7 +46,7 @@ class Group:
 
     name: str
     concepts: list[Concept]
-    lesson: Lesson | None  # None for an edit, which trains nothing
+    plan: TrainingPlan | None  # None for an edit, which trains nothing
     edit: EditTexts | None = None
 
     @property
@@ -158,11 +158,11 @@ class Experiment:
             state.reused["inversion"] = sum(entry.found for entry in entries.values())
             state.signatures["inversion"] = keys
             state.inverted = {name: entries[key] for name, key in keys.items()}
-        lesson = self.groups[0].lesson
-        return images.rehearsal(lesson.rehearsed if lesson else [], self.store, self.progress)
+        plan = self.groups[0].plan
+        return images.rehearsal(plan.rehearsed if plan else [], self.store, self.progress)
 
     def _finetune(self, group: Group, rehearsal: Tensor) -> FinetunedModel:
-        key, entry = self._train(group, rehearsal) if group.lesson else self._edit(group)
+        key, entry = self._train(group, rehearsal) if group.plan else self._edit(group)
         state = self.state
         state.signatures.setdefault("finetune", {})[group.name] = key
         state.reused["finetune"] = state.reused.get("finetune", 0) + entry.found
@@ -180,15 +180,15 @@ class Experiment:
 
     def _train(self, group: Group, rehearsal: Tensor) -> tuple[str, Entry]:
         config, images = self.config, self.images
-        assert group.lesson
+        assert group.plan
         image_keys = [images.key(concept) for concept in group.concepts]
-        image_keys += images.rehearsal_captions(group.lesson.rehearsed)
-        key = finetune_signature(self.fingerprint, self.model.device, group.lesson, image_keys,
+        image_keys += images.rehearsal_captions(group.plan.rehearsed)
+        key = finetune_signature(self.fingerprint, self.model.device, group.plan, image_keys,
                                  config.finetune, config.seed)
-        memo = self._caches.features.of((self.fingerprint, self.model.device))
-        entry = finetune(self.model, key, group.lesson,
+        features = self._caches.features.of((self.fingerprint, self.model.device))
+        entry = finetune(self.model, key, group.plan,
                          lambda: images.load(group.concepts, self.state.inverted), rehearsal,
-                         config.finetune, self.store, self.progress, group.name, memo)
+                         config.finetune, self.store, self.progress, group.name, features)
         return key, entry
 
     def _evaluate(self, model: FinetunedModel) -> None:
@@ -204,8 +204,8 @@ class Experiment:
                 groups.append(Group(name, members, None, self._edit_texts(members)))
                 continue
             counts = [self.images.count(concept) for concept in members]
-            lesson = plan_lesson(members, counts, self.config.finetune, known, self.config.seed)
-            groups.append(Group(name, members, lesson))
+            plan = plan_training(members, counts, self.config.finetune, known, self.config.seed)
+            groups.append(Group(name, members, plan))
         return groups
 
     @property
@@ -235,12 +235,12 @@ class Experiment:
         trained_parameters(model, config.finetune.strategy)
         if config.finetune.images == "inverted" or config.finetune.rehearsal:
             check_distance(model, config.inversion.distance)
-            check_look(model, config.inversion)
+            check_image_scorer(model, config.inversion)
 
     def _check_captions(self) -> None:
         captions = [(concept.name, concept.description) for concept in self.concepts]
-        captions += [(group.name, caption) for group in self.groups if group.lesson
-                     for caption in (*group.lesson.captions, *group.lesson.targets)]
+        captions += [(group.name, caption) for group in self.groups if group.plan
+                     for caption in (*group.plan.captions, *group.plan.targets)]
         captions += [(group.name, caption) for group in self.groups if group.edit
                      for prompts in group.edit.targets for caption in prompts]
         check_lengths(captions, self.model.count_tokens, self.model.max_text_tokens,
