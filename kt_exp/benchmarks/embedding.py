@@ -8,28 +8,15 @@ from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from kt_exp.benchmarks.pixels import (
-    Block,
-    PixelCache,
-    Problem,
-    image_bytes,
-    joined,
-    packed,
-    pixel_key,
-    regrouped,
-    shards,
-)
+from kt_exp.benchmarks.pixels import Block, Problem, as_bytes, decoded_once, regrouped
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder
 from kt_exp.progress import Progress
 from kt_exp.store import Store
-
-PIXELS = PixelCache()
 
 
 class LoaderSettings(Protocol):
@@ -110,30 +97,22 @@ def image_batches(model: Model, images: ImageSet, settings: LoaderSettings, batc
     Raises:
         UserError: an unreadable image under `on_bad_image: error`.
     """
-    labels, at = images.labels, start
-    blocks = _blocks(model, images, settings, batch_size, start, store)
-    for block in regrouped(blocks, batch_size):
-        if block.problems and settings.on_bad_image == "error":
-            raise UserError(*next(iter(block.problems.values())))
-        readable = [labels[at + i] for i in range(block.images) if i not in block.problems]
-        at += block.images
-        yield ImageBatch(block.on(model.device),
-                         torch.tensor(readable, dtype=torch.long), [*block.problems.values()])
-
-
-def _blocks(model: Model, images: ImageSet, settings: LoaderSettings, batch_size: int,
-            start: int, store: Store | None) -> Iterator[Block]:
     def decode(some: range) -> Iterator[Block]:
         yield from DataLoader(
-            Subset(_Decoded(images, model.to_tensor), some), batch_size=batch_size,
-            num_workers=settings.workers, collate_fn=joined,
+            Subset(_Decoded(images, model), some), batch_size=batch_size,
+            num_workers=settings.workers, collate_fn=_collated,
             pin_memory=model.device.type == "cuda")
 
-    count, key = len(images), pixel_key(model, images)
-    kept = shards(store, key, count, model.image_size)
-    blocks = kept.blocks(start, decode) if kept else decode(range(start, count))
-    fits = count * image_bytes(model.image_size) <= PIXELS.limit
-    return PIXELS.blocks(key, start, blocks) if fits else blocks
+    labels, at = torch.tensor(images.labels, dtype=torch.long), start
+    for block in regrouped(decoded_once(model, images, decode, store, start), batch_size):
+        problems = [problem for problem in block.problems if problem]
+        if problems and settings.on_bad_image == "error":
+            raise UserError(*problems[0])
+        pixels, end = block.on(model.device), at + len(block.problems)
+        readable = torch.tensor([problem is None for problem in block.problems])
+        yield ImageBatch(pixels[readable.to(pixels.device)] if problems else pixels,
+                         labels[at:end][readable], problems)
+        at = end
 
 
 def text_classifier(
@@ -169,19 +148,25 @@ def _checked(embeddings: Tensor, description: str) -> Tensor:
     return joined
 
 
-class _Decoded(Dataset[Block]):
-    """Images as the model wants them. A bad one is returned as its problem, not raised: an
-    exception would lose its parts on the way out of a loader process."""
+class _Decoded(Dataset[tuple[Tensor, Problem | None]]):
+    """Images as a model sees them. What is wrong with one is returned, not raised: an exception
+    would lose its parts on the way out of a loader process."""
 
-    def __init__(self, images: ImageSet, to_tensor: Callable[[Image.Image], Tensor]) -> None:
-        self.images, self.to_tensor = images, to_tensor
+    def __init__(self, images: ImageSet, model: Model) -> None:
+        # Not the model itself, which a loader process would be sent, too.
+        self.images, self.to_tensor, self.side = images, model.to_tensor, model.image_size
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Block:
+    def __getitem__(self, index: int) -> tuple[Tensor, Problem | None]:
         try:
-            image = self.images.open(index)
+            return self.to_tensor(self.images.open(index)), None
         except UserError as error:
-            return Block(1, torch.empty(0), {0: (error.where, error.problem, error.remedy)})
-        return packed(self.to_tensor(image)[None])
+            nothing = torch.zeros(3, self.side, self.side)
+            return nothing, (error.where, error.problem, error.remedy)
+
+
+def _collated(decoded: Sequence[tuple[Tensor, Problem | None]]) -> Block:
+    block = as_bytes(torch.stack([pixels for pixels, _ in decoded]))
+    return block._replace(problems=[problem for _, problem in decoded])

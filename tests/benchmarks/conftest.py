@@ -14,7 +14,7 @@ from fixtures.images import COLOURS
 from PIL import Image
 from torch import Tensor
 
-from kt_exp.benchmarks.embedding import PIXELS
+from kt_exp.benchmarks import pixels
 from kt_exp.data.image_files import ImageFiles
 
 
@@ -47,7 +47,7 @@ def colour_tensor(image: Image.Image) -> Tensor:
 @pytest.fixture(autouse=True)
 def nothing_in_memory() -> None:
     """Images that another test has read are read again."""
-    PIXELS.clear()
+    pixels.forget()
 
 
 @pytest.fixture

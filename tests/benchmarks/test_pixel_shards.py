@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from kt_exp.benchmarks import pixels
-from kt_exp.benchmarks.embedding import PIXELS, embed_images, image_batches
+from kt_exp.benchmarks.embedding import embed_images, image_batches
 from kt_exp.benchmarks.pixels import KIND
 from kt_exp.data.image_files import ImageFiles
 from kt_exp.errors import UserError
@@ -58,7 +58,7 @@ def images(tmp_path) -> ImageFiles:
 
 def seen(model, images, store, settings=None, start=0):
     """All pixels and labels from `start` on, as a new process gets them."""
-    PIXELS.clear()
+    pixels.forget()
     settings = settings or Settings()
     found = list(image_batches(model, images, settings, settings.batch_size, start, store))
     assert all(len(batch.labels) + len(batch.problems) == settings.batch_size
@@ -70,10 +70,10 @@ def seen(model, images, store, settings=None, start=0):
 def test_a_second_evaluation_opens_no_image_and_embeds_the_same(
         model, images, store, silent, opened) -> None:
     plain = embed_images(model, images, Settings(), silent, "known")
-    PIXELS.clear()
+    pixels.forget()
     first = embed_images(model, images, Settings(), silent, "known", store=store)
     del opened[:]
-    PIXELS.clear()
+    pixels.forget()
     model.module = torch.nn.Identity()  # with other weights
     again = embed_images(model, images, Settings(), silent, "known", store=Store(store.root, 1000))
     assert opened == []
@@ -181,7 +181,7 @@ def test_a_damaged_shard_is_set_aside_and_decoded_again(model, images, store, op
 
 
 def test_one_shard_at_a_time_is_mapped(model, images, store, monkeypatch) -> None:
-    monkeypatch.setattr(PIXELS, "limit", 0)  # as for a set that is larger than memory
+    monkeypatch.setattr(pixels, "MEMORY_BYTES", 0)  # as for a set that is larger than memory
     seen(model, images, store)
     mapped = set()
     for batch in image_batches(model, images, Settings(), 1, store=store):
@@ -197,7 +197,7 @@ def test_one_shard_at_a_time_is_mapped(model, images, store, monkeypatch) -> Non
 def test_above_the_limit_none_are_kept_and_it_is_said_once(model, images, store, opened, caplog,
                                                            limit, told) -> None:
     caplog.set_level("INFO")
-    pixels._say_once.cache_clear()
+    pixels._log_once.cache_clear()
     store.pixel_bytes = limit
     for _ in range(2):
         seen(model, images, store)
@@ -226,14 +226,14 @@ def test_a_bad_image_is_told_each_time_and_an_error_where_it_shall_be(
         model, images, store, truncated, workers) -> None:
     truncated(images.files[4].with_suffix(".jpg")).rename(images.files[4])
     for _ in range(2):
-        PIXELS.clear()
+        pixels.forget()
         skipping = Settings(2, workers, "skip")
         found = list(image_batches(model, images, skipping, 2, store=store))
         assert [batch.labels.tolist() for batch in found] == [[0, 1], [2, 3], [5], [6]]
         assert [problem[0] for batch in found for problem in batch.problems] == \
             [str(images.files[4])]
         assert len(store.keys(KIND)) == 2  # all but its own shard
-    PIXELS.clear()
+    pixels.forget()
     with pytest.raises(UserError, match="not a readable image"):
         list(image_batches(model, images, Settings(2, workers), 2, store=store))
 

@@ -10,10 +10,13 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from kt_exp.benchmarks.embedding import PIXELS, image_batches
-from kt_exp.benchmarks.pixels import SCALES, Block, Key, PixelCache, joined, looked_up, packed
+from kt_exp.benchmarks import pixels
+from kt_exp.benchmarks.embedding import image_batches
+from kt_exp.benchmarks.pixels import as_bytes, joined
 from kt_exp.data.image_files import ImageFiles
 from kt_exp.errors import UserError
+
+ONE = 3 * 4 * 4  # bytes of an image of colour_model
 
 
 class Settings:
@@ -31,19 +34,6 @@ def images(tmp_path, paint) -> ImageFiles:
     return ImageFiles(tmp_path, files, [0, 1])
 
 
-def blocks_of(cache: PixelCache, name: str, network: torch.nn.Module,
-              pixels: torch.Tensor) -> tuple[torch.Tensor, bool]:
-    """What the cache yields for a set, and whether it had to be loaded."""
-    loaded = []
-
-    def load():
-        loaded.append(True)
-        yield from (Block(len(some), some, {}) for some in pixels.split(2))
-
-    found = list(cache.blocks(Key(weakref.ref(network), name), 0, load()))
-    return torch.cat([one.pixels for one in found]), bool(loaded)
-
-
 LEVELS = torch.arange(256).reshape(4, 1, 8, 8).float()  # each value that 8 bits can have
 
 
@@ -54,52 +44,45 @@ LEVELS = torch.arange(256).reshape(4, 1, 8, 8).float()  # each value that 8 bits
     (torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.float32),
     (torch.linspace(-1, 2, 256).reshape(4, 1, 8, 8), torch.float32),
 ], ids=["divided", "multiplied", "by torchvision", "floats", "beyond"])
-def test_packed_pixels_are_bytes_where_nothing_is_lost_by_it(pixels, kept_as) -> None:
-    assert packed(pixels).pixels.dtype == kept_as
-    assert torch.equal(packed(pixels).on("cpu"), pixels)
-
-
-@pytest.mark.parametrize("scale", SCALES)
-def test_what_other_devices_look_up_is_what_the_cpu_computes(scale) -> None:
-    assert torch.equal(looked_up(scale, LEVELS.byte()), scale(LEVELS.byte()))
+def test_pixels_are_kept_as_bytes_where_that_loses_nothing(pixels, kept_as) -> None:
+    assert as_bytes(pixels).pixels.dtype == kept_as
+    assert torch.equal(as_bytes(pixels).on("cpu"), pixels)
 
 
 @pytest.mark.parametrize(("pixels", "kept_as"), [
     (LEVELS / 255, torch.uint8), (LEVELS * (1 / 255), torch.uint8), (LEVELS / 256, torch.float32)])
 def test_a_black_image_among_others_changes_nothing(pixels, kept_as) -> None:
     with_black = torch.cat([torch.zeros(1, 1, 8, 8), pixels])
-    whole = joined([packed(one) for one in with_black.split(1)])
-    assert (whole.images, whole.pixels.dtype) == (5, kept_as)
+    whole = joined([as_bytes(one) for one in with_black.split(1)])
+    assert (len(whole.problems), whole.pixels.dtype) == (5, kept_as)
     assert torch.equal(whole.on("cpu"), with_black)
 
 
-def test_those_not_used_for_longest_go_first_and_too_large_a_set_is_not_kept() -> None:
-    cache, network = PixelCache(limit=300), torch.nn.Identity()
-    small, large = (torch.zeros(n, 1, 8, 8, dtype=torch.uint8) for n in (2, 8))
-    for name in ("a", "b", "a", "c"):
-        blocks_of(cache, name, network, small)
-    assert not blocks_of(cache, "a", network, small)[1]
-    assert blocks_of(cache, "large", network, large)[1]
-    assert blocks_of(cache, "large", network, large)[1]
-    assert not blocks_of(cache, "c", network, small)[1]
-    assert blocks_of(cache, "b", network, small)[1]
+def test_where_a_set_does_not_fit_beside_the_others_it_takes_their_place(
+        colour_model, images, opened, paint, monkeypatch) -> None:
+    monkeypatch.setattr(pixels, "MEMORY_BYTES", 3 * ONE)
+    other = ImageFiles(images.root, [paint(images.root / f"{i}.jpg", "blue") for i in (2, 3)],
+                       [0, 0])
+    for some, read in ((images, True), (images, False), (other, True), (other, False),
+                       (images, True)):
+        del opened[:]
+        list(image_batches(colour_model, some, Settings(), 2))
+        assert opened == ([0, 1] if read else [])
 
 
-def test_a_set_that_was_not_read_to_its_end_is_not_kept() -> None:
-    cache, network = PixelCache(), torch.nn.Identity()
-    pixels = torch.zeros(4, 1, 8, 8)
-    load = (Block(len(some), some, {}) for some in pixels.split(2))
-    next(cache.blocks(Key(weakref.ref(network), "a"), 0, load))
-    assert blocks_of(cache, "a", network, pixels)[1]
+def test_a_set_that_was_not_read_to_its_end_is_not_kept(colour_model, images, opened) -> None:
+    next(image_batches(colour_model, images, Settings(), 1))
+    assert opened == [0]
+    list(image_batches(colour_model, images, Settings(), 1))
+    assert opened == [0, 0, 1]
 
 
-def test_images_of_a_model_that_is_gone_are_dropped() -> None:
-    cache, gone = PixelCache(), torch.nn.Identity()
-    blocks_of(cache, "a", gone, torch.zeros(2, 1, 8, 8))
-    del gone
+def test_images_in_memory_do_not_keep_their_model_alive(colour_model, images) -> None:
+    network = weakref.ref(colour_model.module)
+    list(image_batches(colour_model, images, Settings(), 2))
+    colour_model.module = None
     gc.collect()
-    blocks_of(cache, "a", torch.nn.Identity(), torch.zeros(2, 1, 8, 8))
-    assert len(cache._sets) == 1
+    assert network() is None
 
 
 def test_images_are_read_once(colour_model, images, opened) -> None:
@@ -152,7 +135,7 @@ def test_a_bad_image_is_told_each_time_and_an_error_where_it_shall_be(
 
 def test_what_is_larger_than_memory_allows_is_read_each_time(
         colour_model, images, opened, monkeypatch) -> None:
-    monkeypatch.setattr(PIXELS, "limit", 3 * 4 * 4)
+    monkeypatch.setattr(pixels, "MEMORY_BYTES", ONE)
     for _ in range(2):
         list(image_batches(colour_model, images, Settings(), 2))
     assert opened == [0, 1, 0, 1]

@@ -11,7 +11,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from safetensors.torch import load_file
 
-from kt_exp.benchmarks.embedding import PIXELS
+from kt_exp.benchmarks import pixels
 from kt_exp.report import cli
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.status import state_of
@@ -175,7 +175,7 @@ def test_a_job_after_one_that_failed_in_fine_tuning_is_the_same(kt_exp, home, mo
 
 def test_pixels_from_the_store_change_nothing(kt_exp, home):
     def run(lr, *words):
-        PIXELS.clear()  # as a new process begins
+        pixels.forget()  # as a new process begins
         return kt_exp(*TINY, "finetune.strategy=visual", f"finetune.lr={lr}", *words).record
 
     decoded = run(0.01, "store.root=own", "store.pixels_gib=0")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kt_exp.benchmarks.pixels import packed
+from kt_exp.benchmarks.pixels import as_bytes
 from kt_exp.models.clip import OpenClip
 from kt_exp.models.coca import Coca
 from kt_exp.models.effnet_minilm import EffNetMiniLM
@@ -129,7 +129,7 @@ def test_any_picture_becomes_a_tensor_within_0_and_1(model, mode):
 
 def test_pixels_are_bytes_and_signed_by_what_is_done_to_images(spec, model):
     picture = Image.effect_noise((300, 200), 60)
-    assert packed(model.to_tensor(picture)[None]).pixels.dtype == torch.uint8
+    assert as_bytes(model.to_tensor(picture)[None]).pixels.dtype == torch.uint8
     again = load_model(spec, CPU, "fp32")
     assert isinstance(model.to_tensor, SignedTransform)
     assert model.to_tensor.signature == again.to_tensor.signature

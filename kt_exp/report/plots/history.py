@@ -27,7 +27,7 @@ def draw_history(steps: Sequence[float], values: Sequence[float | None], *, x_la
     first, last = points[0], points[-1]
     with house_style():
         from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
+        from matplotlib.ticker import FixedLocator, MaxNLocator
 
         chart = Chart(Figure(SIZE), f"{y_label} over {x_label}: from {first[1]:.3g} at "
                                     f"{first[0]:g} to {last[1]:.3g} at {last[0]:g}")
@@ -38,8 +38,10 @@ def draw_history(steps: Sequence[float], values: Sequence[float | None], *, x_la
         [marks] = axes.plot(*zip(*pointed, strict=True), color=ACCENT, linestyle="none",
                             marker="s", markersize=6, alpha=0.0)  # seen when pointed at
         chart.tell(marks, [f"{x_label} {x:g}: {y:.3g}" for x, y in pointed])
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True) if len(points) > 1
+                                     else FixedLocator([last[0]]))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter("{x:.4g}")
         axes.set_xlabel(x_label, fontsize=TICK_SIZE)
         axes.set_ylabel(y_label, fontsize=TICK_SIZE)
     return chart
