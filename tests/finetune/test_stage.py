@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from fixtures.configs import preset
 from omegaconf import OmegaConf
 
 from kt_exp.concepts import Concept
@@ -16,7 +16,6 @@ from kt_exp.finetune.feature_cache import FeatureCache
 from kt_exp.finetune.plan import plan_training
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.stage import finetune, finetune_signature
-from kt_exp.schema import conf_folder
 from kt_exp.store import Store
 
 CPU = torch.device("cpu")
@@ -139,9 +138,8 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
 @pytest.mark.parametrize("name", [
     "paper", "authors", "pictograms", "photos", "vilt", "vilt_mlm", "coca", "medclip"])
 def test_presets_are_valid(name):
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        node = compose(f"finetune/{name}").finetune
-    chosen = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FinetuneSettings), node))
+    typed = OmegaConf.merge(OmegaConf.structured(FinetuneSettings), preset("finetune", name))
+    chosen = OmegaConf.to_object(typed)
     check(chosen, "finetune")
 
 
