@@ -70,7 +70,7 @@ class Benchmark(Protocol):
     def known_prompts(self) -> list[list[str]]:
         """Return the prompts of each known class, in label order; none without known classes.
 
-        Fine-tuning takes them as negatives (`loss: bank`, `loss: itm`) and for rehearsal.
+        Fine-tuning takes them as negatives (`loss: class_ce`, `loss: itm`) and for rehearsal.
         """
         ...
 
