@@ -112,8 +112,8 @@ class _Contrastive:
         return features.get(("embeddings", content(shown)), lambda: _in_chunks(self._encode, shown))
 
     def _alignment(self, images: Tensor, texts: Tensor) -> Tensor:
-        if self._settings.loss == "bank":
-            return losses.bank(images, texts, self._temperature, self._known_classes())
+        if self._settings.loss == "class_ce":
+            return losses.class_ce(images, texts, self._temperature, self._known_classes())
         return getattr(losses, self._settings.loss)(images, texts, self._temperature)
 
     def _batch_texts(self, batch: Batch) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from kt_exp.config.checks import choice, number
 
-CONTRASTIVE = ("ntxent", "clip", "bank")
+CONTRASTIVE = ("ntxent", "clip", "class_ce")
 
 
 EDIT = "projection_edit"
@@ -34,7 +34,7 @@ class FinetuneSettings:
     folder: Optional[str]
     captions: str = choice("named", "description", "templates", "mixed")
     templates: list[str]
-    loss: str = choice("ntxent", "clip", "bank", "itm", "mlm")
+    loss: str = choice("ntxent", "clip", "class_ce", "itm", "mlm")
     temperature: Any = number(above=0, words=("model",))
     contrastive_weight: float = number(minimum=0)
     caption_weight: float = number(minimum=0)

@@ -28,6 +28,8 @@ def finetune_signature(model_fingerprint: str, device: torch.device, plan: Train
                        image_keys: Sequence[str], settings: FinetuneSettings, seed: int) -> str:
     """Return the store key of the weights: a hash of all that can change them."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
+    if settings.loss == "class_ce":
+        decides["loss"] = "bank"  # Its former name: entries made under it are still valid.
     batches = [[part.tolist() for part in batch] for batch in plan.batches]
     return signature([VERSION, model_fingerprint, device.type, plan.captions, plan.negatives,
                       plan.rehearsed, plan.targets, plan.negative_captions, batches,

@@ -119,7 +119,7 @@ def test_the_decoder_learns_where_the_strategy_says_so(captioner, settings, stra
 
 @pytest.mark.parametrize(("model", "changes", "line"), [
     ("vit", {"loss": "itm"}, "finetune.loss: the model cannot learn by 'itm'; "
-                             "choose one of: ntxent, clip, bank (as in finetune=paper)"),
+                             "choose one of: ntxent, clip, class_ce (as in finetune=paper)"),
     ("matcher", {"loss": "ntxent"}, "finetune.loss: the model cannot learn by 'ntxent'; "
                                     "choose one of: itm, mlm (as in finetune=vilt)"),
     ("vit", TARGETS, "finetune.caption_weight: the model has no decoder of captions; "
@@ -132,7 +132,7 @@ def test_a_loss_that_the_model_cannot_compute_is_refused(request, settings, mode
 
 
 def test_what_a_model_can_compute_passes(vit, matcher, captioner, settings):
-    for model, losses_of in ((vit, ("ntxent", "clip", "bank")), (matcher, ("itm", "mlm")),
+    for model, losses_of in ((vit, ("ntxent", "clip", "class_ce")), (matcher, ("itm", "mlm")),
                              (captioner, ("ntxent",))):
         for loss in losses_of:
             check_objective(model, settings(loss=loss))

@@ -73,7 +73,7 @@ def test_itm_without_any_negatives_is_refused(settings):
 
 
 @pytest.mark.parametrize(("changes", "key"), [
-    ({"loss": "bank"}, "loss"), ({"rehearsal": 1.0}, "rehearsal")])
+    ({"loss": "class_ce"}, "loss"), ({"rehearsal": 1.0}, "rehearsal")])
 def test_what_needs_known_classes_is_refused_where_there_are_none(settings, changes, key):
     with pytest.raises(UserError, match=rf"^finetune\.{key}: .*needs known classes, and this"):
         plan_training([TOWER, DISH], [8, 8], settings(**changes), [], 0)
@@ -103,7 +103,7 @@ def test_what_a_captioner_shall_say_is_drawn_for_each_image_at_each_step(setting
 
 
 def test_a_lesson_holds_captions_and_what_its_loss_needs(settings):
-    plan = plan_training([TOWER, DISH], [3, 5], settings(captions="mixed", loss="bank"), KNOWN, 0)
+    plan = plan_training([TOWER, DISH], [3, 5], settings(captions="mixed", loss="class_ce"), KNOWN, 0)
     assert plan.captions == ["A tower is a tall house.", "a photo of a tower.",
                                "A dish is a round plate.", "a photo of a dish."]
     assert plan.negatives == KNOWN
@@ -138,7 +138,7 @@ def test_ntxent_with_a_batch_of_one_is_refused(settings):
     for images, size in ((1, 4), (5, 4), (3, 1)):
         with pytest.raises(UserError, match=r"^finetune\.batch_size: leaves a batch of one image"):
             plan_training([TOWER], [images], settings(batch_size=size), KNOWN, 0)
-    plan_training([TOWER], [5], settings(loss="bank"), KNOWN, 0)
+    plan_training([TOWER], [5], settings(loss="class_ce"), KNOWN, 0)
 
 
 def test_a_batch_is_not_refused_for_a_loss_that_has_no_weight(settings):

@@ -62,7 +62,7 @@ def test_what_the_frozen_model_makes_of_things_is_computed_once_for_all_rates(
     changes = {}
     for lr in (0.01, 0.02):
         for features in (shared, FeatureCache()):
-            chosen = settings(loss="bank", distillation=1.0, rehearsal=1.0, lr=lr)
+            chosen = settings(loss="class_ce", distillation=1.0, rehearsal=1.0, lr=lr)
             plan = plan_training([CONCEPT], [4], chosen, KNOWN, 0)
             before = len(asked)
             taught = finetune(vit, f"{lr} {id(features)}", plan, lambda: images, rehearsal, chosen,
@@ -102,7 +102,7 @@ def test_a_memo_forgets_what_another_model_made():
 
 
 DECIDES = {
-    "strategy": "both", "loss": "bank", "temperature": "model", "distillation": 1.0,
+    "strategy": "both", "loss": "class_ce", "temperature": "model", "distillation": 1.0,
     "rehearsal": 1.0, "optimizer": "adamw", "lr": 0.1, "weight_decay": 0.2, "betas": [0.9, 0.99],
     "eps": 1e-8, "batch_size": 2, "epochs": 2, "mode": "train", "captions": "description",
     "contrastive_weight": 0.5, "caption_weight": 0.1, "mask_probability": 0.3,
@@ -131,8 +131,15 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
         assert key(replace(base, **changes)) == key()
     undecided = {"scope", "images", "folder", "templates", "save_models", "rehearsal_per_class",
                  "rehearsal_batch", "itm_negatives", "itm_negatives_per_image", "maskings",
-                 "caption_targets"}
+                 "caption_targets", "edit"}
     assert DECIDES.keys() | undecided == asdict(base).keys()
+
+
+def test_an_entry_of_loss_bank_is_found_by_its_new_name_class_ce(settings):
+    lesson = plan_lesson([CONCEPT], [8], settings(), KNOWN, 0)
+    keys = {loss: finetune_signature("model", CPU, lesson, ("a",), settings(loss=loss), 0)
+            for loss in ("class_ce", "class_ce", "ntxent")}
+    assert keys["class_ce"] == keys["class_ce"] != keys["ntxent"]
 
 
 @pytest.mark.parametrize("name", [
@@ -161,7 +168,7 @@ def test_presets_are_valid(name):
     ({"contrastive_weight": 0.0}, "finetune.contrastive_weight: 0, and finetune.caption_weight "
      "too: nothing is learned; give one of them a weight"),
     ({"loss": "itm", "rehearsal": 1.0}, "finetune.rehearsal: not possible with finetune.loss "
-     "'itm'; set finetune.rehearsal=0, or choose one of: ntxent, clip, bank"),
+     "'itm'; set finetune.rehearsal=0, or choose one of: ntxent, clip, class_ce"),
     ({"templates": ["a photo"]}, "finetune.templates: 'a photo' has no single {}; "
                                  "mark the name's place by {}"),
 ])

@@ -48,7 +48,7 @@ def trained_names(model, strategy):
 def test_a_strategy_changes_what_it_names_and_nothing_else(request, settings, kind, mode, strategy):
     model = request.getfixturevalue(kind)
     before = {name: t.clone() for name, t in model.module.state_dict().items()}
-    changed, _ = learn(model, settings(strategy=strategy, mode=mode, loss="bank"))
+    changed, _ = learn(model, settings(strategy=strategy, mode=mode, loss="class_ce"))
     assert changed
     assert changed.keys() <= trained_names(model, strategy)
     learnable = [name for name, p in trained_parameters(model, strategy).items() if p.ndim > 1]
@@ -59,7 +59,7 @@ def test_a_strategy_changes_what_it_names_and_nothing_else(request, settings, ki
 
 def test_statistics_of_batch_norm_move_in_train_mode_only_where_they_are_trained(resnet, settings):
     def statistics(**changes):
-        changed, _ = learn(resnet, settings(loss="bank", **changes))
+        changed, _ = learn(resnet, settings(loss="class_ce", **changes))
         return {name for name in changed if "running_" in name}
 
     assert statistics(mode="train", strategy="visual")
@@ -68,7 +68,7 @@ def test_statistics_of_batch_norm_move_in_train_mode_only_where_they_are_trained
     assert not statistics(mode="train", strategy="projection")
 
 
-@pytest.mark.parametrize("loss", ["ntxent", "bank"])
+@pytest.mark.parametrize("loss", ["ntxent", "class_ce"])
 def test_the_loss_falls_and_images_come_closer_to_the_caption(vit, settings, loss):
     chosen = settings(loss=loss, epochs=10)
     changed, values = learn(vit, chosen)
@@ -95,7 +95,7 @@ def test_known_classes_are_encoded_again_where_the_text_encoder_learns(
     encode = vit.encode_text
     monkeypatch.setattr(vit, "encode_text", lambda texts: encoded.append(list(texts)) or
                         encode(texts))
-    _, losses = learn(vit, settings(strategy=strategy, loss="bank"))
+    _, losses = learn(vit, settings(strategy=strategy, loss="class_ce"))
     known = [texts for texts in encoded if KNOWN[0][0] in texts]
     assert len(known) == (1 + len(losses) if every_step else 1)
 
@@ -212,7 +212,7 @@ def test_a_model_given_back_is_as_it_was_even_after_a_failure(vit, settings, str
 
 
 def test_features_computed_once_teach_the_projection_the_same(vit, settings, monkeypatch):
-    chosen = settings(strategy="projection", loss="bank", distillation=1.0, rehearsal=1.0)
+    chosen = settings(strategy="projection", loss="class_ce", distillation=1.0, rehearsal=1.0)
     quick, losses = learn(vit, chosen)
     monkeypatch.setattr("kt_exp.finetune.objectives._trunk_is_constant", lambda settings: False)
     slow, same = learn(vit, chosen)
