@@ -55,7 +55,8 @@ def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> R
         home = Path(HydraConfig.get().runtime.output_dir)
         record = completed_run(cfg, home) or execute(
             cfg, home, session, command=["kt_exp.run", *overrides])
-        log.info("Results: %s", home)
+        here = Path.cwd()
+        log.info("Results: %s", home.relative_to(here) if home.is_relative_to(here) else home)
         return record
 
     with Session().active() as session:
