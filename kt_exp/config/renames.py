@@ -68,9 +68,9 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
             _section(updated, current)[current.rpartition(".")[2]] = section.pop(key)
     for path in REMOVED:
         _section(updated, path).pop(path.rpartition(".")[2], None)
-    for path, value in ADDED.items():
+    for path, default in ADDED.items():
         if section := _section(updated, path):
-            section.setdefault(path.rpartition(".")[2], deepcopy(value))
+            section.setdefault(path.rpartition(".")[2], deepcopy(default))
     return updated
 
 
