@@ -1,10 +1,10 @@
 """kt_exp from Python: what `kt-exp` and `kt-report` do, as functions.
 
 Overrides are those of the command line: `kt_exp.run(["concepts.only=[gyroscope]", "seed=1"])`.
-Bad input raises `UserError`; nothing exits the interpreter. Hydra and logging are left as they were,
-also within a Hydra app of the caller's own. While a run lasts, logging goes where that of `kt-exp`
-goes: to standard error and to the run folder's kt_exp.log. Calls from several threads run one after
-the other.
+Bad input raises `UserError`; nothing exits the interpreter. Hydra and logging are left as they
+were, also within a Hydra app of the caller's own. While a run lasts, logging goes where that of
+`kt-exp` goes: to standard error and to the run folder's kt_exp.log. Calls from several threads run
+one after the other.
 """
 
 from __future__ import annotations
