@@ -1,12 +1,15 @@
 """kt_exp from Python: what `kt-exp` and `kt-report` do, as functions.
 
 Overrides are those of the command line: `kt_exp.run(["concepts.only=[gyroscope]", "seed=1"])`.
-Bad input raises `UserError`; nothing exits the interpreter, and no state of Hydra or of logging is
-left behind.
+Bad input raises `UserError`; nothing exits the interpreter. Hydra and logging are left as they were,
+also within a Hydra app of the caller's own. While a run lasts, logging goes where that of `kt-exp`
+goes: to standard error and to the run folder's kt_exp.log. Calls from several threads run one after
+the other.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +20,7 @@ from omegaconf import DictConfig
 from kt_exp.errors import UserError
 from kt_exp.report.runs import find_jobs
 from kt_exp.results.record import RunRecord, read_record
-from kt_exp.runs.isolated_hydra import composed, run_once
+from kt_exp.runs.isolated_hydra import run_once, with_composed
 from kt_exp.runs.session import Session
 from kt_exp.runs.skip_completed import completed_run
 from kt_exp.schema import Config, parse
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
     from kt_exp.models.protocol import Model
 
+log = logging.getLogger(__name__)
+
 
 def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> RunRecord:
     """Run inversion, fine-tuning and evaluation as `kt-exp` does; return the run's record.
@@ -35,8 +40,10 @@ def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> R
     completed is not repeated, unless `on_existing=rerun` says so.
 
     Args:
-        overrides: as on the command line, one string each.
-        folder: the run folder, created if absent; None: `hydra.run.dir` of the config.
+        overrides: as on the command line, one string each. Of Hydra's own keys only
+            `hydra.searchpath`.
+        folder: the run folder, created if absent; relative to the working directory. None: a new
+            one below outputs/, which the log names.
 
     Raises:
         UserError: bad input, in one line.
@@ -46,11 +53,14 @@ def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> R
 
     def job(cfg: DictConfig) -> RunRecord:
         home = Path(HydraConfig.get().runtime.output_dir)
-        with Session().active() as session:
-            return completed_run(cfg, home) or execute(
-                cfg, home, session, command=["kt_exp.run", *overrides])
+        record = completed_run(cfg, home) or execute(
+            cfg, home, session, command=["kt_exp.run", *overrides])
+        here = Path.cwd()
+        log.info("Results: %s", home.relative_to(here) if home.is_relative_to(here) else home)
+        return record
 
-    return run_once(overrides, job, folder)
+    with Session().active() as session:
+        return run_once(overrides, job, folder)
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -59,7 +69,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     Raises:
         UserError: an unknown key or option, a missing, mistyped or out-of-range value.
     """
-    return parse(composed(overrides))
+    return with_composed(overrides, parse)
 
 
 def load_model(config: Config) -> Model:

@@ -12,7 +12,10 @@ from typing import Any
 
 from kt_exp.errors import UserError
 
-RENAMED: dict[str, str] = {}  # former name → today's
+RENAMED = {  # former name → today's
+    "finetune.loss=bank": "finetune.loss=class_ce",
+    "--across": "--pivot",
+}
 REMOVED = {  # former name → why, and what to do instead
     "inversion.speed.packed": "it gained little, and on few CPUs; leave it out",
 }

@@ -29,8 +29,12 @@ def clip(images: Tensor, texts: Tensor, temperature: Tensor | float) -> Tensor:
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
 
 
-def bank(images: Tensor, texts: Tensor, temperature: Tensor | float, negatives: Tensor) -> Tensor:
-    """Return the image→text cross-entropy of each pair against `negatives` `(K, D)`, a scalar."""
+def class_ce(images: Tensor, texts: Tensor, temperature: Tensor | float,
+             negatives: Tensor) -> Tensor:
+    """Return the image→text cross-entropy of each pair against known classes, a scalar.
+
+    `negatives` `(K, D)` are the embeddings of the classes' prompts.
+    """
     positive = (images * texts).sum(-1, keepdim=True)
     logits = torch.cat([positive, images @ negatives.T], dim=1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long, device=logits.device))

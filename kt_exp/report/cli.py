@@ -23,7 +23,7 @@ from kt_exp.report import plots
 from kt_exp.report.controls import controls
 from kt_exp.report.grid import FORMATS, print_grid
 from kt_exp.report.paper import comparable, disagreements, fill, paper_grid
-from kt_exp.report.pivot import across
+from kt_exp.report.pivot import pivot
 from kt_exp.report.published import find_table, published
 from kt_exp.report.runs import Job, find_jobs
 from kt_exp.report.status import status_grid
@@ -60,16 +60,16 @@ def _table(options: argparse.Namespace) -> int:
     if options.table is not None:
         return _paper_table(options)
     jobs = _jobs(options)
-    grid = across(jobs, options.across, options.prompts) if options.across else \
+    grid = pivot(jobs, options.pivot, options.prompts) if options.pivot else \
         overview(jobs, options.prompts)
     print_grid(grid, options.format, _console())
     return 0
 
 
 def _paper_table(options: argparse.Namespace) -> int:
-    if options.across or options.prompts:
+    if options.pivot or options.prompts:
         raise UserError("--table", "the paper's tables have a layout of their own",
-                        "leave --across and --prompts out")
+                        "leave --pivot and --prompts out")
     table, tolerance = find_table(options.table), options.check
     rows = fill(table, _jobs(options))
     print_grid(paper_grid(table, rows, tolerance), options.format, _console())
@@ -108,6 +108,8 @@ def _jobs(options: argparse.Namespace) -> list[Job]:
 
 def _condition(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
+    if former := former_name(key) or former_name(text):
+        raise former
     if not (key and equals):
         raise UserError("--where", f"'{text}' is not a condition", "write KEY=VALUE")
     return key, value.split(",") if "," in value else yaml.safe_load(value or "''")
@@ -132,7 +134,7 @@ def _console() -> Console:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        former = next(filter(None, map(former_name, message.split())), None)
+        former = next(filter(None, map(former_name, message.replace("=", " ").split())), None)
         raise former or UserError("command line", message, f"{self.prog} --help")
 
 
@@ -144,7 +146,7 @@ def _parser() -> _Parser:
     table.add_argument("--table", metavar="NAME",
                        help=f"a table of the paper: {', '.join(published())}")
     table.add_argument("--format", choices=FORMATS, default="rich")
-    table.add_argument("--across", metavar="KEY",
+    table.add_argument("--pivot", metavar="KEY",
                        help="a column for each value of a setting: finetune.lr")
     table.add_argument("--prompts", action="store_true",
                        help="what the untrained model finds by the name and by the description")

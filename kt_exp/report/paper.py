@@ -8,7 +8,7 @@ from math import isclose
 from statistics import fmean
 
 from kt_exp.errors import UserError
-from kt_exp.report.grid import Grid, Words
+from kt_exp.report.grid import Grid, StyledText
 from kt_exp.report.grouping import Estimate, teaching, varied
 from kt_exp.report.published import Cell, Table
 from kt_exp.report.runs import Job, newest
@@ -74,13 +74,13 @@ def paper_grid(table: Table, rows: Sequence[Sequence[Filled]], tolerance: float 
     for row, filled in zip(table.rows, rows, strict=True):
         if sections and row.labels[0] != section:
             section = row.labels[0]
-            grid.rows.append([Words(section)])
+            grid.rows.append([StyledText(section)])
         names = row.labels[sections:]
         grid.rows += _lines(names, filled, notes, tolerance)
         for column, cell in zip(table.columns, filled, strict=True):
             grid.data.append({"table": table.name, "row": " / ".join(row.labels),
                               "column": column, **_data(cell)})
-    grid.notes = [*map(Words, table.notes), Words(_coverage(rows)), *notes.lines]
+    grid.notes = [*map(StyledText, table.notes), StyledText(_coverage(rows)), *notes.lines]
     return grid
 
 
@@ -142,36 +142,37 @@ def _mean(row: Sequence[Filled], index: int) -> Filled:
 
 
 def _lines(names: Sequence[str], row: Sequence[Filled], notes: Footnotes,
-           tolerance: float | None) -> list[list[Words]]:
-    blank = [Words("")] * len(names)
-    paper = [Words(MISSING if filled.cell.percent is None else f"{filled.cell.percent:.2f}", "soft")
-             for filled in row]
+           tolerance: float | None) -> list[list[StyledText]]:
+    blank = [StyledText("")] * len(names)
+    percents = [filled.cell.percent for filled in row]
+    paper = [StyledText(MISSING if percent is None else f"{percent:.2f}", "soft")
+             for percent in percents]
     here = [_here(filled, notes) for filled in row]
-    lines = [[*map(Words, names), Words("paper", "soft"), *paper],
-             [*blank, Words("here"), *here]]
+    lines = [[*map(StyledText, names), StyledText("paper", "soft"), *paper],
+             [*blank, StyledText("here"), *here]]
     if any(filled.found for filled in row):
-        lines.append([*blank, Words("diff", "soft"),
+        lines.append([*blank, StyledText("diff", "soft"),
                       *(_difference(filled, tolerance) for filled in row)])
     return lines
 
 
-def _here(filled: Filled, notes: Footnotes) -> Words:
+def _here(filled: Filled, notes: Footnotes) -> StyledText:
     if filled.found:
-        return Words(number(filled.found, 2), "bold")
+        return StyledText(number(filled.found, 2), "bold")
     if filled.state == "not run":
-        return Words(MISSING)
+        return StyledText(MISSING)
     if filled.state == "ambiguous":
         keys = ", ".join(varied(filled.jobs))
         return notes.mark_line("ambiguous", f"several runs differ in {keys}: choose by --where")
     return notes.mark(filled.state, filled.jobs)
 
 
-def _difference(filled: Filled, tolerance: float | None) -> Words:
+def _difference(filled: Filled, tolerance: float | None) -> StyledText:
     if filled.difference is None:
-        return Words("")
+        return StyledText("")
     beyond = tolerance is not None and abs(filled.difference) > tolerance + 1e-9
     text = f"{filled.difference:+.2f}" if abs(filled.difference) >= 0.005 else "±0.00"
-    return Words(text.replace("-", "\N{MINUS SIGN}"), "bad" if beyond else "soft")
+    return StyledText(text.replace("-", "\N{MINUS SIGN}"), "bad" if beyond else "soft")
 
 
 def _data(filled: Filled) -> dict[str, object]:

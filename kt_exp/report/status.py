@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kt_exp.progress import duration
-from kt_exp.report.grid import Grid, Words
+from kt_exp.report.grid import Grid, StyledText
 from kt_exp.report.grouping import grouped, labels, varied
 from kt_exp.report.runs import Job
 from kt_exp.results.progress_record import read_progress
@@ -56,8 +56,9 @@ def status_grid(jobs: Sequence[Job], now: datetime | None = None) -> Grid:
     for values, job in placed:
         state = state_of(job, now)
         counts[state.name] += 1
-        grid.rows.append([*map(Words, names[values]), Words(state.name, TONES[state.name]),
-                          Words(state.detail), Words(str(job.folder), "soft")])
+        grid.rows.append([*map(StyledText, names[values]),
+                          StyledText(state.name, TONES[state.name]), StyledText(state.detail),
+                          StyledText(str(job.folder), "soft")])
     grid.title = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return grid
 

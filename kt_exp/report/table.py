@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kt_exp.report.grid import Grid, Words
+from kt_exp.report.grid import Grid, StyledText
 from kt_exp.report.grouping import Estimate, concepts_of, grouped, labels, teaching, varied
 from kt_exp.report.runs import Job, newest
 from kt_exp.results.outcome import Metric
@@ -25,18 +25,18 @@ class Footnotes:
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
-        self.lines: list[Words] = []
+        self.lines: list[StyledText] = []
 
-    def mark(self, state: str, jobs: Sequence[Job]) -> Words:
+    def mark(self, state: str, jobs: Sequence[Job]) -> StyledText:
         """Return `state` with the numbers of the jobs' notes: "failed [1]"."""
         numbers = [self._number(f"{job.folder}: {reason(job)}", TONES.get(job.state, ""))
                    for job in jobs]
         marks = f" [{','.join(map(str, numbers))}]" if numbers else ""
-        return Words(f"{state}{marks}", TONES.get(state, ""))
+        return StyledText(f"{state}{marks}", TONES.get(state, ""))
 
-    def mark_line(self, state: str, line: str) -> Words:
+    def mark_line(self, state: str, line: str) -> StyledText:
         """Return `state` with the number of the note `line`."""
-        return Words(f"{state} [{self._number(line, 'warn')}]", "warn")
+        return StyledText(f"{state} [{self._number(line, 'warn')}]", "warn")
 
     def mark_unplaced(self, jobs: Sequence[Job]) -> None:
         """Note the jobs without a config, which are in no row."""
@@ -47,7 +47,7 @@ class Footnotes:
     def _number(self, line: str, tone: str) -> int:
         if line not in self._numbers:
             self._numbers[line] = len(self._numbers) + 1
-            self.lines.append(Words(f"[{self._numbers[line]}] {line}", tone))
+            self.lines.append(StyledText(f"[{self._numbers[line]}] {line}", tone))
         return self._numbers[line]
 
 
@@ -76,8 +76,8 @@ def overview(jobs: Sequence[Job], prompts: bool = False) -> Grid:
             about = teaching(some, concept)
             row, numbers = _row(about, concept, kinds, notes)
             row += [by_prompt(about, phase, concept) for phase in PROMPTS if prompts]
-            row = [*map(Words, (*names[values], concept)), *row]
-            grid.rows.append([*row, Words(str(numbers))] if counted else row)
+            row = [*map(StyledText, (*names[values], concept)), *row]
+            grid.rows.append([*row, StyledText(str(numbers))] if counted else row)
             grid.data += data(dict(zip(keys, values, strict=True)), concept, kinds, about)
     notes.mark_unplaced(jobs)
     grid.title = summary_line(jobs)
@@ -117,29 +117,29 @@ def worst(jobs: Sequence[Job]) -> str:
 
 
 def _row(jobs: Sequence[Job], concept: str, kinds: Sequence[Kind],
-         notes: Footnotes) -> tuple[list[Words], int]:
+         notes: Footnotes) -> tuple[list[StyledText], int]:
     """The cells of a concept, and over how many seeds."""
     cells, most = [], 0
     for split, metric in kinds:
         before = estimate(jobs, BEFORE, concept, split, metric)
         after = estimate(jobs, AFTER, concept, split, metric)
-        cells.append(Words(f"{before.mean:.1f}" if before else MISSING))
+        cells.append(StyledText(f"{before.mean:.1f}" if before else MISSING))
         if after:
-            cells.append(Words(number(after), tone_of(after, before)))
+            cells.append(StyledText(number(after), tone_of(after, before)))
             most = max(most, after.n)
         else:
-            cells.append(Words(MISSING))
+            cells.append(StyledText(MISSING))
     cells[-1] = marked(cells[-1], jobs, notes)
     return cells, most
 
 
-def marked(cell: Words, jobs: Sequence[Job], notes: Footnotes) -> Words:
+def marked(cell: StyledText, jobs: Sequence[Job], notes: Footnotes) -> StyledText:
     """Return `cell` with a note where not all of its jobs were completed."""
     unfinished = [job for job in jobs if job.state != "completed"]
     if not unfinished:
         return cell
     mark = notes.mark(worst(unfinished), unfinished)
-    return mark if cell.text == MISSING else Words(f"{cell.text} ({mark.text})", mark.tone)
+    return mark if cell.text == MISSING else StyledText(f"{cell.text} ({mark.text})", mark.tone)
 
 
 def tone_of(after: Estimate, before: Estimate | None) -> str:
@@ -148,10 +148,10 @@ def tone_of(after: Estimate, before: Estimate | None) -> str:
     return "good" if change >= 0.05 else "bad" if change <= -0.05 else ""
 
 
-def by_prompt(jobs: Sequence[Job], phase: str, concept: str) -> Words:
+def by_prompt(jobs: Sequence[Job], phase: str, concept: str) -> StyledText:
     """Return the target accuracy of the untrained model by the prompt of `phase`."""
     found = estimate(jobs, phase, concept, "target", "accuracy")
-    return Words(f"{found.mean:.1f}" if found else MISSING)
+    return StyledText(f"{found.mean:.1f}" if found else MISSING)
 
 
 def kinds_of(jobs: Sequence[Job]) -> list[Kind]:

@@ -179,8 +179,8 @@ class WandbTracker:
 
 def _stages(config: dict[str, Any]) -> str:
     """Return the stages that a job of this config runs: "inversion+finetune+evaluation"."""
-    lesson = config.get("finetune", {})
-    inverts = lesson.get("images") == "inverted" or lesson.get("rehearsal")
+    finetune = config.get("finetune", {})
+    inverts = finetune.get("images") == "inverted" or finetune.get("rehearsal")
     return "+".join([*(["inversion"] if inverts else []), "finetune", "evaluation"])
 
 

@@ -20,10 +20,10 @@ class Batch(NamedTuple):
 
     Attributes:
         images: into the training images, `(B,)`.
-        captions: into the lesson's captions, `(B,)`.
+        captions: into the plan's captions, `(B,)`.
         rehearsal: into the rehearsal images, `(R,)`.
-        targets: into the lesson's target captions, `(B,)`; `(0,)` where no captioning is taught.
-        negatives: into the lesson's negative captions, `(B, K)`; K = 0 but for the loss `itm`.
+        targets: into the plan's target captions, `(B,)`; `(0,)` where no captioning is taught.
+        negatives: into the plan's negative captions, `(B, K)`; K = 0 but for the loss `itm`.
         maskings: which masking of its caption each image meets, `(B,)`.
     """
 
@@ -36,11 +36,11 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingPlan:
     """All captions and the batches of all epochs.
 
     Attributes:
-        negatives: the prompts of known classes, one list a class, for the loss `bank`.
+        negatives: the prompts of known classes, one list a class, for the loss `class_ce`.
         rehearsed: those prompts, one a class, whose inverted images are rehearsed.
         targets: what a captioner shall say.
         negative_captions: captions that do not match, for the loss `itm`.
@@ -56,9 +56,9 @@ class Lesson:
     seed: int
 
 
-def plan_lesson(concepts: Sequence[Concept], images_of: Sequence[int], settings: FinetuneSettings,
-                known: list[list[str]], seed: int) -> Lesson:
-    """Return the lesson of `concepts`, with `images_of` images of each, in that order.
+def plan_training(concepts: Sequence[Concept], images_of: Sequence[int], settings: FinetuneSettings,
+                known: list[list[str]], seed: int) -> TrainingPlan:
+    """Return the plan of `concepts`, with `images_of` images of each, in that order.
 
     `known` are the prompts of the known classes, one list a class.
 
@@ -86,8 +86,8 @@ def plan_lesson(concepts: Sequence[Concept], images_of: Sequence[int], settings:
     batches = plan.batches(settings.batch_size, settings.epochs, seed)
     if settings.contrastive_weight:
         _refuse_unteachable(batches, settings.loss)
-    return Lesson(captions.texts, batches, known if settings.loss == "bank" else [], rehearsed,
-                  targets.texts, negatives.texts, seed)
+    return TrainingPlan(captions.texts, batches, known if settings.loss == "class_ce" else [],
+                        rehearsed, targets.texts, negatives.texts, seed)
 
 
 class _Learner(NamedTuple):
@@ -199,8 +199,9 @@ def _draw(below: int, count: int, generator: torch.Generator) -> list[int]:
 
 
 def _refuse_need_of_classes(settings: FinetuneSettings) -> None:
-    if settings.loss == "bank":
-        raise UserError("finetune.loss", "'bank' needs known classes, and this benchmark has none",
+    if settings.loss == "class_ce":
+        raise UserError("finetune.loss",
+                        "'class_ce' needs known classes, and this benchmark has none",
                         "use ntxent, or clip with finetune.scope=joint and several concepts")
     if settings.rehearsal:
         raise UserError("finetune.rehearsal", "needs known classes, and this benchmark has none",
@@ -215,10 +216,10 @@ def _refuse_unteachable(batches: Sequence[Batch], loss: str) -> None:
             raise UserError(
                 "finetune.loss", "'clip' learns nothing from a batch whose captions are all the "
                 "same, as with one concept",
-                "use ntxent or bank, or finetune.scope=joint with several concepts",
+                "use ntxent or class_ce, or finetune.scope=joint with several concepts",
             )
         if loss == "ntxent" and len(batch.images) == 1:
             raise UserError(
                 "finetune.batch_size", "leaves a batch of one image, from which 'ntxent' learns "
-                "nothing", "choose another batch size, or finetune.loss=bank",
+                "nothing", "choose another batch size, or finetune.loss=class_ce",
             )
