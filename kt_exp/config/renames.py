@@ -1,4 +1,4 @@
-"""Names of earlier versions, in configs and on command lines, and what became of them.
+"""Renamed and removed names of earlier versions, in configs and on command lines.
 
 A name is a config key (`inversion.speed.packed`), a value of one (`finetune.loss=bank`), an option
 of a group (`model=old`) or a command-line option (`--across`).
@@ -12,7 +12,7 @@ from typing import Any
 
 from kt_exp.errors import UserError
 
-RENAMED = {  # former name → today's
+RENAMED = {  # former name → current name
     "finetune.loss=bank": "finetune.loss=class_ce",
     "--across": "--pivot",
 }
@@ -22,7 +22,7 @@ REMOVED = {  # former name → why, and what to do instead
 
 
 def former_name(name: str) -> UserError | None:
-    """Return the error for a name of earlier versions; None for any other."""
+    """Return the error for a renamed or removed name; None for any other."""
     if name in RENAMED:
         return UserError(name, "was renamed", f"write {RENAMED[name]}")
     if name in REMOVED:
@@ -31,7 +31,7 @@ def former_name(name: str) -> UserError | None:
 
 
 def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config of an earlier run with today's keys and values, without removed keys."""
+    """Return the config of an earlier run with current keys and values, without removed keys."""
     updated = deepcopy(dict(config))
     for former, current in RENAMED.items():
         path, _, value = former.partition("=")

@@ -1,4 +1,4 @@
-"""Hydra called as a function: composes and runs without leaving any global state behind."""
+"""Hydra as a function: composes and runs without changing global state."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def composed(overrides: Sequence[str]) -> DictConfig:
 
 def run_once(overrides: Sequence[str], job: Callable[[DictConfig], Result],
              folder: Path | str | None) -> Result:
-    """Return what `job` makes of the composed config in Hydra's output folder.
+    """Call `job` with the composed config in Hydra's output folder; return its result.
 
     Args:
         folder: the output folder; None: `hydra.run.dir` of the config.
 
     Raises:
-        UserError: the config does not compose, or the folder cannot be made.
+        UserError: the config cannot be composed, or the folder cannot be created.
     """
     given = list(overrides)
     if folder is not None:
