@@ -1,12 +1,14 @@
 """Python interface to what `kt-exp` and `kt-report` do.
 
 Overrides are those of the command line: `kt_exp.run(["concepts.only=[gyroscope]", "seed=1"])`.
-Bad input raises `UserError`. Nothing exits the interpreter, and the global state of Hydra and of
-logging is restored.
+Bad input raises `UserError`; nothing exits the interpreter. The state of Hydra and of logging is
+restored, also within your own Hydra app. During a run, logs go where those of `kt-exp` go: to
+standard error and to kt_exp.log in the run folder. Calls from several threads run one at a time.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from omegaconf import DictConfig
 from kt_exp.errors import UserError
 from kt_exp.report.runs import find_jobs
 from kt_exp.results.record import RunRecord, read_record
-from kt_exp.runs.isolated_hydra import composed, run_once
+from kt_exp.runs.isolated_hydra import run_once, with_composed
 from kt_exp.runs.session import Session
 from kt_exp.runs.skip_completed import completed_run
 from kt_exp.schema import Config, parse
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from kt_exp.models.protocol import Model
 
+log = logging.getLogger(__name__)
+
 
 def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> RunRecord:
     """Run inversion, fine-tuning and evaluation as `kt-exp` does; return the run's record.
@@ -35,8 +39,10 @@ def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> R
     the folder is not repeated, except with `on_existing=rerun`.
 
     Args:
-        overrides: as on the command line, one string each.
-        folder: the run folder, created if absent; None: `hydra.run.dir` of the config.
+        overrides: as on the command line, one string each. Of Hydra's own keys only
+            `hydra.searchpath`.
+        folder: the run folder, created if absent; relative to the working directory. None: a new
+            one below outputs/, which the log names.
 
     Raises:
         UserError: bad input, in one line.
@@ -46,11 +52,14 @@ def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> R
 
     def job(cfg: DictConfig) -> RunRecord:
         home = Path(HydraConfig.get().runtime.output_dir)
-        with Session().active() as session:
-            return completed_run(cfg, home) or execute(
-                cfg, home, session, command=["kt_exp.run", *overrides])
+        record = completed_run(cfg, home) or execute(
+            cfg, home, session, command=["kt_exp.run", *overrides])
+        here = Path.cwd()
+        log.info("Results: %s", home.relative_to(here) if home.is_relative_to(here) else home)
+        return record
 
-    return run_once(overrides, job, folder)
+    with Session().active() as session:
+        return run_once(overrides, job, folder)
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -59,7 +68,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     Raises:
         UserError: a key or option is unknown, or a value is missing, mistyped or out of range.
     """
-    return parse(composed(overrides))
+    return with_composed(overrides, parse)
 
 
 def load_model(config: Config) -> Model:

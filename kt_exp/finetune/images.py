@@ -13,8 +13,8 @@ from kt_exp.concepts import Concept
 from kt_exp.data.image_files import ImageFiles
 from kt_exp.data.targets import read_target
 from kt_exp.finetune.settings import FinetuneSettings
+from kt_exp.inversion.image_scorer import to_model_size
 from kt_exp.inversion.invert import Task, initial_state
-from kt_exp.inversion.look import to_model_size
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import inversion_signature, invert_captions
 from kt_exp.models.protocol import Model

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kt_exp.inversion.augment import apply_affine, draw_affine
-from kt_exp.inversion.look import Look, make_look, to_model_size
+from kt_exp.inversion.image_scorer import ImageScorer, make_image_scorer, to_model_size
 from kt_exp.inversion.regularize import total_variation
 from kt_exp.inversion.schedule import learning_rate, size_at, stage_start
 from kt_exp.inversion.settings import InversionSettings
@@ -86,7 +86,8 @@ def invert(model: Model, tasks: Sequence[Task], settings: InversionSettings, see
     """
     model.module.eval().requires_grad_(False)
     captions = [task.caption for task in tasks]
-    look = make_look(model, captions, settings, [_stream("patches", task, seed) for task in tasks])
+    patches = [_stream("patches", task, seed) for task in tasks]
+    scorer = make_image_scorer(model, captions, settings, patches)
     clip = _Clip(settings, captions, model.device)
     views = _views(tasks, settings, seed).to(model.device)
     optimizer = _optimizer(state)
@@ -95,7 +96,7 @@ def invert(model: Model, tasks: Sequence[Task], settings: InversionSettings, see
     for step in range(state.step, settings.steps):
         if stage_start(settings, step) == step > 0:
             optimizer = _grow(state, settings, model.image_size, optimizer)
-        scores = _step(look, state, views[step], settings, clip, optimizer)
+        scores = _step(scorer, state, views[step], settings, clip, optimizer)
         if step % every == 0 or step == settings.steps - 1:
             state.curve_steps.append(step)
             state.curve.append(scores)
@@ -115,12 +116,12 @@ def invert(model: Model, tasks: Sequence[Task], settings: InversionSettings, see
     return state
 
 
-def _step(look: Look, state: State, view: Tensor, settings: InversionSettings, clip: _Clip,
+def _step(scorer: ImageScorer, state: State, view: Tensor, settings: InversionSettings, clip: _Clip,
           optimizer: torch.optim.Adam) -> Tensor:
     images = state.images
     seen = apply_affine(images, view, settings.affine.padding) \
         if settings.affine.probability else images
-    scores = look(seen, state.step)
+    scores = scorer(seen, state.step)
     loss = (settings.tv_weight * total_variation(images, settings.tv_form) - scores).sum()
     images.grad = None
     loss.backward()

@@ -13,8 +13,8 @@ from torch import Tensor
 from kt_exp import interrupts
 from kt_exp.errors import UserError
 from kt_exp.inversion.chunks import Image, auto_chunk_size, make_chunks
+from kt_exp.inversion.image_scorer import to_model_size
 from kt_exp.inversion.invert import State, Task, initial_state, invert
-from kt_exp.inversion.look import to_model_size
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.models.protocol import Model, PairMatcher
 from kt_exp.progress import Bar, Progress

@@ -8,8 +8,8 @@ from open_clip.transformer import PatchDropout
 
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
-from kt_exp.finetune.lesson import plan_lesson
-from kt_exp.finetune.memo import Memo
+from kt_exp.finetune.feature_cache import FeatureCache
+from kt_exp.finetune.plan import plan_training
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.finetune.train import _optimizer, train
 from kt_exp.models.weights import Weights, restored
@@ -25,10 +25,11 @@ def pictures(model, count=8, seed=0):
 
 
 def learn(model, settings, seed=0, rehearsal=0):
-    lesson = plan_lesson([CONCEPT], [8], settings, KNOWN, seed)
-    rehearsed = pictures(model, len(lesson.rehearsed), seed=1)
+    plan = plan_training([CONCEPT], [8], settings, KNOWN, seed)
+    rehearsed = pictures(model, len(plan.rehearsed), seed=1)
     with restored(model):
-        return train(model, pictures(model), rehearsed, lesson, settings, lambda loss: None, Memo())
+        return train(model, pictures(model), rehearsed, plan, settings, lambda loss: None,
+                     FeatureCache())
 
 
 def trained_names(model, strategy):
@@ -200,10 +201,10 @@ def test_a_model_given_back_is_as_it_was_even_after_a_failure(vit, settings, str
     def stop(loss):
         raise KeyboardInterrupt
 
-    lesson = plan_lesson([CONCEPT], [8], settings(), KNOWN, 0)
+    plan = plan_training([CONCEPT], [8], settings(), KNOWN, 0)
     with pytest.raises(KeyboardInterrupt), restored(vit):
-        train(vit, pictures(vit), pictures(vit, 0), lesson, settings(strategy=strategy), stop,
-              Memo())
+        train(vit, pictures(vit), pictures(vit, 0), plan, settings(strategy=strategy), stop,
+              FeatureCache())
     assert all(torch.equal(before[name], t) for name, t in vit.module.state_dict().items())
     assert vit.fingerprint() == fingerprint
     assert not any(module.training for module in vit.module.modules())

@@ -20,10 +20,10 @@ class Batch(NamedTuple):
 
     Attributes:
         images: into the training images, `(B,)`.
-        captions: into the lesson's captions, `(B,)`.
+        captions: into the plan's captions, `(B,)`.
         rehearsal: into the rehearsal images, `(R,)`.
-        targets: into the lesson's target captions, `(B,)`; `(0,)` where no captioning is taught.
-        negatives: into the lesson's negative captions, `(B, K)`; K = 0 but for the loss `itm`.
+        targets: into the plan's target captions, `(B,)`; `(0,)` where no captioning is taught.
+        negatives: into the plan's negative captions, `(B, K)`; K = 0 but for the loss `itm`.
         maskings: which masking of its caption each image meets, `(B,)`.
     """
 
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingPlan:
     """All captions and the batches of all epochs.
 
     Attributes:
@@ -56,9 +56,9 @@ class Lesson:
     seed: int
 
 
-def plan_lesson(concepts: Sequence[Concept], images_of: Sequence[int], settings: FinetuneSettings,
-                known: list[list[str]], seed: int) -> Lesson:
-    """Return the lesson of `concepts`, with `images_of` images of each, in that order.
+def plan_training(concepts: Sequence[Concept], images_of: Sequence[int], settings: FinetuneSettings,
+                known: list[list[str]], seed: int) -> TrainingPlan:
+    """Return the plan of `concepts`, with `images_of` images of each, in that order.
 
     `known` are the prompts of the known classes, one list a class.
 
@@ -86,8 +86,8 @@ def plan_lesson(concepts: Sequence[Concept], images_of: Sequence[int], settings:
     batches = plan.batches(settings.batch_size, settings.epochs, seed)
     if settings.contrastive_weight:
         _refuse_unteachable(batches, settings.loss)
-    return Lesson(captions.texts, batches, known if settings.loss == "class_ce" else [], rehearsed,
-                  targets.texts, negatives.texts, seed)
+    return TrainingPlan(captions.texts, batches, known if settings.loss == "class_ce" else [],
+                        rehearsed, targets.texts, negatives.texts, seed)
 
 
 class _Learner(NamedTuple):

@@ -1,7 +1,7 @@
-"""What a model makes of texts and images before it is taught, computed once for all lessons.
+"""Features that the untrained model computes once for all fine-tunings of a process.
 
-Known classes' prompts and the images of rehearsal are the same for every concept, and all of a
-concept's images are the same at every learning rate of a sweep.
+The prompts of known classes and the rehearsal images are the same for every concept. The images of
+a concept are the same at every learning rate of a sweep.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Callable, Hashable
 from torch import Tensor
 
 
-class Memo:
-    """Tensors by what they were computed from; those of one model at a time."""
+class FeatureCache:
+    """Tensors by what they were computed from, of one model at a time."""
 
     def __init__(self) -> None:
         self._owner: Hashable = None
         self._kept: dict[Hashable, Tensor] = {}
 
-    def of(self, owner: Hashable) -> Memo:
-        """Return the memo of a model, by its fingerprint and device; another one's is forgotten."""
+    def of(self, owner: Hashable) -> FeatureCache:
+        """Return the cache of a model (fingerprint and device); drop that of another model."""
         if owner != self._owner:
             self._owner, self._kept = owner, {}
         return self
 
     def get(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
-        """Return what `compute` gave the first time that it was asked for under `key`."""
+        """Return the tensor kept under `key`; the first time it is computed."""
         if key not in self._kept:
             self._kept[key] = compute()
         return self._kept[key]
