@@ -1,7 +1,7 @@
-"""Turn a config node with a `_target_` into the dataclass it names, typed and checked.
+"""Builds plug-ins from config nodes with a `_target_`.
 
-A plug-in (model, benchmark, tracker) is a dataclass whose fields are its config keys. A user's own
-one lives anywhere on the Python path and is treated exactly like those shipped.
+A plug-in (model, benchmark, tracker) is a dataclass whose fields are its config keys. Your own can
+be anywhere on the Python path, and is treated exactly like those shipped.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def build(node: DictConfig, where: str) -> Any:
     """Return an instance of the dataclass that `node._target_` names, filled from `node`.
 
     Raises:
-        UserError: no `_target_`, nothing to import there, not a dataclass, an unknown or missing
-            key, a value of another type or outside its declared range.
+        UserError: `_target_` is missing, cannot be imported or is no dataclass; a key is unknown or
+            missing; or a value has the wrong type or is out of range.
     """
     target = node.get("_target_")
     if not target:

@@ -1,4 +1,4 @@
-"""Names of earlier versions, in configs and on command lines, and what became of them.
+"""Renamed and removed names of earlier versions, in configs and on command lines.
 
 A name is a config key (`inversion.speed.packed`), a value of one (`finetune.loss=bank`), an option
 of a group (`model=old`) or a command-line option (`--across`).
@@ -12,7 +12,7 @@ from typing import Any
 
 from kt_exp.errors import UserError
 
-CLASSES = {  # former path of a plug-in's class → today's
+CLASSES = {  # former path of a plug-in's class → current name
     "kt_exp.benchmarks.captioning.CaptioningBenchmark":
         "kt_exp.benchmarks.captioning.benchmark.CaptioningBenchmark",
     "kt_exp.benchmarks.class_set.ClassSetBenchmark":
@@ -32,7 +32,7 @@ CLASSES = {  # former path of a plug-in's class → today's
     "kt_exp.report.trackers.WandbTracker":
         "kt_exp.runs.trackers.WandbTracker",
 }
-RENAMED = {  # former name → today's
+RENAMED = {  # former name → current name
     "finetune.loss=bank": "finetune.loss=class_ce",
     "--across": "--pivot",
     **{f"{group}._target_={former}": f"{group}._target_={current}"
@@ -48,7 +48,7 @@ ADDED = {  # key that earlier versions lacked → the value under which a run is
 
 
 def former_name(name: str) -> UserError | None:
-    """Return the error for a name of earlier versions; None for any other."""
+    """Return the error for a renamed or removed name; None for any other."""
     if name in RENAMED:
         return UserError(name, "was renamed", f"write {RENAMED[name]}")
     if name in REMOVED:
@@ -57,7 +57,7 @@ def former_name(name: str) -> UserError | None:
 
 
 def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config of an earlier run with today's keys and values."""
+    """Return the config of an earlier run with current keys and values, without removed keys."""
     updated = deepcopy(dict(config))
     for former, current in RENAMED.items():
         path, _, value = former.partition("=")

@@ -26,7 +26,7 @@ _NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "caption_t
 
 def finetune_signature(model_fingerprint: str, device: torch.device, plan: TrainingPlan,
                        image_keys: Sequence[str], settings: FinetuneSettings, seed: int) -> str:
-    """Return the store key of the weights: a hash of all that can change them."""
+    """Return the store key of the weights: a hash of everything that can change them."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
     if settings.loss == "class_ce":
         decides["loss"] = "bank"  # Its former name: entries made under it are still valid.

@@ -1,6 +1,6 @@
-"""Hydra called as a function: composes and runs without leaving any global state behind.
+"""Hydra as a function: composes and runs without changing global state.
 
-A caller may be a Hydra app of its own: what it finds after a call are the very objects from before.
+The caller may be a Hydra app itself: after a call it finds the same objects as before.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def with_composed(overrides: Sequence[str], use: Callable[[DictConfig], Result])
 
 def run_once(overrides: Sequence[str], job: Callable[[DictConfig], Result],
              folder: Path | str | None) -> Result:
-    """Return what `job` makes of the composed config in Hydra's output folder.
+    """Call `job` with the composed config in Hydra's output folder; return its result.
 
     Args:
         folder: the output folder; None: a new one below outputs/.
 
     Raises:
-        UserError: the config does not compose, or the folder cannot be made.
+        UserError: the config cannot be composed, or the folder cannot be created.
     """
     given = [*checked(overrides), folder_override(folder)]
     results: list[Result] = []
