@@ -26,8 +26,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kt_exp.pictograms import captions
-from kt_exp.pictograms import drawings
+from kt_exp.pictograms import captions, drawings
 from kt_exp.pictograms.words import article
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -68,8 +68,9 @@ def _import(target: str, where: str) -> type:
     try:
         kind = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(where, f"cannot import '{target}': {error}",
-                        "name a dataclass: 'package.module.Class'") from error
+        raise former_name(f"{where}={target}") or UserError(
+            where, f"cannot import '{target}': {error}",
+            "name a dataclass: 'package.module.Class'") from error
     if not (isinstance(kind, type) and is_dataclass(kind)):
         raise UserError(where, f"'{target}' is not a dataclass", "decorate it with @dataclass")
     return kind

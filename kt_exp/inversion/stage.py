@@ -133,7 +133,7 @@ class _Work:
 
 @dataclass(frozen=True)
 class _Partial:
-    """A chunk on its way, as the store keeps it: enough to go on bit by bit the same."""
+    """Checkpoint of an unfinished chunk; resuming is bit-exact."""
 
     chunk: list[Image]
     names: Mapping[str, str]

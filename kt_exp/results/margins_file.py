@@ -46,5 +46,8 @@ def read_margins(folder: Path) -> dict[tuple[str, str], PhaseMargins]:
     found = {}
     for key in keys:
         phase, _, concept = key.partition("/")
+        missing = [name for name in FIELDS if f"{key}/{name}" not in arrays]
+        if missing:
+            raise UserError(str(path), f"lacks {key}/{missing[0]}", "run the job again")
         found[phase, concept] = PhaseMargins(*(arrays[f"{key}/{name}"] for name in FIELDS))
     return found

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.classified import outcome
 from fixtures.configs import composed
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from kt_exp.report.cli import main
-from kt_exp.results.record import ConceptEntry, Metric, RunRecord, write_record
+from kt_exp.results.margins_file import write_margins
+from kt_exp.results.outcome import Outcome, Phase
+from kt_exp.results.record import ConceptEntry, RunRecord, write_record
 from kt_exp.schema import to_plain
 
 ROOT = Path(__file__).parents[2]
@@ -60,17 +63,22 @@ def leave_a_result(folder: Path, overrides: list[str]) -> None:
     concepts = config["concepts"]["only"] or [one["name"] for one in config["concepts"]["items"]]
     record = RunRecord(command=["kt-exp", *overrides], config=config, overrides=overrides,
                        seed=config["seed"])
+    outcomes = []
     for concept in concepts:
         record.concepts.append(ConceptEntry(name=concept, description="…", caption="…",
                                             diagnosis=None))
-        record.metrics += [
-            Metric(phase=phase, concept=concept, split=part, metric="accuracy", value=value,
-                   count=None, total=50)
-            for phase, value in (("baseline", 0.1), ("transferred", 0.8))
-            for part in ("target", "known")]
+        outcomes += [measured(Phase.baseline, concept), measured(Phase.transferred, concept)]
+    for one in outcomes:
+        record.add_outcome(one)
     record.close("completed")
     folder.mkdir(parents=True)
     write_record(record, folder)
+    write_margins(outcomes, folder)
+
+
+@cache
+def measured(phase: Phase, concept: str) -> Outcome:
+    return outcome(phase, concept, knowledge=0 if phase == Phase.baseline else 3)
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS,
