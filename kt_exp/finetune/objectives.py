@@ -51,10 +51,10 @@ def check_objective(model: Model, settings: FinetuneSettings) -> None:
 
 def objective(model: Model, images: Tensor, rehearsal: Tensor, plan: TrainingPlan,
               settings: FinetuneSettings, features: FeatureCache) -> Objective:
-    """Return the loss of a batch, a scalar; made while the model is still as it was.
+    """Return the loss of a batch, a scalar; call before training.
 
-    `images` `(N, 3, H, W)` and `rehearsal` `(M, 3, H, W)` lie on the model's device. The model is
-    one that `check_objective` lets pass; `features` holds what it computed before, being the same.
+    `images` `(N, 3, H, W)` and `rehearsal` `(M, 3, H, W)` lie on the model's device. The model must
+    pass `check_objective`; `features` caches what it computes before training.
     """
     if settings.loss == "itm":
         return _Matching(cast(PairMatcher, model), images, plan)

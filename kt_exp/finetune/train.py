@@ -25,9 +25,9 @@ def train(
 ) -> tuple[dict[str, Tensor], list[float]]:
     """Fine-tune `model` in place on `images` `(N, 3, H, W)`, which lie on its device.
 
-    `rehearsal` `(M, 3, H, W)` are images of what is known; their embeddings are held to those of
-    the frozen model; `features` is the cache of the model as it is now. Returns the changed state
-    `{name: tensor}` and the loss of each step.
+    `rehearsal` `(M, 3, H, W)` are images of known classes; their embeddings are kept close to those
+    of the frozen model. `features` is the cache of the model before training. Returns the changed
+    state `{name: tensor}` and the loss of each step.
 
     Only the strategy's parameters are trained; all others stay bit-equal. Dropout is drawn from the
     plan's seed, independent of the process's random state. The caller restores the model with
