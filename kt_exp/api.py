@@ -1,12 +1,14 @@
-"""kt_exp from Python: what `kt-exp` and `kt-report` do, as functions.
+"""Python interface to what `kt-exp` and `kt-report` do.
 
 Overrides are those of the command line: `kt_exp.run(["concepts.only=[gyroscope]", "seed=1"])`.
-Bad input raises `UserError`; nothing exits the interpreter, and no state of Hydra or of logging is
-left behind.
+Bad input raises `UserError`; nothing exits the interpreter. The state of Hydra and of logging is
+restored, also within your own Hydra app. During a run, logs go where those of `kt-exp` go: to
+standard error and to kt_exp.log in the run folder. Calls from several threads run one at a time.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from omegaconf import DictConfig
 from kt_exp.errors import UserError
 from kt_exp.report.runs import find_jobs
 from kt_exp.results.record import RunRecord, read_record
-from kt_exp.runs.isolated_hydra import composed, run_once
+from kt_exp.runs.isolated_hydra import run_once, with_composed
 from kt_exp.runs.session import Session
 from kt_exp.runs.skip_completed import completed_run
 from kt_exp.schema import Config, parse
@@ -27,46 +29,53 @@ if TYPE_CHECKING:
 
     from kt_exp.models.protocol import Model
 
+log = logging.getLogger(__name__)
+
 
 def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> RunRecord:
     """Run inversion, fine-tuning and evaluation as `kt-exp` does; return the run's record.
 
-    The run folder holds what a run of the command line leaves there. A run that the folder holds
-    completed is not repeated, unless `on_existing=rerun` says so.
+    The run folder gets the same files as from the command line. A run that is already completed in
+    the folder is not repeated, except with `on_existing=rerun`.
 
     Args:
-        overrides: as on the command line, one string each.
-        folder: the run folder, created if absent; None: `hydra.run.dir` of the config.
+        overrides: as on the command line, one string each. Of Hydra's own keys only
+            `hydra.searchpath`.
+        folder: the run folder, created if absent; relative to the working directory. None: a new
+            one below outputs/, which the log names.
 
     Raises:
         UserError: bad input, in one line.
-        KeyboardInterrupt: stopped; the same call goes on where it stopped.
+        KeyboardInterrupt: the process was told to stop; the same call resumes the run.
     """
     from kt_exp.runs.job import execute
 
     def job(cfg: DictConfig) -> RunRecord:
         home = Path(HydraConfig.get().runtime.output_dir)
-        with Session().active() as session:
-            return completed_run(cfg, home) or execute(
-                cfg, home, session, command=["kt_exp.run", *overrides])
+        record = completed_run(cfg, home) or execute(
+            cfg, home, session, command=["kt_exp.run", *overrides])
+        here = Path.cwd()
+        log.info("Results: %s", home.relative_to(here) if home.is_relative_to(here) else home)
+        return record
 
-    return run_once(overrides, job, folder)
+    with Session().active() as session:
+        return run_once(overrides, job, folder)
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """Return the typed, checked config that `overrides` lead to.
+    """Return the typed, checked config for `overrides`.
 
     Raises:
-        UserError: an unknown key or option, a missing, mistyped or out-of-range value.
+        UserError: a key or option is unknown, or a value is missing, mistyped or out of range.
     """
-    return parse(composed(overrides))
+    return with_composed(overrides, parse)
 
 
 def load_model(config: Config) -> Model:
     """Return the model of a config, on its device, in eval mode.
 
     Raises:
-        UserError: no such device, or no weights.
+        UserError: the device or the weights are not available.
     """
     from kt_exp.models import factory
 
@@ -77,7 +86,7 @@ def read_run(folder: Path | str) -> RunRecord:
     """Return the record of a run, from its folder or its result.json.
 
     Raises:
-        UserError: no record there, or a damaged one.
+        UserError: there is no record, or it is damaged.
     """
     return read_record(folder)
 
@@ -85,12 +94,12 @@ def read_run(folder: Path | str) -> RunRecord:
 def read_runs(folder: Path | str) -> pandas.DataFrame:
     """Return all metrics of all runs under `folder`, one row each.
 
-    Columns: `folder`, `status`, `seed`, one for each config key that an override sets, `phase`,
-    `concept`, `split`, `metric`, `value` (in [0, 1]; CIDEr may pass 1), `count`, `total`. A run
+    Columns: `folder`, `status`, `seed`, one per overridden config key, `phase`,
+    `concept`, `split`, `metric`, `value` (in [0, 1]; CIDEr may exceed 1), `count`, `total`. A run
     without metrics (pending, failed) has one row without values.
 
     Raises:
-        UserError: no such folder, or pandas is not installed.
+        UserError: the folder does not exist, or pandas is not installed.
     """
     try:
         import pandas

@@ -1,10 +1,10 @@
-"""What the jobs of one process share, so that a sweep loads and embeds nothing twice."""
+"""Caches shared by the jobs of one process, so that a sweep loads and embeds nothing twice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kt_exp.finetune.memo import Memo
+from kt_exp.finetune.feature_cache import FeatureCache
 from kt_exp.models.factory import ModelCache
 
 
@@ -13,4 +13,4 @@ class Caches:
     """The model loaded last, and the features that fine-tuning computed with it."""
 
     models: ModelCache = field(default_factory=ModelCache)
-    features: Memo = field(default_factory=Memo)
+    features: FeatureCache = field(default_factory=FeatureCache)

@@ -1,6 +1,6 @@
 """Inversion → fine-tuning → evaluation, each through the store.
 
-Only this module knows the order of the stages and what each of them needs.
+Only this module knows the order of the stages and the inputs of each.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ from kt_exp.caches import Caches
 from kt_exp.concepts import Concept, load_concepts
 from kt_exp.concepts.captions import check_lengths
 from kt_exp.errors import UserError
+from kt_exp.finetune.edit_stage import EditTexts, edit, edit_signature, edit_texts
 from kt_exp.finetune.images import TrainingImages, check_folders
-from kt_exp.finetune.lesson import Lesson, plan_lesson
 from kt_exp.finetune.objectives import check_objective
+from kt_exp.finetune.plan import TrainingPlan, plan_training
+from kt_exp.finetune.settings import EDIT
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.strategies import trained_parameters
-from kt_exp.inversion.look import check_look
+from kt_exp.inversion.image_scorer import check_image_scorer
 from kt_exp.inversion.stage import check_distance, invert_captions
 from kt_exp.models.factory import pick_device
+from kt_exp.models.last_map import last_map
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
 from kt_exp.models.weights import Weights
 from kt_exp.progress import Progress
-from kt_exp.results.outcome import JOINT, Diagnosis, Outcome
+from kt_exp.results.outcome import JOINT, Diagnosis, Outcome, Phase
 from kt_exp.schema import Config
 from kt_exp.store import Entry, Store
 
@@ -43,7 +46,8 @@ class Group:
 
     name: str
     concepts: list[Concept]
-    lesson: Lesson
+    plan: TrainingPlan | None  # None for an edit, which trains nothing
+    edit: EditTexts | None = None
 
     @property
     def slug(self) -> str:
@@ -62,12 +66,12 @@ class FinetunedModel:
 
 @dataclass
 class RunState:
-    """What the stages have found so far; a failure loses nothing of it.
+    """The results of the stages so far; they survive a failure.
 
     Attributes:
         inverted: entries of the inversion stage, by concept.
         signatures: the store keys of each stage; `model` is the model's fingerprint.
-        reused: how many results of each stage came from the store.
+        reused: number of each stage's results that came from the store.
         seconds: wall time of each stage.
     """
 
@@ -80,16 +84,16 @@ class RunState:
 
 
 class Experiment:
-    """A run that is ready: everything is loaded and checked, nothing costly has begun.
+    """A run that is ready to start: everything is loaded and checked.
 
     Args:
         config: the checked config.
         progress: shows the progress of long loops.
         caches: shared with the other jobs of this process.
-        begin: called with the name of each stage as it begins.
+        begin: called with the name of each stage when it starts.
 
     Raises:
-        UserError: whatever is wrong with config, files, model or concepts.
+        UserError: something is wrong with the config, files, model or concepts.
     """
 
     def __init__(self, config: Config, progress: Progress, caches: Caches | None = None,
@@ -106,7 +110,7 @@ class Experiment:
         self.fingerprint = self.model.fingerprint()
         self.images = TrainingImages(self.model, self.fingerprint, config.finetune,
                                      config.inversion, config.seed)
-        # Before the other checks: whether the model can do the task matters most.
+        # Before the other checks: whether the model can do the task is the first thing to know.
         self.evaluator = self.benchmark.evaluator(self.model, self.fingerprint, self.store,
                                                   progress)
         self._check_model()
@@ -114,7 +118,7 @@ class Experiment:
         self._check_captions()
 
     def run(self) -> Iterator[str]:
-        """Run the stages; yield the name of each that is done, its results in `state`."""
+        """Run the stages; yield the name of each when done. The results are in `state`."""
         self.state.signatures["model"] = self.fingerprint
         with self._timed("evaluation"):  # first, to find unreadable images before inversion
             self._evaluate_untrained()
@@ -131,7 +135,7 @@ class Experiment:
 
     @cached_property
     def diagnoses(self) -> list[Diagnosis]:
-        """What is known of each concept in advance; cosines only where embeddings classify."""
+        """Diagnosis of each concept before the run; with cosines only for embedding classifiers."""
         if not isinstance(self.evaluator, EmbeddingEvaluator):
             return [count_tokens(self.model, concept) for concept in self.concepts]
         task = self.evaluator.task
@@ -143,9 +147,9 @@ class Experiment:
             self.state.outcomes += self.evaluator.untrained(group.concepts)
 
     def _invert(self) -> Tensor:
-        """Invert the concepts' descriptions; return the images to rehearse, `(M, 3, H, W)`."""
+        """Invert the concepts' descriptions; return the rehearsal images, `(M, 3, H, W)`."""
         config, images, state = self.config, self.images, self.state
-        if config.finetune.images == "inverted":
+        if config.finetune.images == "inverted" and not self._edits:
             keys = {c.name: images.inversion_key(c) for c in self.concepts}
             captions = {keys[c.name]: c.description for c in self.concepts}
             names = {key: name for name, key in keys.items()}
@@ -154,23 +158,38 @@ class Experiment:
             state.reused["inversion"] = sum(entry.found for entry in entries.values())
             state.signatures["inversion"] = keys
             state.inverted = {name: entries[key] for name, key in keys.items()}
-        return images.rehearsal(self.groups[0].lesson.rehearsed, self.store, self.progress)
+        plan = self.groups[0].plan
+        return images.rehearsal(plan.rehearsed if plan else [], self.store, self.progress)
 
     def _finetune(self, group: Group, rehearsal: Tensor) -> FinetunedModel:
-        config, images, state = self.config, self.images, self.state
-        image_keys = [images.key(concept) for concept in group.concepts]
-        image_keys += images.rehearsal_captions(group.lesson.rehearsed)
-        key = finetune_signature(self.fingerprint, self.model.device, group.lesson, image_keys,
-                                 config.finetune, config.seed)
+        key, entry = self._train(group, rehearsal) if group.plan else self._edit(group)
+        state = self.state
         state.signatures.setdefault("finetune", {})[group.name] = key
-        memo = self._caches.features.of((self.fingerprint, self.model.device))
-        entry = finetune(self.model, key, group.lesson,
-                         lambda: images.load(group.concepts, state.inverted), rehearsal,
-                         config.finetune, self.store, self.progress, group.name, memo)
         state.reused["finetune"] = state.reused.get("finetune", 0) + entry.found
         model = FinetunedModel(group, Weights(key, entry.tensors), entry.record)
         state.finetuned.append(model)
         return model
+
+    def _edit(self, group: Group) -> tuple[str, Entry]:
+        settings, texts = self.config.finetune.edit, group.edit
+        assert isinstance(self.evaluator, EmbeddingEvaluator)
+        assert texts
+        key = edit_signature(self.fingerprint, self.model.device, texts, settings)
+        known = self.evaluator.frozen_classifier
+        return key, edit(self.evaluator.model, key, texts, settings, self.store, lambda: known)
+
+    def _train(self, group: Group, rehearsal: Tensor) -> tuple[str, Entry]:
+        config, images = self.config, self.images
+        assert group.plan
+        image_keys = [images.key(concept) for concept in group.concepts]
+        image_keys += images.rehearsal_captions(group.plan.rehearsed)
+        key = finetune_signature(self.fingerprint, self.model.device, group.plan, image_keys,
+                                 config.finetune, config.seed)
+        features = self._caches.features.of((self.fingerprint, self.model.device))
+        entry = finetune(self.model, key, group.plan,
+                         lambda: images.load(group.concepts, self.state.inverted), rehearsal,
+                         config.finetune, self.store, self.progress, group.name, features)
+        return key, entry
 
     def _evaluate(self, model: FinetunedModel) -> None:
         self.state.outcomes += self.evaluator.transferred(model.group.concepts, model.weights)
@@ -180,34 +199,56 @@ class Experiment:
         known, joint = self.benchmark.known_prompts(), self.config.finetune.scope == "joint"
         groups = []
         for members in [self.concepts] if joint else [[concept] for concept in self.concepts]:
-            counts = [self.images.count(concept) for concept in members]
-            lesson = plan_lesson(members, counts, self.config.finetune, known, self.config.seed)
             name = JOINT if len(members) > 1 else members[0].name
-            groups.append(Group(name, members, lesson))
+            if self._edits:
+                groups.append(Group(name, members, None, self._edit_texts(members)))
+                continue
+            counts = [self.images.count(concept) for concept in members]
+            plan = plan_training(members, counts, self.config.finetune, known, self.config.seed)
+            groups.append(Group(name, members, plan))
         return groups
 
+    @property
+    def _edits(self) -> bool:
+        """Whether weights are edited in closed form: no images, no training."""
+        return self.config.finetune.strategy == EDIT
+
+    def _edit_texts(self, concepts: list[Concept]) -> EditTexts:
+        if not isinstance(self.evaluator, EmbeddingEvaluator):
+            raise UserError("finetune.strategy", f"'{EDIT}' needs a benchmark that classifies by "
+                            "embeddings, for the prompts of names", "choose one, such as "
+                            "benchmark=folders, or another strategy")
+        task = self.evaluator.task
+        names = [task.target_prompts(concept, Phase.baseline) for concept in concepts]
+        return edit_texts(concepts, names, task.known_prompts, self.config.finetune.edit.target)
+
     def _check_model(self) -> None:
-        """Refuse what the model cannot do."""
+        """Check that the model supports the objective, the strategy and the inversion."""
         model, config = self.model, self.config
         if not isinstance(model, DualEncoder | PairMatcher):
             raise UserError("model._target_", f"{type(model).__name__} is neither a DualEncoder "
                             "nor a PairMatcher", "give it the methods of kt_exp.models.protocol")
+        if self._edits:
+            last_map(model)
+            return
         check_objective(model, config.finetune)
         trained_parameters(model, config.finetune.strategy)
         if config.finetune.images == "inverted" or config.finetune.rehearsal:
             check_distance(model, config.inversion.distance)
-            check_look(model, config.inversion)
+            check_image_scorer(model, config.inversion)
 
     def _check_captions(self) -> None:
         captions = [(concept.name, concept.description) for concept in self.concepts]
-        captions += [(group.name, caption) for group in self.groups
-                     for caption in (*group.lesson.captions, *group.lesson.targets)]
+        captions += [(group.name, caption) for group in self.groups if group.plan
+                     for caption in (*group.plan.captions, *group.plan.targets)]
+        captions += [(group.name, caption) for group in self.groups if group.edit
+                     for prompts in group.edit.targets for caption in prompts]
         check_lengths(captions, self.model.count_tokens, self.model.max_text_tokens,
                       self.config.concepts.on_long_caption)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        """Add the time of the block to `state.seconds`, also when it fails."""
+        """Add the wall time of the block to `state.seconds`, even if it fails."""
         self._begin(stage)
         start, seconds = time.perf_counter(), self.state.seconds
         try:

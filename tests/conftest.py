@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["fixtures.images", "fixtures.records"]
+pytest_plugins = ["fixtures.images", "fixtures.records", "fixtures.classified"]
 
 
 @dataclass

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import smoke
-from hydra import compose, initialize_config_dir
+from fixtures.configs import composed
 
-from kt_exp.schema import conf_folder, parse, register_schema
+from kt_exp.schema import parse
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,9 +36,7 @@ def test_a_printed_command_composes(page: str, command: str) -> None:
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     sweep = "-m" in words
     single = [re.sub(r"=([^\[{(]*?),.*", r"=\1", word) if sweep else word for word in overrides]
-    register_schema()
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        assert compose("config", overrides=[w for w in single if not w.startswith("hydra.")])
+    assert composed(*(word for word in single if not word.startswith("hydra.")))
 
 
 def arguments(*header: str) -> dict[str, list[str]]:
@@ -60,9 +58,7 @@ def pairs() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("model", "task"), pairs())
 def test_the_real_run_of_each_pair_fits_the_schema(model: str, task: str) -> None:
     words = arguments("model", "arguments")[model] + arguments("task", "arguments")[task]
-    register_schema()
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        parse(compose("config", overrides=words))
+    parse(composed(*words))
 
 
 def test_the_docs_show_commands() -> None:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from fixtures.configs import composed
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +19,7 @@ from kt_exp.concepts import load_concepts, name_key
 from kt_exp.report.published import published
 from kt_exp.report.runs import Job
 from kt_exp.report.sweeps import with_overrides
-from kt_exp.schema import conf_folder, parse, register_schema, to_plain
+from kt_exp.schema import conf_folder, parse, to_plain
 
 FOLDER = Path(conf_folder()) / "experiment"
 SINGLE = ["novel_words", "photos"]  # a run each, not a sweep
@@ -39,20 +39,13 @@ def command(name: str) -> list[str]:
     return shlex.split(line.removeprefix(COMMAND))
 
 
-@cache
-def composed(*overrides: str) -> DictConfig:
-    register_schema()
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        return compose("config", list(overrides), return_hydra_config=True)
-
-
 def without_hydra(cfg: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
 
 
 def axes(name: str) -> list[list[str]]:
     """The overrides of each axis of the sweep; those of the command are axes of one value."""
-    params = composed(*command(name)).hydra.sweeper.params
+    params = composed(*command(name), with_hydra=True).hydra.sweeper.params
     given = [*(f"{key}={value}" for key, value in params.items()), *command(name)]
     [jobs] = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(given), None)
     return [list(dict.fromkeys(axis)) for axis in zip(*jobs, strict=True)]
@@ -66,7 +59,7 @@ def is_option(axis: list[str]) -> bool:
 @cache
 def variants(name: str) -> list[DictConfig]:
     """The sweep's jobs with the first value of each key, for all combinations of options."""
-    return [composed(*job) for job in itertools.product(
+    return [composed(*job, with_hydra=True) for job in itertools.product(
         *(axis if is_option(axis) else axis[:1] for axis in axes(name)))]
 
 

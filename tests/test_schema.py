@@ -6,22 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from fixtures.configs import composed
 
 from kt_exp.errors import UserError
-from kt_exp.schema import conf_folder, parse, register_schema
+from kt_exp.schema import conf_folder, parse
 
 CONF = Path(conf_folder())
 # tests/test_experiments.py has the other experiments: each needs what its command names.
 OPTIONS = [*sorted(path.relative_to(CONF).with_suffix("").as_posix().split("/")
                    for path in CONF.glob("*/*.yaml") if path.parent.name != "experiment"),
            ["experiment", "photos"], ["experiment", "novel_words"]]
-
-
-def composed(*overrides: str):
-    register_schema()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=list(overrides))
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -1,4 +1,4 @@
-"""Image and class embeddings of a model: what zero-shot evaluation is computed from."""
+"""Image and class embeddings for zero-shot evaluation with dual encoders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kt_exp.store import Store
 
 
 class LoaderSettings(Protocol):
-    """How images are loaded: a benchmark has these keys."""
+    """Settings for loading images: keys of every benchmark."""
 
     batch_size: int
     workers: int
@@ -28,7 +28,7 @@ class LoaderSettings(Protocol):
 
 
 class ImageBatch(NamedTuple):
-    """Images `(B, 3, H, W)` with their labels `(B,)`, and what is wrong with those left out."""
+    """Readable images `(B, 3, H, W)`, their labels `(B,)`, and the problems of unreadable ones."""
 
     pixels: Tensor
     labels: Tensor
@@ -40,7 +40,7 @@ class Embedded:
     """Embedded images, on the CPU.
 
     Attributes:
-        embeddings: unit norm (unless another `encode` gives others), fp32, `(N, D)`.
+        embeddings: fp32, `(N, D)`; unit norm unless made by another `encode`.
         labels: class index of each image, int64, `(N,)`.
         skipped: paths of the images left out because they could not be read.
     """
@@ -57,11 +57,11 @@ def embed_images(
 ) -> Embedded:
     """Return the embeddings of all readable images, in order. Leaves the model in eval mode.
 
-    `encode` replaces `model.encode_image`: images `(B, 3, H, W)` → any `(B, F)`. `store` is where
-    pixels are kept for other processes.
+    `encode` replaces `model.encode_image`: images `(B, 3, H, W)` → any `(B, F)`. `store` caches
+    decoded pixels for other processes.
 
     Raises:
-        UserError: an unreadable image under `on_bad_image: error`, not one readable image, or
+        UserError: an unreadable image under `on_bad_image: error`, no readable image, or
             embeddings that are not finite.
     """
     model.module.eval()
@@ -71,7 +71,7 @@ def embed_images(
         for batch in image_batches(model, images, settings, settings.batch_size, store=store):
             problems += batch.problems
             if len(batch.labels):
-                # Results stay on the device: fetching each batch would stall the next one.
+                # Results stay on the device: a copy per batch would stall the next batch.
                 embeddings.append(encode(batch.pixels))
                 labels.append(batch.labels)
             bar.advance(len(batch.labels) + len(batch.problems))
@@ -82,24 +82,24 @@ def embed_images(
 
 
 def project(model: ProjectedEncoder, features: Embedded, chunk: int) -> Embedded:
-    """Return the embeddings of images whose trunk's features are given, `chunk` at once."""
+    """Return the image embeddings for given trunk features, projected `chunk` images at a time."""
     with torch.no_grad():
-        embeddings = torch.cat([model.project(some) for some in features.embeddings.split(chunk)])
+        embeddings = torch.cat([model.project(part) for part in features.embeddings.split(chunk)])
     return Embedded(_checked(embeddings, "Projecting"), features.labels, features.skipped)
 
 
 def image_batches(model: Model, images: ImageSet, settings: LoaderSettings, batch_size: int,
                   start: int = 0, store: Store | None = None) -> Iterator[ImageBatch]:
-    """Yield the images from `start` on, in order, as the model wants them and on its device.
+    """Yield the images from `start` on, in order, preprocessed for the model and on its device.
 
-    They are decoded once: kept in memory, unless they are many, and in `store`, if there is one.
+    Images are decoded once. Small sets are cached in memory; `store`, if given, caches them too.
 
     Raises:
         UserError: an unreadable image under `on_bad_image: error`.
     """
-    def decode(some: range) -> Iterator[Block]:
+    def decode(indices: range) -> Iterator[Block]:
         yield from DataLoader(
-            Subset(_Decoded(images, model), some), batch_size=batch_size,
+            Subset(_Decoded(images, model), indices), batch_size=batch_size,
             num_workers=settings.workers, collate_fn=_collated,
             pin_memory=model.device.type == "cuda")
 
@@ -126,16 +126,16 @@ def text_classifier(
 
     Args:
         prompts_per_class: at least one prompt for each of the C classes.
-        chunk: prompts encoded at once.
+        chunk: number of prompts encoded at a time.
     """
     model.module.eval()
     prompts = [prompt for prompts in prompts_per_class for prompt in prompts]
     encoded = []
     with torch.no_grad(), progress(description, len(prompts)) as bar:
         for start in range(0, len(prompts), chunk):
-            some = prompts[start : start + chunk]
-            encoded.append(model.encode_text(some))
-            bar.advance(len(some))
+            batch = prompts[start : start + chunk]
+            encoded.append(model.encode_text(batch))
+            bar.advance(len(batch))
     per_class = torch.cat(encoded).float().cpu().split([len(p) for p in prompts_per_class])
     return F.normalize(torch.stack([of_one.mean(dim=0) for of_one in per_class]), dim=-1)
 
@@ -149,11 +149,13 @@ def _checked(embeddings: Tensor, description: str) -> Tensor:
 
 
 class _Decoded(Dataset[tuple[Tensor, Problem | None]]):
-    """Images as a model sees them. What is wrong with one is returned, not raised: an exception
-    would lose its parts on the way out of a loader process."""
+    """Images preprocessed for a model, each with its problem, None if readable.
+
+    A problem is returned, not raised: an exception from a loader process loses its attributes.
+    """
 
     def __init__(self, images: ImageSet, model: Model) -> None:
-        # Not the model itself, which a loader process would be sent, too.
+        # Keep no reference to the model: it would be pickled for each loader process.
         self.images, self.to_tensor, self.side = images, model.to_tensor, model.image_size
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Scores of every image with every caption, by a model that sees both at once (ViLT)."""
+"""Scores of all image–caption pairs by a pair matcher (ViLT), which sees both at once."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from kt_exp.store import Store
 VERSION = 1
 KIND = "pair_scores"
 SAVE_SECONDS = 60.0
-# Pairs between two chances to save; and captions of like length that are padded to one length.
+# Pairs between two chances to save; captions of similar length that are padded together.
 PAIRS_AT_ONCE, CAPTIONS_AT_ONCE = 1024, 256
 
 
 @dataclass(frozen=True)
 class PairScores:
-    """Every readable image with every caption, on the CPU.
+    """Scores of all readable images with all captions, on the CPU.
 
     Attributes:
         scores: log-odds of a match, fp32, `(I, T)`.
@@ -43,12 +43,13 @@ def score_pairs(model: PairMatcher, images: ImageSet, captions: Sequence[str],
                 description: str) -> PairScores:
     """Return the score of every image with every caption. Leaves the model in eval mode.
 
-    An image's patches and a caption's tokens are embedded once. Finished rows are stored once a
-    minute under `key`, which signs model, images and captions, so that a killed run goes on; the
-    whole stays there until the caller discards it (`store.discard(KIND, key)`).
+    Each image's patches and each caption's tokens are embedded once. Finished rows are stored every
+    `SAVE_SECONDS` under `key`, so that a killed run can resume. `key` must be a signature of model,
+    images and captions. The scores stay in the store until the caller calls
+    `store.discard(KIND, key)`.
 
     Raises:
-        UserError: an unreadable image under `on_bad_image: error`, not one readable image, or
+        UserError: an unreadable image under `on_bad_image: error`, no readable image, or
             scores that are not finite.
     """
     with store.lock(KIND, [key]):
@@ -91,20 +92,20 @@ def _score(model: PairMatcher, images: ImageSet, captions: Sequence[str],
 
 
 def _blocks(model: PairMatcher, captions: Sequence[str]) -> tuple[list[EmbeddedCaptions], Tensor]:
-    """Return blocks of captions, short ones first, and where each caption's column then is.
+    """Return blocks of embedded captions, short ones first, and each caption's column in them.
 
-    Embedded all at once, each caption would take the memory of the longest.
+    Captions of similar length share a block: in a single block all would be padded to the longest.
     """
     lengths = [min(model.count_tokens(caption), model.max_text_tokens) for caption in captions]
     order = torch.tensor(lengths).argsort(stable=True)
-    blocks = [model.embed_captions([captions[i] for i in some.tolist()])
-              for some in order.split(CAPTIONS_AT_ONCE)]
+    blocks = [model.embed_captions([captions[i] for i in indices.tolist()])
+              for indices in order.split(CAPTIONS_AT_ONCE)]
     return blocks, order.argsort().to(model.device)
 
 
 @dataclass
 class _Rows:
-    """The rows so far: of the first `seen` images, less the skipped ones."""
+    """The rows computed so far: those of the first `seen` images, without the skipped ones."""
 
     scores: list[Tensor]
     labels: list[Tensor]
@@ -119,7 +120,7 @@ class _Rows:
         return cls([], [], [], 0)
 
     def add(self, batch: ImageBatch, scores: Tensor) -> None:
-        # They stay on the device until they are saved: fetching each would stall the next batch.
+        # Scores stay on the device until saved: a copy per batch would stall the next batch.
         self.scores.append(scores.float())
         self.labels.append(batch.labels)
         self.skipped += [path for path, _, _ in batch.problems]

@@ -1,7 +1,7 @@
-"""Images as a model sees them, decoded once: kept in memory for the other jobs of the process, and
-in the store for other processes, as bytes where that loses nothing.
+"""Cache of preprocessed images: in memory for jobs of this process, in the store for others.
 
-They come before anything that fine-tuning changes, so all models of a sweep share them.
+Pixels are stored as bytes where that is lossless. Fine-tuning does not change preprocessing, so
+all jobs of a sweep share the cache.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from kt_exp.store import Store, signature
 log = logging.getLogger(__name__)
 
 KIND = "pixels"
-VERSION = 1  # of how images are opened and kept; what a model does to them has its own signature
-MEMORY_BYTES = 2**30  # of the largest image set that is kept in memory, and of all together
-SHARD_BYTES = 2**26  # of an entry of the store: what a killed run decodes again at most
+VERSION = 1  # of opening and storing images; preprocessing has its own signature
+MEMORY_BYTES = 2**30  # limit for one image set in memory, and for all sets together
+SHARD_BYTES = 2**26  # size of a store entry: the most that a killed run decodes again
 
-# The numbers in [0, 1] that transforms make of bytes: torchvision's ToTensor, and its v2.ToDtype.
-# Half of them differ by rounding.
+# The values in [0, 1] that torchvision makes of bytes: by ToTensor, and by v2.ToDtype. Half of
+# them differ by rounding.
 SCALES = (torch.arange(256).float() / 255, torch.arange(256).float() * (1 / 255))
 
-Problem = tuple[str, str, str]  # the arguments of the UserError
+Problem = tuple[str, str, str]  # the arguments of a UserError
 
 _in_memory: WeakKeyDictionary[nn.Module, dict[str, Block]] = WeakKeyDictionary()
 
@@ -41,8 +41,8 @@ class Block(NamedTuple):
 
     Attributes:
         pixels: `(B, 3, S, S)`, uint8 or fp32; zeros where an image cannot be read.
-        scales: which of `SCALES` turn the bytes into the model's numbers; empty for fp32.
-        problems: what is wrong with each image, None for one that can be read.
+        scales: indices of the `SCALES` that restore the model's values; empty for fp32.
+        problems: one per image; None if the image can be read.
     """
 
     pixels: Tensor
@@ -54,14 +54,15 @@ class Block(NamedTuple):
         return Block(self.pixels[begin:end], self.scales, self.problems[begin:end])
 
     def on(self, device: torch.device | str) -> Tensor:
-        """Return the pixels in fp32 on `device`, bit for bit as the model made them."""
+        """Return the pixels in fp32 on `device`, bit-equal to the model's preprocessing."""
         moved = self.pixels.to(device, non_blocking=True)
         return _looked_up(moved, min(self.scales)) if self.scales else moved
 
 
 def as_bytes(pixels: Tensor) -> Block:
-    """Return images `(B, 3, S, S)` as bytes if that loses nothing, else as they are."""
-    pixels = pixels.contiguous()  # as the store keeps them: networks round by the memory layout
+    """Return images `(B, 3, S, S)` as bytes if that is lossless, else unchanged."""
+    # Contiguous as from the store: a network's rounding depends on the memory layout.
+    pixels = pixels.contiguous()
     levels = (pixels * 255).round_().to(torch.uint8)
     scales = frozenset(scale for scale in range(len(SCALES))
                        if torch.equal(_looked_up(levels, scale), pixels))
@@ -69,14 +70,14 @@ def as_bytes(pixels: Tensor) -> Block:
 
 
 def joined(blocks: Sequence[Block]) -> Block:
-    """Return consecutive blocks (at least one) as one."""
+    """Concatenate one or more consecutive blocks."""
     scales = frozenset.intersection(*(block.scales for block in blocks))
     pixels = torch.cat([block.pixels if scales else block.on("cpu") for block in blocks])
     return Block(pixels, scales, [problem for block in blocks for problem in block.problems])
 
 
 def regrouped(blocks: Iterable[Block], size: int) -> Iterator[Block]:
-    """Yield the same images in blocks of `size`, the last one shorter."""
+    """Yield the same images in blocks of `size`; the last block may be shorter."""
     rest: list[Block] = []
     for block in blocks:
         held = joined([*rest, block]) if rest else block
@@ -91,8 +92,8 @@ def decoded_once(model: Model, images: ImageSet, decode: Callable[[range], Itera
                  store: Store | None, start: int = 0) -> Iterator[Block]:
     """Yield the images from `start` on: from memory, from the store, or else from `decode`.
 
-    The store keeps readable images as bytes, of models whose `to_tensor` is signed. Its entries are
-    mapped into memory one at a time.
+    The store caches shards whose images are all readable and fit into bytes, for models with a
+    `SignedTransform`. Shards are memory-mapped one at a time.
     """
     one, count, fingerprint = 3 * model.image_size**2, len(images), images.fingerprint()
     owner = model.to_tensor.signature if isinstance(model.to_tensor, SignedTransform) else None
@@ -109,7 +110,7 @@ def decoded_once(model: Model, images: ImageSet, decode: Callable[[range], Itera
 
 
 def forget() -> None:
-    """Forget the images in memory, as a new process does."""
+    """Clear the cache in memory."""
     _in_memory.clear()
 
 
@@ -135,8 +136,8 @@ def _shard(model: Model, key: str, images: range, decode: Callable[[range], Iter
 
 
 def _remember(model: Model, key: str, shard: Block) -> None:
-    kept = [block for shards in _in_memory.values() for block in shards.values()]
-    if sum(block.pixels.nbytes for block in [*kept, shard]) > MEMORY_BYTES:
+    cached = [block for shards in _in_memory.values() for block in shards.values()]
+    if sum(block.pixels.nbytes for block in [*cached, shard]) > MEMORY_BYTES:
         _in_memory.clear()
     _in_memory.setdefault(model.module, {})[key] = shard
 
@@ -144,7 +145,7 @@ def _remember(model: Model, key: str, shard: Block) -> None:
 def _commit(store: Store, key: str, shard: Block) -> None:
     try:
         store.commit(KIND, key, {"scale": min(shard.scales)}, {"pixels": shard.pixels})
-    except UserError as error:  # No result depends on it.
+    except UserError as error:  # The cache is optional: no result depends on it.
         log.warning("Pixels are decoded again next time: %s", error)
 
 
@@ -161,6 +162,6 @@ def _log_once(line: str) -> None:
 
 
 def _looked_up(levels: Tensor, scale: int) -> Tensor:
-    # A table made on the CPU: a GPU would round the division differently.
+    # The table is computed on the CPU: a GPU rounds the division differently.
     table = SCALES[scale].to(levels.device)
     return table.index_select(0, levels.flatten().int()).view(levels.shape)

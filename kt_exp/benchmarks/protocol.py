@@ -1,4 +1,4 @@
-"""What the pipeline may ask of a benchmark, and the image sets it hands out."""
+"""Protocols of benchmarks, their evaluators and their image sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kt_exp.store import Store
 
 
 class ImageSet(Protocol):
-    """Labelled images, opened one by one (so that loader processes can share the work)."""
+    """Labelled images, opened one by one so that loader processes can share the work."""
 
     @property
     def labels(self) -> list[int]:
@@ -40,12 +40,12 @@ class ImageSet(Protocol):
 
 
 class Evaluator(Protocol):
-    """Measures a model on a benchmark, through the store; `reused` counts what came from there."""
+    """Measures a model on a benchmark; `reused` counts the outcomes found in the store."""
 
     reused: int
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
-        """Return the phases that train nothing, for concepts that are taught together."""
+        """Return the outcomes of the untrained model's phases, for concepts that share a model."""
         ...
 
     def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
@@ -53,37 +53,41 @@ class Evaluator(Protocol):
         ...
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
-        """Draw what is worth looking at; return title → file name in `folder`. May be empty.
+        """Draw pictures for the report; return title → file name in `folder`. May be empty.
 
-        The report shows a picture at half its size in pixels, for dense screens.
+        The report shows a picture at half its size in pixels, for high-density screens.
         """
         ...
 
 
 class Benchmark(Protocol):
-    """What the pipeline needs of any task: classification, retrieval, captioning, segmentation."""
+    """A task of any kind: classification, retrieval, captioning or segmentation."""
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
-        """Find what is wrong with the benchmark for these concepts, before anything costly."""
+        """Check that the benchmark can evaluate these concepts, before anything costly.
+
+        Raises:
+            UserError: the first problem found.
+        """
         ...
 
     def known_prompts(self) -> list[list[str]]:
-        """Return the prompts of each known class, in label order; none without known classes.
+        """Return the prompts of each known class, in label order; empty without known classes.
 
-        Fine-tuning takes them as negatives (`loss: bank`, `loss: itm`) and for rehearsal.
+        Fine-tuning uses them as negatives (`loss: class_ce`, `loss: itm`) and for rehearsal.
         """
         ...
 
     def examples(self, concept: Concept, most: int) -> list[Image.Image]:
-        """Return up to `most` real images of a concept for the report; none if there are none."""
+        """Return up to `most` real images of a concept for the report; may be empty."""
         ...
 
     def evaluator(self, model: Model, fingerprint: str, store: Store,
                   progress: Progress) -> Evaluator:
-        """Return what measures `model` on this benchmark.
+        """Return the evaluator of `model` on this benchmark.
 
         Raises:
-            UserError: the model cannot do this task; says which ones can.
+            UserError: the model cannot do this task; the error says which models can.
         """
         ...
 
@@ -97,7 +101,7 @@ class ClassificationBenchmark(Benchmark, Protocol):
 
     @property
     def templates(self) -> list[str]:
-        """Prompt templates with `{}` for the class name; a class is the mean over all of them."""
+        """Prompt templates with `{}` for the class name; a class's embedding averages over them."""
         ...
 
     @property
@@ -118,7 +122,7 @@ class ClassificationBenchmark(Benchmark, Protocol):
         ...
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
-        """Find what is wrong with the benchmark for these concepts, before anything costly.
+        """Check that the benchmark can evaluate these concepts, before anything costly.
 
         Raises:
             UserError: a missing folder, fewer than two known classes, a concept without images, a

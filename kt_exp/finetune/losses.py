@@ -10,9 +10,9 @@ from torch import Tensor
 def ntxent(images: Tensor, texts: Tensor, temperature: Tensor | float) -> Tensor:
     """Return the NT-Xent loss over the 2B stacked embeddings (authors' script), a scalar.
 
-    An anchor's positive is its pair, its negatives all others, those of its own modality included
-    (Chen et al. 2020, Eq. 1). With one concept, whose captions are all the same, it is the
-    same-modality negatives that make it teach.
+    The positive of an anchor is its pair; its negatives are all others, including those of its own
+    modality (Chen et al. 2020, Eq. 1). With one concept all captions are the same, and only the
+    same-modality negatives give a useful gradient.
     """
     stacked = torch.cat([images, texts])
     logits = stacked @ stacked.T / temperature
@@ -29,8 +29,12 @@ def clip(images: Tensor, texts: Tensor, temperature: Tensor | float) -> Tensor:
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
 
 
-def bank(images: Tensor, texts: Tensor, temperature: Tensor | float, negatives: Tensor) -> Tensor:
-    """Return the image→text cross-entropy of each pair against `negatives` `(K, D)`, a scalar."""
+def class_ce(images: Tensor, texts: Tensor, temperature: Tensor | float,
+             negatives: Tensor) -> Tensor:
+    """Return the image→text cross-entropy of each pair against known classes, a scalar.
+
+    `negatives` `(K, D)` are the embeddings of the classes' prompts.
+    """
     positive = (images * texts).sum(-1, keepdim=True)
     logits = torch.cat([positive, images @ negatives.T], dim=1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long, device=logits.device))

@@ -1,4 +1,4 @@
-"""What fine-tuning minimises: the loss of a batch, with all that does not change computed once."""
+"""Objectives of fine-tuning: the loss of a batch; what stays constant is computed once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kt_exp.errors import UserError
 from kt_exp.finetune import losses
-from kt_exp.finetune.lesson import Batch, Lesson
-from kt_exp.finetune.memo import Memo, content
+from kt_exp.finetune.feature_cache import FeatureCache, content
+from kt_exp.finetune.plan import Batch, TrainingPlan
 from kt_exp.finetune.settings import CONTRASTIVE, FinetuneSettings
 from kt_exp.finetune.strategies import TRAINS_TEXT
 from kt_exp.models.protocol import (
@@ -31,11 +31,11 @@ _PAIR_LOSSES = ("itm", "mlm")
 
 
 def check_objective(model: Model, settings: FinetuneSettings) -> None:
-    """Refuse a loss that the model cannot compute.
+    """Check that the model can compute the loss.
 
     Raises:
-        UserError: says which losses it can, or which models the loss is for; or a checkpoint that
-            lacks the head.
+        UserError: it cannot, or its checkpoint lacks the head for it. The error names the losses
+            that it can compute, or the models that the loss is for.
     """
     possible, preset = (_PAIR_LOSSES, "vilt") if isinstance(model, PairMatcher) \
         else (CONTRASTIVE, "paper")
@@ -49,43 +49,46 @@ def check_objective(model: Model, settings: FinetuneSettings) -> None:
                         "set it to 0, or choose a captioner (model=coca)")
 
 
-def objective(model: Model, images: Tensor, rehearsal: Tensor, lesson: Lesson,
-              settings: FinetuneSettings, memo: Memo) -> Objective:
-    """Return the loss of a batch, a scalar; made while the model is still as it was.
+def objective(model: Model, images: Tensor, rehearsal: Tensor, plan: TrainingPlan,
+              settings: FinetuneSettings, features: FeatureCache) -> Objective:
+    """Return the loss of a batch, a scalar; call before training.
 
-    `images` `(N, 3, H, W)` and `rehearsal` `(M, 3, H, W)` lie on the model's device. The model is
-    one that `check_objective` lets pass; `memo` holds what it computed before, being the same.
+    `images` `(N, 3, H, W)` and `rehearsal` `(M, 3, H, W)` lie on the model's device. The model must
+    pass `check_objective`; `features` caches what it computes before training.
     """
     if settings.loss == "itm":
-        return _Matching(cast(PairMatcher, model), images, lesson)
+        return _Matching(cast(PairMatcher, model), images, plan)
     if settings.loss == "mlm":
-        return _MaskedWords(cast(PairMatcher, model), images, lesson, settings)
-    return _Contrastive(cast(DualEncoder, model), images, rehearsal, lesson, settings, memo)
+        return _MaskedWords(cast(PairMatcher, model), images, plan, settings)
+    return _Contrastive(cast(DualEncoder, model), images, rehearsal, plan, settings, features)
 
 
 class _Contrastive:
-    """Alignment of embeddings; with it distillation, rehearsal, and a captioner's own loss:
-    λ1 · contrastive + λ2 · captioning (supplementary Eq. 4)."""
+    """A contrastive loss, plus distillation, rehearsal and a captioner's own loss if enabled.
 
-    def __init__(self, model: DualEncoder, images: Tensor, rehearsal: Tensor, lesson: Lesson,
-                 settings: FinetuneSettings, memo: Memo) -> None:
+    λ1 · contrastive + λ2 · captioning (supplementary Eq. 4).
+    """
+
+    def __init__(self, model: DualEncoder, images: Tensor, rehearsal: Tensor, plan: TrainingPlan,
+                 settings: FinetuneSettings, features: FeatureCache) -> None:
         self._model, self._images, self._rehearsal = model, images, rehearsal
-        self._lesson, self._settings = lesson, settings
+        self._plan, self._settings = plan, settings
         self._encode: Callable[[Tensor], Tensor] = model.encode_image
         if isinstance(model, ProjectedEncoder) and _trunk_is_constant(settings):
-            self._images = _trunk(model, images, memo)
-            self._rehearsal = _trunk(model, rehearsal, memo) if len(rehearsal) else self._images[:0]
+            self._images = _trunk(model, images, features)
+            self._rehearsal = _trunk(model, rehearsal, features) if len(rehearsal) \
+                else self._images[:0]
             self._encode = model.project
         self._temperature = float(settings.temperature) if settings.temperature != "model" \
             else 1 / model.logit_scale.detach()
         with torch.no_grad():
-            self._texts = model.encode_text(lesson.captions)
-            self._negatives = memo.get(("classes", repr(lesson.negatives)),
-                                       lambda: _class_embeddings(model, lesson.negatives))
+            self._texts = model.encode_text(plan.captions)
+            self._negatives = features.get(("classes", repr(plan.negatives)),
+                                       lambda: _class_embeddings(model, plan.negatives))
         if settings.distillation:
-            self._teacher = self._embedded(self._images, memo)
+            self._teacher = self._embedded(self._images, features)
         if settings.rehearsal:
-            self._rehearsal_teacher = self._embedded(self._rehearsal, memo)
+            self._rehearsal_teacher = self._embedded(self._rehearsal, features)
 
     def __call__(self, batch: Batch) -> Tensor:
         device, settings = self._model.device, self._settings
@@ -99,44 +102,49 @@ class _Contrastive:
             target = self._rehearsal_teacher[rehearsed]
             loss = loss + settings.rehearsal * _distance(memory, target)
         if settings.caption_weight:
-            said = [self._lesson.targets[i] for i in batch.targets.tolist()]
+            said = [self._plan.targets[i] for i in batch.targets.tolist()]
             captioner = cast(Captioner, self._model)
             loss = loss + settings.caption_weight * captioner.caption_loss(self._images[chosen],
                                                                            said)
         return loss
 
-    def _embedded(self, shown: Tensor, memo: Memo) -> Tensor:
-        """Return the embeddings of images, given as what is encoded at each step: pixels, or what
-        the trunk makes of them, which rounds otherwise."""
-        return memo.get(("embeddings", content(shown)), lambda: _in_chunks(self._encode, shown))
+    def _embedded(self, shown: Tensor, features: FeatureCache) -> Tensor:
+        """Return the embeddings of images, given as pixels or as trunk features.
+
+        They are encoded as in training: pixels and features give differently rounded results.
+        """
+        return features.get(("embeddings", content(shown)), lambda: _in_chunks(self._encode, shown))
 
     def _alignment(self, images: Tensor, texts: Tensor) -> Tensor:
-        if self._settings.loss == "bank":
-            return losses.bank(images, texts, self._temperature, self._known_classes())
+        if self._settings.loss == "class_ce":
+            return losses.class_ce(images, texts, self._temperature, self._known_classes())
         return getattr(losses, self._settings.loss)(images, texts, self._temperature)
 
     def _batch_texts(self, batch: Batch) -> Tensor:
         if self._settings.strategy in TRAINS_TEXT:
-            return self._model.encode_text([self._lesson.captions[i] for i in batch.captions])
+            return self._model.encode_text([self._plan.captions[i] for i in batch.captions])
         return self._texts[batch.captions.to(self._model.device)]
 
     def _known_classes(self) -> Tensor:
         if self._settings.strategy in TRAINS_TEXT:
-            return _class_embeddings(self._model, self._lesson.negatives)
+            return _class_embeddings(self._model, self._plan.negatives)
         return self._negatives
 
 
 class _Matching:
-    """Image–text matching: cross-entropy of each image with its caption, a match, and with its
-    negative captions, no match (supplementary C.3.1; Kim et al. 2021, section 3.2)."""
+    """Image–text matching: cross-entropy of image–caption pairs as match or no match.
 
-    def __init__(self, model: PairMatcher, images: Tensor, lesson: Lesson) -> None:
-        self._model, self._images, self._lesson = model, images, lesson
+    Each image is paired with its caption, a match, and with its negative captions (supplementary
+    C.3.1; Kim et al. 2021, section 3.2).
+    """
+
+    def __init__(self, model: PairMatcher, images: Tensor, plan: TrainingPlan) -> None:
+        self._model, self._images, self._plan = model, images, plan
 
     def __call__(self, batch: Batch) -> Tensor:
         pictures = self._images[batch.images.to(self._model.device)]
-        captions = [self._lesson.captions[i] for i in batch.captions.tolist()]
-        negatives = [self._lesson.negative_captions[i] for i in batch.negatives.flatten().tolist()]
+        captions = [self._plan.captions[i] for i in batch.captions.tolist()]
+        negatives = [self._plan.negative_captions[i] for i in batch.negatives.flatten().tolist()]
         per_image = batch.negatives.shape[1]
         pairs = torch.cat([pictures, pictures.repeat_interleave(per_image, dim=0)])
         logits = self._model.match(pairs, captions + negatives)
@@ -146,13 +154,15 @@ class _Matching:
 
 
 class _MaskedWords:
-    """Masked language modelling on pairs of image and caption (supplementary D.3.1): each caption
-    is masked in several ways, once and for all, and each image meets one of them."""
+    """Masked language modelling on image–caption pairs (supplementary D.3.1).
 
-    def __init__(self, model: PairMatcher, images: Tensor, lesson: Lesson,
+    Each caption is masked in several ways before training; each image gets one of these maskings.
+    """
+
+    def __init__(self, model: PairMatcher, images: Tensor, plan: TrainingPlan,
                  settings: FinetuneSettings) -> None:
-        self._model, self._images, self._captions = model, images, len(lesson.captions)
-        self._masked = _mask(model, lesson.captions * settings.maskings, settings, lesson.seed)
+        self._model, self._images, self._captions = model, images, len(plan.captions)
+        self._masked = _mask(model, plan.captions * settings.maskings, settings, plan.seed)
 
     def __call__(self, batch: Batch) -> Tensor:
         rows = batch.maskings * self._captions + batch.captions
@@ -166,8 +176,8 @@ def _mask(model: PairMatcher, captions: Sequence[str], settings: FinetuneSetting
     return model.mask_words(captions, settings.mask_probability, generator)
 
 
-def _trunk(model: ProjectedEncoder, images: Tensor, memo: Memo) -> Tensor:
-    return memo.get(("trunk", content(images)), lambda: _in_chunks(model.encode_trunk, images))
+def _trunk(model: ProjectedEncoder, images: Tensor, features: FeatureCache) -> Tensor:
+    return features.get(("trunk", content(images)), lambda: _in_chunks(model.encode_trunk, images))
 
 
 def _class_embeddings(model: DualEncoder, prompts: Sequence[list[str]]) -> Tensor:
@@ -179,13 +189,15 @@ def _class_embeddings(model: DualEncoder, prompts: Sequence[list[str]]) -> Tenso
 
 
 def _distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """The squared distance of unit-norm embeddings, 0 to 4, averaged over the batch."""
+    """Return the squared distance of unit-norm embeddings, in [0, 4], averaged over the batch."""
     return (student - teacher).square().sum(dim=-1).mean()
 
 
 def _trunk_is_constant(settings: FinetuneSettings) -> bool:
-    """Whether the image tower does the same at each step, but for its projection: nothing else of
-    it is trained, dropout is off, and no decoder looks into it."""
+    """Return whether the trunk's features stay the same throughout training.
+
+    They do if only the projection is trained, dropout is off, and no decoder reads the trunk.
+    """
     return settings.strategy == "projection" and settings.mode == "eval" \
         and not settings.caption_weight
 

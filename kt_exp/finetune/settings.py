@@ -8,21 +8,33 @@ from typing import Any, Optional
 
 from kt_exp.config.checks import choice, number
 
-CONTRASTIVE = ("ntxent", "clip", "bank")
+CONTRASTIVE = ("ntxent", "clip", "class_ce")
+
+
+EDIT = "projection_edit"
+
+
+@dataclass(kw_only=True)
+class EditSettings:
+    """The closed-form edit of the image tower's last linear map (finetune.edit)."""
+
+    target: str = choice("description", "parts", "name_and_description")
+    strength: float = number(above=0)
+    ridge: float = number(above=0)
 
 
 @dataclass(kw_only=True)
 class FinetuneSettings:
-    """Everything that decides the fine-tuned weights, given the images."""
+    """Everything that affects the fine-tuned weights, given the images."""
 
     strategy: str = choice("visual", "visual_trunk", "text", "both", "projection", "all",
-                           "visual_decoder")
+                           "visual_decoder", EDIT)
     scope: str = choice("each", "joint")
     images: str = choice("inverted", "noise", "folder")
     folder: Optional[str]
     captions: str = choice("named", "description", "templates", "mixed")
     templates: list[str]
-    loss: str = choice("ntxent", "clip", "bank", "itm", "mlm")
+    loss: str = choice("ntxent", "clip", "class_ce", "itm", "mlm")
     temperature: Any = number(above=0, words=("model",))
     contrastive_weight: float = number(minimum=0)
     caption_weight: float = number(minimum=0)
@@ -43,6 +55,7 @@ class FinetuneSettings:
     batch_size: int = number(minimum=1)
     epochs: int = number(minimum=1)
     mode: str = choice("train", "eval")
+    edit: EditSettings
     save_models: bool
 
     def problems(self) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""The fine-tuning stage: the changed weights of a lesson, computed once and kept."""
+"""The fine-tuning stage: the changed weights of a training plan are computed once and stored."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from kt_exp.finetune.lesson import Lesson
-from kt_exp.finetune.memo import Memo
+from kt_exp.finetune.feature_cache import FeatureCache
+from kt_exp.finetune.plan import TrainingPlan
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.train import train
 from kt_exp.models.protocol import Model
@@ -19,37 +19,39 @@ from kt_exp.store import Entry, Store, signature
 
 VERSION = 5
 KIND = "finetune"
-# What these decide is in the lesson and in the signatures of the images.
+# What these decide is in the plan and in the signatures of the images.
 _NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "caption_targets",
-                "itm_negatives", "itm_negatives_per_image", "maskings", "save_models")
+                "itm_negatives", "itm_negatives_per_image", "maskings", "edit", "save_models")
 
 
-def finetune_signature(model_fingerprint: str, device: torch.device, lesson: Lesson,
+def finetune_signature(model_fingerprint: str, device: torch.device, plan: TrainingPlan,
                        image_keys: Sequence[str], settings: FinetuneSettings, seed: int) -> str:
-    """Return the store key of the weights: a hash of all that can change them."""
+    """Return the store key of the weights: a hash of everything that can change them."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
-    batches = [[part.tolist() for part in batch] for batch in lesson.batches]
-    return signature([VERSION, model_fingerprint, device.type, lesson.captions, lesson.negatives,
-                      lesson.rehearsed, lesson.targets, lesson.negative_captions, batches,
+    if settings.loss == "class_ce":
+        decides["loss"] = "bank"  # Its former name: entries made under it are still valid.
+    batches = [[part.tolist() for part in batch] for batch in plan.batches]
+    return signature([VERSION, model_fingerprint, device.type, plan.captions, plan.negatives,
+                      plan.rehearsed, plan.targets, plan.negative_captions, batches,
                       list(image_keys), decides, seed])
 
 
-def finetune(model: Model, key: str, lesson: Lesson, images: Callable[[], Tensor],
+def finetune(model: Model, key: str, plan: TrainingPlan, images: Callable[[], Tensor],
              rehearsal: Tensor, settings: FinetuneSettings, store: Store, progress: Progress,
-             name: str, memo: Memo) -> Entry:
-    """Return the entry of `key`: tensors are the weights that changed, the record has the losses.
+             name: str, features: FeatureCache) -> Entry:
+    """Return the entry of `key`: its tensors are the changed weights, its record has the losses.
 
-    The model itself is left as it was; `memo` is its own. `images` returns those to learn from, and
-    is called only if there is work to do.
+    The model is restored afterwards; `features` is its cache. `images` returns the training images,
+    and is called only if there is no entry yet.
 
     Raises:
         UserError: the loss became NaN or infinite.
     """
     def compute() -> Entry:
-        steps = len(lesson.batches)
+        steps = len(plan.batches)
         with progress(f"Fine-tuning {name}", steps) as bar, restored(model):
-            changed, losses = train(model, images(), rehearsal, lesson, settings,
-                                    lambda loss: bar.advance(1, loss=loss), memo)
+            changed, losses = train(model, images(), rehearsal, plan, settings,
+                                    lambda loss: bar.advance(1, loss=loss), features)
         return Entry({"steps": list(range(1, steps + 1)), "loss": losses}, changed)
 
     return store.get_or_compute(KIND, key, compute)

@@ -10,26 +10,27 @@ import torch
 from torch import Tensor
 
 from kt_exp.errors import UserError
-from kt_exp.finetune.lesson import Lesson
-from kt_exp.finetune.memo import Memo
+from kt_exp.finetune.feature_cache import FeatureCache
 from kt_exp.finetune.objectives import objective
+from kt_exp.finetune.plan import TrainingPlan
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.models.protocol import Model
 
 
 def train(
-    model: Model, images: Tensor, rehearsal: Tensor, lesson: Lesson,
-    settings: FinetuneSettings, advance: Callable[[Callable[[], float]], None], memo: Memo,
+    model: Model, images: Tensor, rehearsal: Tensor, plan: TrainingPlan,
+    settings: FinetuneSettings, advance: Callable[[Callable[[], float]], None],
+    features: FeatureCache,
 ) -> tuple[dict[str, Tensor], list[float]]:
     """Fine-tune `model` in place on `images` `(N, 3, H, W)`, which lie on its device.
 
-    `rehearsal` `(M, 3, H, W)` are images of what is known; their embeddings are held to those of
-    the frozen model; `memo` is that of the model as it is now. Returns the changed state
-    `{name: tensor}` and the loss of each step.
+    `rehearsal` `(M, 3, H, W)` are images of known classes; their embeddings are kept close to those
+    of the frozen model. `features` is the cache of the model before training. Returns the changed
+    state `{name: tensor}` and the loss of each step.
 
-    Only what the strategy names is trained; everything else stays bit-equal. Dropout is drawn from
-    the lesson's seed, whatever the process drew before. The caller puts the model back with
+    Only the strategy's parameters are trained; all others stay bit-equal. Dropout is drawn from the
+    plan's seed, independent of the process's random state. The caller restores the model with
     `models.weights.restored`.
 
     Raises:
@@ -37,15 +38,15 @@ def train(
     """
     parameters = trained_parameters(model, settings.strategy)
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
-    loss_of = objective(model, images, rehearsal, lesson, settings, memo)
+    loss_of = objective(model, images, rehearsal, plan, settings, features)
     optimizer = _optimizer(parameters, settings)
     model.module.requires_grad_(False)
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     _set_mode(model.module, settings.mode)
     history = []
-    with _seeded(model.device, lesson.seed):
-        for batch in lesson.batches:
+    with _seeded(model.device, plan.seed):
+        for batch in plan.batches:
             loss = loss_of(batch)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -80,7 +81,7 @@ def _set_mode(module: torch.nn.Module, mode: str) -> None:
     for part in module.modules():
         frozen = not any(p.requires_grad for p in part.parameters())
         if frozen and isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
-            part.eval()  # Its running statistics would change.
+            part.eval()  # In train mode its running statistics would change.
 
 
 def _refuse_nan(values: list[float]) -> None:

@@ -1,7 +1,7 @@
 """`kt-report`: tables, plots, one page and the state of runs, from their files alone.
 
-Exit codes: 0 done, 1 a number differs from the published one, or there is none to compare
-(`--check`), 2 bad input.
+Exit codes: 0 done; 1 a number differs from the published one, or there is none to compare
+(`--check`); 2 bad input.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from rich.console import Console
 from kt_exp.config.renames import former_name
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
 from kt_exp.report import plots
+from kt_exp.report.controls import controls
 from kt_exp.report.grid import FORMATS, print_grid
 from kt_exp.report.paper import comparable, disagreements, fill, paper_grid
-from kt_exp.report.pivot import across
+from kt_exp.report.pivot import pivot
 from kt_exp.report.published import find_table, published
 from kt_exp.report.runs import Job, find_jobs
 from kt_exp.report.status import status_grid
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"kt-report: error: {error}", file=sys.stderr)
         code = EXIT_BAD_INPUT
     except BrokenPipeError:
-        # What reads the output is gone (`| head`). Python would complain once more at its end.
+        # The reader of the output has exited (`| head`). Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
@@ -59,16 +60,16 @@ def _table(options: argparse.Namespace) -> int:
     if options.table is not None:
         return _paper_table(options)
     jobs = _jobs(options)
-    grid = across(jobs, options.across, options.prompts) if options.across else \
+    grid = pivot(jobs, options.pivot, options.prompts) if options.pivot else \
         overview(jobs, options.prompts)
     print_grid(grid, options.format, _console())
     return 0
 
 
 def _paper_table(options: argparse.Namespace) -> int:
-    if options.across or options.prompts:
+    if options.pivot or options.prompts:
         raise UserError("--table", "the paper's tables have a layout of their own",
-                        "leave --across and --prompts out")
+                        "leave --pivot and --prompts out")
     table, tolerance = find_table(options.table), options.check
     rows = fill(table, _jobs(options))
     print_grid(paper_grid(table, rows, tolerance), options.format, _console())
@@ -91,6 +92,11 @@ def _page(options: argparse.Namespace) -> int:
     return 0
 
 
+def _controls(options: argparse.Namespace) -> int:
+    print_grid(controls(_jobs(options)), options.format, _console())
+    return 0
+
+
 def _status(options: argparse.Namespace) -> int:
     print_grid(status_grid(find_jobs(options.runs)), "rich", _console())
     return 0
@@ -102,6 +108,8 @@ def _jobs(options: argparse.Namespace) -> list[Job]:
 
 def _condition(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
+    if former := former_name(key) or former_name(text):
+        raise former
     if not (key and equals):
         raise UserError("--where", f"'{text}' is not a condition", "write KEY=VALUE")
     return key, value.split(",") if "," in value else yaml.safe_load(value or "''")
@@ -119,14 +127,14 @@ def _tolerance(text: str) -> float:
 
 def _console() -> Console:
     if hasattr(sys.stdout, "reconfigure"):
-        # A pipe that is not UTF-8 shows "?" for an arrow, rather than ending in an error.
+        # On a pipe that is not UTF-8 an arrow becomes "?", instead of raising an error.
         sys.stdout.reconfigure(errors="replace")
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        former = next(filter(None, map(former_name, message.split())), None)
+        former = next(filter(None, map(former_name, message.replace("=", " ").split())), None)
         raise former or UserError("command line", message, f"{self.prog} --help")
 
 
@@ -138,7 +146,7 @@ def _parser() -> _Parser:
     table.add_argument("--table", metavar="NAME",
                        help=f"a table of the paper: {', '.join(published())}")
     table.add_argument("--format", choices=FORMATS, default="rich")
-    table.add_argument("--across", metavar="KEY",
+    table.add_argument("--pivot", metavar="KEY",
                        help="a column for each value of a setting: finetune.lr")
     table.add_argument("--prompts", action="store_true",
                        help="what the untrained model finds by the name and by the description")
@@ -153,6 +161,10 @@ def _parser() -> _Parser:
 
     page = _command(commands, "page", _page, "a sweep as one HTML page")
     page.add_argument("--out", type=Path, required=True, metavar="FILE.html")
+
+    control = _command(commands, "controls", _controls,
+                       "the recipe beside its controls: was knowledge gained?")
+    control.add_argument("--format", choices=FORMATS, default="rich")
 
     status = commands.add_parser("status", help="how far each job is")
     status.add_argument("runs", nargs="+", metavar="RUNS", help="folders of runs and sweeps")

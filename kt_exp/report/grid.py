@@ -1,4 +1,4 @@
-"""A table of text, and its four forms: terminal, Markdown, CSV and LaTeX."""
+"""A table of text and its four output formats: terminal, Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ FORMATS = ("rich", "md", "csv", "latex")
 STYLES = {"": "", "soft": "dim", "good": "green", "bad": "red", "warn": "yellow", "bold": "bold"}
 
 
-class Words(NamedTuple):
-    """Text of a cell and how it is meant: soft, good, bad, warn or bold."""
+class StyledText(NamedTuple):
+    """Text of a cell and its style: a key of `STYLES`."""
 
     text: str
     tone: str = ""
@@ -26,22 +26,22 @@ class Words(NamedTuple):
 
 @dataclass
 class Grid:
-    """A table; the first `labels` columns are words, the others numbers.
+    """A table; the first `labels` columns are text, the others numbers.
 
-    A row of one cell is the heading of those that follow. `data` is the same table for programs,
-    one dict a number: the CSV.
+    A row of one cell is a heading for the rows below it. `data` has the same numbers for the CSV:
+    one dict per measurement.
     """
 
     title: str
     header: Sequence[str]
-    rows: list[list[Words]]
+    rows: list[list[StyledText]]
     labels: int
-    notes: list[Words] = field(default_factory=list)
+    notes: list[StyledText] = field(default_factory=list)
     data: list[dict[str, Any]] = field(default_factory=list)
 
 
 def print_grid(grid: Grid, form: str, console: Console) -> None:
-    """Print `grid` in one of `FORMATS`; the terminal's grows beyond its width if it must."""
+    """Print `grid` in one of `FORMATS`; the table of "rich" may be wider than the terminal."""
     if form != "rich":
         text = {"md": as_markdown, "csv": as_csv, "latex": as_latex}[form](grid)
         console.out(text, end="", highlight=False)
@@ -71,7 +71,7 @@ def as_markdown(grid: Grid) -> str:
 
 
 def as_csv(grid: Grid) -> str:
-    """Return `grid.data` as CSV with a header; UTF-8, a number a line."""
+    """Return `grid.data` as CSV with a header, one line per measurement."""
     buffer = io.StringIO()
     columns = list(dict.fromkeys(key for row in grid.data for key in row))
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")

@@ -20,14 +20,15 @@ import torch
 from torch import Tensor
 
 from kt_exp.caches import Caches
+from kt_exp.finetune.feature_cache import FeatureCache
 from kt_exp.finetune.images import TrainingImages
-from kt_exp.finetune.memo import Memo
+from kt_exp.finetune.plan import TrainingPlan
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import invert_captions
 from kt_exp.models.protocol import Model
 from kt_exp.models.weights import Weights
-from kt_exp.pipeline import Experiment
+from kt_exp.pipeline import Experiment, Group
 from kt_exp.report.plots import Chart, Panel, PanelRow, draw_curves, x_axis
 from kt_exp.report.plots import Curve as Line
 from kt_exp.report.plots import Point as Mark
@@ -79,7 +80,7 @@ class Curve:
             config = replace(self.config, seed=seed, store=replace(self.config.store, root=folder))
             experiment = Experiment(config, progress, Caches(Loaded(self.model)))
             rehearsal = _images(experiment, self.rehearsed).rehearsal(
-                experiment.groups[0].lesson.rehearsed, experiment.store, progress)
+                _plan(experiment.groups[0]).rehearsed, experiment.store, progress)
             before = [outcome for group in experiment.groups
                       for outcome in experiment.evaluator.untrained(group.concepts)]
             for steps in wanted:
@@ -172,13 +173,18 @@ def _teach(experiment: Experiment, images: TrainingImages, inverted: dict[str, E
     outcomes = []
     for group in experiment.groups:
         signed = [images.key(concept) for concept in group.concepts]
-        key = finetune_signature(experiment.fingerprint, model.device, group.lesson, signed,
+        key = finetune_signature(experiment.fingerprint, model.device, _plan(group), signed,
                                  config.finetune, config.seed)
-        taught = finetune(model, key, group.lesson, partial(images.load, group.concepts, inverted),
-                          rehearsal, config.finetune, experiment.store, progress, group.name,
-                          Memo())
+        load = partial(images.load, group.concepts, inverted)
+        taught = finetune(model, key, _plan(group), load, rehearsal, config.finetune,
+                          experiment.store, progress, group.name, FeatureCache())
         outcomes += experiment.evaluator.transferred(group.concepts, Weights(key, taught.tensors))
     return outcomes
+
+
+def _plan(group: Group) -> TrainingPlan:
+    assert group.plan, "quality is measured of presets that train"
+    return group.plan
 
 
 @torch.no_grad()

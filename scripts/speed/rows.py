@@ -22,9 +22,9 @@ from kt_exp.benchmarks.pairs import score_pairs
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.caches import Caches
 from kt_exp.concepts import load_concepts
-from kt_exp.finetune.lesson import plan_lesson
-from kt_exp.finetune.memo import Memo
+from kt_exp.finetune.feature_cache import FeatureCache
 from kt_exp.finetune.objectives import objective
+from kt_exp.finetune.plan import plan_training
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.models.protocol import DualEncoder, Model
 from kt_exp.pipeline import Experiment
@@ -42,12 +42,12 @@ def finetune(bench: Bench) -> Iterator[Row]:
     """Steps of fine-tuning per second, against forward and backward of the trained tower alone."""
     model, settings = bench.model, bench.config.finetune
     concept = load_concepts(bench.config.concepts)[:1]
-    lesson = plan_lesson(concept, [bench.images], settings, bench.config.benchmark.known_prompts(),
+    plan = plan_training(concept, [bench.images], settings, bench.config.benchmark.known_prompts(),
                          0)
-    pictures, rehearsed = noise(bench, bench.images), noise(bench, len(lesson.rehearsed))
+    pictures, rehearsed = noise(bench, bench.images), noise(bench, len(plan.rehearsed))
     with _training(model, settings.strategy):
-        loss_of = objective(model, pictures, rehearsed, lesson, settings, Memo())
-        batch = lesson.batches[0]
+        loss_of = objective(model, pictures, rehearsed, plan, settings, FeatureCache())
+        batch = plan.batches[0]
         together = len(batch.images) + len(batch.rehearsal)
         seen = torch.cat([pictures, rehearsed])[:together]
         taken = alternate(bench.clock, bench.repeats, {

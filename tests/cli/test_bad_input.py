@@ -17,6 +17,7 @@ BAD = {
     "added key of a section": (["+inversion.speed.foo=1"], "inversion.speed.foo: no such key"),
     "added plug-in key": (["+model.z=1"], "model.z: "),
     "no equals sign": (["bogus"], "bogus: not an override; write key=value"),
+    "several values": (["seed=1,2"], "seed: several values, of which a single run takes one"),
     "empty value": (["seed="], "seed: "),
     "group removed": (["~model"], "model: missing"),
     "group without option": (["model=null"], "config: a config group without an option"),

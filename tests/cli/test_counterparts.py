@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from fixtures.configs import composed
 from omegaconf import OmegaConf
 
 from kt_exp.results.record import read_record
-from kt_exp.schema import conf_folder, register_schema
+from kt_exp.schema import conf_folder
 
 EXPERIMENTS = Path(conf_folder()) / "experiment"
 SWEEPS = sorted(path.stem for path in EXPERIMENTS.glob("*_pictograms.yaml"))
@@ -22,10 +22,8 @@ SMALL = [
 
 def first_job(name: str) -> list[str]:
     """The first value of each axis of the sweep, but for the steps: two, without a ladder."""
-    register_schema()
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        hydra = compose("config", [f"experiment={name}"], return_hydra_config=True).hydra
-    params = OmegaConf.to_container(hydra.sweeper.params)
+    config = composed(f"experiment={name}", with_hydra=True)
+    params = OmegaConf.to_container(config.hydra.sweeper.params)
     first = {key: str(values).split(",")[0] for key, values in params.items()}
     first |= {"inversion.steps": "2", "inversion.sizes": "[]", "inversion.upsize_at": "[]"}
     return [f"{key}={value}" for key, value in first.items()]

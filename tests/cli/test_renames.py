@@ -23,7 +23,6 @@ def renamed(monkeypatch):
     for former, current in {
         "old_seed": "seed", "finetune.rate": "finetune.lr", "model.oldname": "model.name",
         "finetune.strategy=textual": "finetune.strategy=text", "tracker=nil": "tracker=none",
-        "--varying": "--across",
     }.items():
         monkeypatch.setitem(RENAMED, former, current)
 
@@ -38,6 +37,8 @@ REFUSED = {
     "key of a plug-in": (["+model.oldname=x"], "model.oldname: was renamed; write model.name"),
     "value": (["finetune.strategy=textual"],
               "finetune.strategy=textual: was renamed; write finetune.strategy=text"),
+    "value, as renamed": (["finetune.loss=bank"],
+                          "finetune.loss=bank: was renamed; write finetune.loss=class_ce"),
     "option of a group": (["tracker=nil"], "tracker=nil: was renamed; write tracker=none"),
 }
 
@@ -52,12 +53,18 @@ def test_a_former_name_is_refused_in_one_line_that_says_what_to_write(case, kt_e
     assert line.startswith(f"kt-exp: error: {expected}")
 
 
-@pytest.mark.usefixtures("renamed")
-def test_a_former_option_of_kt_report_is_refused_too(home, capfd):
+@pytest.mark.parametrize(("arguments", "line"), [
+    (["--across", "seed"], "--across: was renamed; write --pivot"),
+    (["--across=seed"], "--across: was renamed; write --pivot"),
+    (["--where", "finetune.loss=bank"],
+     "finetune.loss=bank: was renamed; write finetune.loss=class_ce"),
+    (["--where", "inversion.speed.packed=true"], "inversion.speed.packed: was removed"),
+])
+def test_a_former_name_is_refused_by_kt_report_too(arguments, line, home, capfd):
     with pytest.raises(SystemExit) as ended:
-        kt_report(["table", str(home), "--varying", "seed"])
+        kt_report(["table", str(home), *arguments])
     assert ended.value.code == 2
-    assert capfd.readouterr().err == "kt-report: error: --varying: was renamed; write --across\n"
+    assert capfd.readouterr().err.startswith(f"kt-report: error: {line}")
 
 
 @pytest.mark.usefixtures("renamed")

@@ -35,7 +35,7 @@ def test_bad_input_is_one_line_before_anything_costly(kt_exp):
     for changed, said in (
         ("benchmark.split=dev", "no split 'dev'; known: all, restval, test, val"),
         ("benchmark.image_root=.", "6 of 6 images are not in ."),
-        ("finetune.loss=bank", "finetune.loss: 'bank' needs known classes"),
+        ("finetune.loss=class_ce", "finetune.loss: 'class_ce' needs known classes"),
         ("benchmark.captions=none.json", "benchmark.captions: no such file: none.json"),
     ):
         ended = kt_exp(*RETRIEVAL, *TAUGHT, changed)

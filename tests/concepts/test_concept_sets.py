@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hydra import compose, initialize_config_dir
+from fixtures.configs import composed
 from omegaconf import OmegaConf
 
 from kt_exp.concepts import Concept, ConceptsSettings, folder_name, load_concepts
 from kt_exp.concepts.captions import named
 from kt_exp.errors import UserError
-from kt_exp.schema import register_schema
 
 SETS = Path(__file__).parents[2] / "conf" / "concepts"
 SHIPPED = sorted(path.stem for path in SETS.glob("*.yaml")
@@ -22,10 +21,8 @@ SHIPPED = sorted(path.stem for path in SETS.glob("*.yaml")
 
 
 def shipped(name: str) -> ConceptsSettings:
-    register_schema()
-    with initialize_config_dir(str(SETS.parent), version_base="1.3"):
-        chosen = compose("config", overrides=[f"concepts={name}"]).concepts
-    typed = OmegaConf.merge(OmegaConf.structured(ConceptsSettings), chosen)
+    typed = OmegaConf.merge(OmegaConf.structured(ConceptsSettings),
+                            composed(f"concepts={name}").concepts)
     return cast(ConceptsSettings, OmegaConf.to_object(typed))
 
 

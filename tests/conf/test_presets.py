@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
+from fixtures.configs import composed
 from omegaconf import OmegaConf
 
-from kt_exp.schema import conf_folder, register_schema
+from kt_exp.schema import conf_folder
 
 Values = dict[str, Any]
 CONF = Path(conf_folder())
@@ -39,12 +39,9 @@ def flat(section: Values, prefix: str = "") -> Values:
     return values
 
 
-def composed(group: str, preset: str) -> Values:
+def values_of(group: str, preset: str) -> Values:
     """The values of `group` under `group=preset`, references unresolved."""
-    register_schema()
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        section = compose("config", [f"{group}={preset}"])[group]
-    plain = OmegaConf.to_container(section)
+    plain = OmegaConf.to_container(composed(f"{group}={preset}")[group])
     assert isinstance(plain, dict)
     return flat({str(key): value for key, value in plain.items()})
 
@@ -52,7 +49,7 @@ def composed(group: str, preset: str) -> Values:
 @pytest.mark.parametrize(("group", "preset"), RECORDED)
 def test_a_preset_composes_to_the_recorded_values(group: str, preset: str) -> None:
     expected = {key: row[preset] for key, row in COMPOSED[group].items() if preset in row}
-    found = composed(group, preset)
+    found = values_of(group, preset)
     assert found == expected
     # To Python 1, 1.0 and true are equal; as JSON they are not.
     assert json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)
@@ -62,5 +59,5 @@ def test_a_preset_composes_to_the_recorded_values(group: str, preset: str) -> No
 def test_a_preset_states_nothing_that_it_inherits(group: str, preset: str) -> None:
     stated = yaml.safe_load((CONF / group / f"{preset}.yaml").read_text(encoding="utf-8"))
     parent, _ = stated.pop("defaults")
-    inherited = composed(group, parent)
+    inherited = values_of(group, parent)
     assert [key for key, value in flat(stated).items() if inherited.get(key, ...) == value] == []

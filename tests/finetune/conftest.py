@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kt_exp.finetune.settings import FinetuneSettings
+from kt_exp.finetune.settings import EditSettings, FinetuneSettings
 from kt_exp.models.clip import OpenClipModel, OpenClipViT
 from kt_exp.models.protocol import EmbeddedCaptions, MaskedCaptions
 
@@ -25,7 +25,8 @@ SETTINGS = {
     "maskings": 10,
     "distillation": 0.0, "rehearsal": 0.0, "rehearsal_per_class": 1, "rehearsal_batch": 2,
     "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "betas": [0.9, 0.98], "eps": 1e-6,
-    "batch_size": 4, "epochs": 1, "mode": "eval", "save_models": False,
+    "batch_size": 4, "epochs": 1, "mode": "eval",
+    "edit": EditSettings(target="description", strength=1.0, ridge=0.001), "save_models": False,
 }
 
 

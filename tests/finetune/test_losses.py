@@ -38,11 +38,11 @@ def test_clip_takes_the_other_pairs_both_ways():
                                                                            rel=1e-4)
 
 
-def test_bank_takes_the_known_classes_as_negatives():
+def test_class_ce_takes_the_known_classes_as_negatives():
     known = unit(7, 2)
     terms = [softmax_loss(IMAGES[i], TEXTS[i], [TEXTS[i], *known]) for i in range(5)]
-    assert losses.bank(IMAGES, TEXTS, TEMPERATURE, known).item() == pytest.approx(sum(terms) / 5,
-                                                                                  rel=1e-4)
+    found = losses.class_ce(IMAGES, TEXTS, TEMPERATURE, known).item()
+    assert found == pytest.approx(sum(terms) / 5, rel=1e-4)
 
 
 def image_gradient(loss, raw, texts):

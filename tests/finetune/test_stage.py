@@ -6,17 +6,16 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from fixtures.configs import preset
 from omegaconf import OmegaConf
 
 from kt_exp.concepts import Concept
 from kt_exp.config.checks import check
 from kt_exp.errors import UserError
-from kt_exp.finetune.lesson import plan_lesson
-from kt_exp.finetune.memo import Memo
+from kt_exp.finetune.feature_cache import FeatureCache
+from kt_exp.finetune.plan import plan_training
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.stage import finetune, finetune_signature
-from kt_exp.schema import conf_folder
 from kt_exp.store import Store
 
 CPU = torch.device("cpu")
@@ -34,15 +33,15 @@ def silent(description, total):
 
 def test_weights_are_trained_once_and_the_model_stays_as_it_was(vit, settings, tmp_path):
     store, before = Store(tmp_path), vit.fingerprint()
-    lesson = plan_lesson([CONCEPT], [8], settings(), KNOWN, 0)
+    plan = plan_training([CONCEPT], [8], settings(), KNOWN, 0)
     size, asked = vit.image_size, []
 
     def images():
         asked.append(1)
         return torch.rand(8, 3, size, size, generator=torch.Generator().manual_seed(0))
 
-    entries = [finetune(vit, "key", lesson, images, torch.empty(0, 3, size, size), settings(),
-                        store, silent, "tower", Memo()) for _ in range(2)]
+    entries = [finetune(vit, "key", plan, images, torch.empty(0, 3, size, size), settings(),
+                        store, silent, "tower", FeatureCache()) for _ in range(2)]
     assert asked == [1]
     assert vit.fingerprint() == before
     assert [entry.found for entry in entries] == [False, True]
@@ -58,17 +57,17 @@ def test_what_the_frozen_model_makes_of_things_is_computed_once_for_all_rates(
         encode = getattr(vit, name)
         monkeypatch.setattr(vit, name, lambda *words, name=name, encode=encode:
                             (asked.append(name), encode(*words))[1])
-    size, store, shared = vit.image_size, Store(tmp_path), Memo()
+    size, store, shared = vit.image_size, Store(tmp_path), FeatureCache()
     images, rehearsal = torch.rand(2, 4, 3, size, size)
     changes = {}
     for lr in (0.01, 0.02):
-        for memo in (shared, Memo()):
-            chosen = settings(loss="bank", distillation=1.0, rehearsal=1.0, lr=lr)
-            lesson = plan_lesson([CONCEPT], [4], chosen, KNOWN, 0)
+        for features in (shared, FeatureCache()):
+            chosen = settings(loss="class_ce", distillation=1.0, rehearsal=1.0, lr=lr)
+            plan = plan_training([CONCEPT], [4], chosen, KNOWN, 0)
             before = len(asked)
-            taught = finetune(vit, f"{lr} {id(memo)}", lesson, lambda: images, rehearsal, chosen,
-                              store, silent, "tower", memo.of(vit.fingerprint()))
-            changes[lr, memo is shared] = taught.tensors["visual.proj"], Counter(asked[before:])
+            taught = finetune(vit, f"{lr} {id(features)}", plan, lambda: images, rehearsal, chosen,
+                              store, silent, "tower", features.of(vit.fingerprint()))
+            changes[lr, features is shared] = taught.tensors["visual.proj"], Counter(asked[before:])
     for lr in (0.01, 0.02):
         assert torch.equal(changes[lr, True][0], changes[lr, False][0])
     whole = changes[0.01, True][1]
@@ -78,32 +77,32 @@ def test_what_the_frozen_model_makes_of_things_is_computed_once_for_all_rates(
 
 
 def test_a_memo_keeps_apart_what_rounds_otherwise(vit, settings, tmp_path, monkeypatch):
-    size, memo = vit.image_size, Memo()
+    size, features = vit.image_size, FeatureCache()
     images = torch.rand(4, 3, size, size, generator=torch.Generator().manual_seed(0))
 
-    def projection(strategy, memo):
+    def projection(strategy, features):
         chosen = settings(strategy=strategy, distillation=1.0)
-        lesson = plan_lesson([CONCEPT], [4], chosen, KNOWN, 0)
-        return finetune(vit, f"{strategy} {id(memo)}", lesson, lambda: images,
+        plan = plan_training([CONCEPT], [4], chosen, KNOWN, 0)
+        return finetune(vit, f"{strategy} {id(features)}", plan, lambda: images,
                         torch.empty(0, 3, size, size), chosen, Store(tmp_path), silent, "tower",
-                        memo).tensors["visual.proj"]
+                        features).tensors["visual.proj"]
 
     with monkeypatch.context() as patch:
         encode = vit.encode_image
         patch.setattr(vit, "encode_image", lambda images: encode(images) * 1.01)
-        projection("visual", memo)
-    assert torch.equal(projection("projection", memo), projection("projection", Memo()))
+        projection("visual", features)
+    assert torch.equal(projection("projection", features), projection("projection", FeatureCache()))
 
 
 def test_a_memo_forgets_what_another_model_made():
-    memo = Memo()
-    assert memo.of("one").get("key", lambda: torch.zeros(1)) == 0
-    assert memo.of("one").get("key", lambda: torch.ones(1)) == 0
-    assert memo.of("other").get("key", lambda: torch.ones(1)) == 1
+    features = FeatureCache()
+    assert features.of("one").get("key", lambda: torch.zeros(1)) == 0
+    assert features.of("one").get("key", lambda: torch.ones(1)) == 0
+    assert features.of("other").get("key", lambda: torch.ones(1)) == 1
 
 
 DECIDES = {
-    "strategy": "both", "loss": "bank", "temperature": "model", "distillation": 1.0,
+    "strategy": "both", "loss": "class_ce", "temperature": "model", "distillation": 1.0,
     "rehearsal": 1.0, "optimizer": "adamw", "lr": 0.1, "weight_decay": 0.2, "betas": [0.9, 0.99],
     "eps": 1e-8, "batch_size": 2, "epochs": 2, "mode": "train", "captions": "description",
     "contrastive_weight": 0.5, "caption_weight": 0.1, "mask_probability": 0.3,
@@ -114,8 +113,8 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
     base = settings()
 
     def key(settings=base, model="model", device=CPU, images=("a",), counts=8, seed=0):
-        lesson = plan_lesson([CONCEPT], [counts], settings, KNOWN, seed)
-        return finetune_signature(model, device, lesson, images, settings, seed)
+        plan = plan_training([CONCEPT], [counts], settings, KNOWN, seed)
+        return finetune_signature(model, device, plan, images, settings, seed)
 
     keys = [key(), *(key(replace(base, **{name: value})) for name, value in DECIDES.items()),
             key(model="other"), key(device=torch.device("cuda")), key(images=("b",)),
@@ -132,16 +131,22 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
         assert key(replace(base, **changes)) == key()
     undecided = {"scope", "images", "folder", "templates", "save_models", "rehearsal_per_class",
                  "rehearsal_batch", "itm_negatives", "itm_negatives_per_image", "maskings",
-                 "caption_targets"}
+                 "caption_targets", "edit"}
     assert DECIDES.keys() | undecided == asdict(base).keys()
+
+
+def test_an_entry_of_loss_bank_is_found_by_its_new_name_class_ce(settings):
+    plan = plan_training([CONCEPT], [8], settings(), KNOWN, 0)
+    keys = {loss: finetune_signature("model", CPU, plan, ("a",), settings(loss=loss), 0)
+            for loss in ("bank", "class_ce", "ntxent")}
+    assert keys["bank"] == keys["class_ce"] != keys["ntxent"]
 
 
 @pytest.mark.parametrize("name", [
     "paper", "authors", "pictograms", "photos", "vilt", "vilt_mlm", "coca", "medclip"])
 def test_presets_are_valid(name):
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        node = compose(f"finetune/{name}").finetune
-    chosen = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(FinetuneSettings), node))
+    typed = OmegaConf.merge(OmegaConf.structured(FinetuneSettings), preset("finetune", name))
+    chosen = OmegaConf.to_object(typed)
     check(chosen, "finetune")
 
 
@@ -163,7 +168,7 @@ def test_presets_are_valid(name):
     ({"contrastive_weight": 0.0}, "finetune.contrastive_weight: 0, and finetune.caption_weight "
      "too: nothing is learned; give one of them a weight"),
     ({"loss": "itm", "rehearsal": 1.0}, "finetune.rehearsal: not possible with finetune.loss "
-     "'itm'; set finetune.rehearsal=0, or choose one of: ntxent, clip, bank"),
+     "'itm'; set finetune.rehearsal=0, or choose one of: ntxent, clip, class_ce"),
     ({"templates": ["a photo"]}, "finetune.templates: 'a photo' has no single {}; "
                                  "mark the name's place by {}"),
 ])

@@ -8,8 +8,8 @@ from open_clip.transformer import PatchDropout
 
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
-from kt_exp.finetune.lesson import plan_lesson
-from kt_exp.finetune.memo import Memo
+from kt_exp.finetune.feature_cache import FeatureCache
+from kt_exp.finetune.plan import plan_training
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.finetune.train import _optimizer, train
 from kt_exp.models.weights import Weights, restored
@@ -25,10 +25,11 @@ def pictures(model, count=8, seed=0):
 
 
 def learn(model, settings, seed=0, rehearsal=0):
-    lesson = plan_lesson([CONCEPT], [8], settings, KNOWN, seed)
-    rehearsed = pictures(model, len(lesson.rehearsed), seed=1)
+    plan = plan_training([CONCEPT], [8], settings, KNOWN, seed)
+    rehearsed = pictures(model, len(plan.rehearsed), seed=1)
     with restored(model):
-        return train(model, pictures(model), rehearsed, lesson, settings, lambda loss: None, Memo())
+        return train(model, pictures(model), rehearsed, plan, settings, lambda loss: None,
+                     FeatureCache())
 
 
 def trained_names(model, strategy):
@@ -47,7 +48,7 @@ def trained_names(model, strategy):
 def test_a_strategy_changes_what_it_names_and_nothing_else(request, settings, kind, mode, strategy):
     model = request.getfixturevalue(kind)
     before = {name: t.clone() for name, t in model.module.state_dict().items()}
-    changed, _ = learn(model, settings(strategy=strategy, mode=mode, loss="bank"))
+    changed, _ = learn(model, settings(strategy=strategy, mode=mode, loss="class_ce"))
     assert changed
     assert changed.keys() <= trained_names(model, strategy)
     learnable = [name for name, p in trained_parameters(model, strategy).items() if p.ndim > 1]
@@ -58,7 +59,7 @@ def test_a_strategy_changes_what_it_names_and_nothing_else(request, settings, ki
 
 def test_statistics_of_batch_norm_move_in_train_mode_only_where_they_are_trained(resnet, settings):
     def statistics(**changes):
-        changed, _ = learn(resnet, settings(loss="bank", **changes))
+        changed, _ = learn(resnet, settings(loss="class_ce", **changes))
         return {name for name in changed if "running_" in name}
 
     assert statistics(mode="train", strategy="visual")
@@ -67,7 +68,7 @@ def test_statistics_of_batch_norm_move_in_train_mode_only_where_they_are_trained
     assert not statistics(mode="train", strategy="projection")
 
 
-@pytest.mark.parametrize("loss", ["ntxent", "bank"])
+@pytest.mark.parametrize("loss", ["ntxent", "class_ce"])
 def test_the_loss_falls_and_images_come_closer_to_the_caption(vit, settings, loss):
     chosen = settings(loss=loss, epochs=10)
     changed, values = learn(vit, chosen)
@@ -94,7 +95,7 @@ def test_known_classes_are_encoded_again_where_the_text_encoder_learns(
     encode = vit.encode_text
     monkeypatch.setattr(vit, "encode_text", lambda texts: encoded.append(list(texts)) or
                         encode(texts))
-    _, losses = learn(vit, settings(strategy=strategy, loss="bank"))
+    _, losses = learn(vit, settings(strategy=strategy, loss="class_ce"))
     known = [texts for texts in encoded if KNOWN[0][0] in texts]
     assert len(known) == (1 + len(losses) if every_step else 1)
 
@@ -200,10 +201,10 @@ def test_a_model_given_back_is_as_it_was_even_after_a_failure(vit, settings, str
     def stop(loss):
         raise KeyboardInterrupt
 
-    lesson = plan_lesson([CONCEPT], [8], settings(), KNOWN, 0)
+    plan = plan_training([CONCEPT], [8], settings(), KNOWN, 0)
     with pytest.raises(KeyboardInterrupt), restored(vit):
-        train(vit, pictures(vit), pictures(vit, 0), lesson, settings(strategy=strategy), stop,
-              Memo())
+        train(vit, pictures(vit), pictures(vit, 0), plan, settings(strategy=strategy), stop,
+              FeatureCache())
     assert all(torch.equal(before[name], t) for name, t in vit.module.state_dict().items())
     assert vit.fingerprint() == fingerprint
     assert not any(module.training for module in vit.module.modules())
@@ -211,7 +212,7 @@ def test_a_model_given_back_is_as_it_was_even_after_a_failure(vit, settings, str
 
 
 def test_features_computed_once_teach_the_projection_the_same(vit, settings, monkeypatch):
-    chosen = settings(strategy="projection", loss="bank", distillation=1.0, rehearsal=1.0)
+    chosen = settings(strategy="projection", loss="class_ce", distillation=1.0, rehearsal=1.0)
     quick, losses = learn(vit, chosen)
     monkeypatch.setattr("kt_exp.finetune.objectives._trunk_is_constant", lambda settings: False)
     slow, same = learn(vit, chosen)

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from fixtures.configs import preset
 from omegaconf import OmegaConf
 
 from kt_exp.config.checks import check
@@ -13,7 +13,6 @@ from kt_exp.errors import UserError
 from kt_exp.inversion import stage
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import PARTIAL, inversion_signature, invert_captions
-from kt_exp.schema import conf_folder
 from kt_exp.store import Store
 
 CPU = torch.device("cpu")
@@ -206,16 +205,15 @@ def test_entries_of_earlier_versions_still_count(settings):
     assert inversion_signature("model", CPU, "a tower", settings(), 0) == "e7bf55d8795f329f4815d4c1"
 
 
-def preset(name):
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        node = compose(f"inversion/{name}").inversion
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(InversionSettings), node))
+def shipped(name):
+    typed = OmegaConf.merge(OmegaConf.structured(InversionSettings), preset("inversion", name))
+    return OmegaConf.to_object(typed)
 
 
 @pytest.mark.parametrize(("name", "steps"), [("paper", 5000), ("authors", 3000), ("kazemi", 3400),
                                              ("fast", None)])
 def test_presets_are_valid_and_say_what_their_source_says(name, steps):
-    settings = preset(name)
+    settings = shipped(name)
     check(settings, "inversion")
     assert settings.steps == steps or name == "fast"
     assert settings.tv_weight == 0.005

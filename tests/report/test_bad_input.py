@@ -23,7 +23,7 @@ def refused(ended: subprocess.CompletedProcess[str], message: str) -> bool:
     return ended.stderr.startswith(f"kt-report: error: {message}")
 
 
-@pytest.mark.parametrize("command", ["table", "status", "plot", "page"])
+@pytest.mark.parametrize("command", ["table", "status", "plot", "page", "controls"])
 def test_no_runs_under_the_path(sweeps, command: str) -> None:
     (sweeps.root / "empty" / "deep").mkdir(parents=True)
     options = {"plot": ["--kind", "lr", "--out", "a.png"], "page": ["--out", "a.html"]}
@@ -57,3 +57,22 @@ def test_what_a_reader_of_a_pipe_needs_is_there(sweeps) -> None:
     ended = subprocess.run([sys.executable, "-m", "kt_exp.report.cli", "table", sweeps.lr_sweep()],
                            capture_output=True, check=True, env=os.environ | {"LC_ALL": "C"})
     assert b"moongate" in ended.stdout
+
+
+def test_controls_without_a_completed_run(sweeps) -> None:
+    sweeps.failed("a", "out of memory")
+    ended = kt_report("controls", "a", cwd=sweeps.root)
+    assert refused(ended, "runs: none of them is completed; kt-report status shows how far")
+
+
+def test_controls_of_runs_without_margins(sweeps) -> None:
+    sweeps.run("old", {"moongate": (0, 55, 58.10, 56.43)})
+    ended = kt_report("controls", "old", cwd=sweeps.root)
+    assert refused(ended, "old/margins.safetensors: there is none, and no interval without; run")
+
+
+def test_controls_with_a_damaged_file_of_margins(classified) -> None:
+    path = classified.run("a") / "margins.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    ended = kt_report("controls", "a", cwd=classified.root)
+    assert refused(ended, "a/margins.safetensors: cannot be read: ")

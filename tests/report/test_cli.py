@@ -45,7 +45,7 @@ def test_a_check_that_compares_nothing_does_not_pass(sweeps, report) -> None:
 
 
 def test_a_setting_across(sweeps, report) -> None:
-    code, out, err = report("table", sweeps.lr_sweep(), "--across", "finetune.lr", "--prompts",
+    code, out, err = report("table", sweeps.lr_sweep(), "--pivot", "finetune.lr", "--prompts",
                             "--format", "md")
     assert (code, err) == (0, "")
     assert "| moongate | Target | 0.0 | – | – | 10.0 | 60.0 |" in out
@@ -74,7 +74,7 @@ def test_plot_page_and_status_write_and_say_where(sweeps, report, tmp_path) -> N
     (["table", "SWEEP", "--table", "tabb1"], "--table: no table 'tabb1'; did you mean 'tab1'"),
     (["table", "SWEEP", "--table", "tab5"], "--table: the runs cover no cell of tab5"),
     (["table", "SWEEP", "--check", "1"], "--check: nothing to compare with"),
-    (["table", "SWEEP", "--across", "x"], "--across: x is the same in all runs; varied: finetune"),
+    (["table", "SWEEP", "--pivot", "x"], "--pivot: x is the same in all runs; varied: finetune"),
     (["table", "SWEEP", "--table", "tab1", "--prompts"], "--table: the paper's tables have a lay"),
     (["table", "SWEEP", "--where", "lr"], "--where: 'lr' is not a condition; write KEY=VALUE"),
     (["table", "SWEEP", "--format", "pdf"], "command line: argument --format: invalid choice"),

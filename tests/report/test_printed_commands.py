@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
+from fixtures.classified import outcome
+from fixtures.configs import composed
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
 
 from kt_exp.report.cli import main
-from kt_exp.results.record import ConceptEntry, Metric, RunRecord, write_record
-from kt_exp.schema import conf_folder, register_schema, to_plain
+from kt_exp.results.margins_file import write_margins
+from kt_exp.results.outcome import Outcome, Phase
+from kt_exp.results.record import ConceptEntry, RunRecord, write_record
+from kt_exp.schema import to_plain
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,13 +38,6 @@ def lines(page: Path) -> list[str]:
 COMMANDS = [(page, line) for page in PAGES for line in lines(page) if line.startswith(REPORT)]
 
 
-@cache
-def composed(overrides: tuple[str, ...]) -> DictConfig:
-    register_schema()
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        return compose("config", list(overrides), return_hydra_config=True)
-
-
 def split(overrides: Sequence[str]) -> list[list[str]]:
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     [jobs] = BasicSweeper.split_arguments(parsed, None)
@@ -56,7 +51,7 @@ def sweeps(page: Path) -> dict[str, list[list[str]]]:
     for line in lines(page):
         if line.startswith(SWEEP):
             given = [word for word in shlex.split(line, comments=True) if "=" in word]
-            hydra = composed(tuple(split(given)[0])).hydra
+            hydra = composed(*split(given)[0], with_hydra=True).hydra
             params = [f"{key}={value}" for key, value in hydra.sweeper.params.items()] \
                 if hydra.sweeper.params else []
             found[hydra.sweep.dir] = split([*params, *given])
@@ -64,23 +59,26 @@ def sweeps(page: Path) -> dict[str, list[list[str]]]:
 
 
 def leave_a_result(folder: Path, overrides: list[str]) -> None:
-    cfg = composed(tuple(overrides))
-    config: dict[str, Any] = to_plain(
-        OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    config: dict[str, Any] = to_plain(composed(*overrides))
     concepts = config["concepts"]["only"] or [one["name"] for one in config["concepts"]["items"]]
     record = RunRecord(command=["kt-exp", *overrides], config=config, overrides=overrides,
                        seed=config["seed"])
+    outcomes = []
     for concept in concepts:
         record.concepts.append(ConceptEntry(name=concept, description="…", caption="…",
                                             diagnosis=None))
-        record.metrics += [
-            Metric(phase=phase, concept=concept, split=part, metric="accuracy", value=value,
-                   count=None, total=50)
-            for phase, value in (("baseline", 0.1), ("transferred", 0.8))
-            for part in ("target", "known")]
+        outcomes += [measured(Phase.baseline, concept), measured(Phase.transferred, concept)]
+    for one in outcomes:
+        record.add_outcome(one)
     record.close("completed")
     folder.mkdir(parents=True)
     write_record(record, folder)
+    write_margins(outcomes, folder)
+
+
+@cache
+def measured(phase: Phase, concept: str) -> Outcome:
+    return outcome(phase, concept, knowledge=0 if phase == Phase.baseline else 3)
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS,

@@ -6,7 +6,7 @@ from math import isclose
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from fixtures.configs import composed
 from omegaconf import OmegaConf
 from rich.console import Console
 
@@ -17,7 +17,6 @@ from kt_exp.report.published import find_table, published
 from kt_exp.report.runs import Job, find_jobs
 from kt_exp.report.table import overview
 from kt_exp.results.record import Metric, RunRecord
-from kt_exp.schema import conf_folder, register_schema
 
 PERCENT_MOST = {"tab6": 150}  # CIDEr passes 100
 
@@ -184,9 +183,7 @@ def test_published_tables_are_whole(name: str) -> None:
 ])
 def test_cells_ask_for_settings_that_the_options_have(name, overrides, cells) -> None:
     given = overrides.split()
-    register_schema()
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", overrides=given))
+    config = OmegaConf.to_container(composed(*given))
     options = dict(override.split("=") for override in given if "." not in override.split("=")[0])
     job = Job(Path("run"), None, config, given, choices=options)
     fitting = [cell for row in published()[name].rows for cell in row.cells

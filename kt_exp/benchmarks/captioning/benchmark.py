@@ -23,10 +23,10 @@ from kt_exp.store import Store
 
 @dataclass(kw_only=True)
 class CaptioningBenchmark:
-    """What a model says of each image, against what people said of it.
+    """Scores a model's caption of each image against reference captions.
 
-    It knows no classes: the new concepts are taught, and what becomes of the captions of all
-    images is measured (supplementary Tab. 6).
+    There are no known classes: it measures how learning the new concepts changes the captions of
+    all images (supplementary Tab. 6).
     """
 
     captions: str
@@ -45,7 +45,7 @@ class CaptioningBenchmark:
                    "lower it, or raise max_tokens")
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
-        """Find the metrics' programs, read the captions and find the images they name.
+        """Check that the metrics can run, and that the captions and their images can be read.
 
         Raises:
             UserError: as `find_metrics` and `read_captioned`.
@@ -53,19 +53,20 @@ class CaptioningBenchmark:
         _ = self.metrics, self.images
 
     def known_prompts(self) -> list[list[str]]:
-        """Return nothing: there are no classes."""
+        """Return an empty list: there are no classes."""
         return []
 
     def examples(self, concept: Concept, most: int) -> list[Image.Image]:
-        """Return nothing: no image is labelled with a concept."""
+        """Return an empty list: no image is labelled with a concept."""
         return []
 
     def evaluator(self, model: Model, fingerprint: str, store: Store,
                   progress: Progress) -> Evaluator:
-        """Return what lets `model` write captions and scores them.
+        """Return the evaluator, which generates and scores captions.
 
         Raises:
-            UserError: the model writes no captions, or none as long as `generation.max_tokens`.
+            UserError: the model is no captioner, or its captions cannot be as long as
+                `generation.max_tokens`.
         """
         if not isinstance(model, Captioner):
             raise UserError("model", f"{type(model).__name__} writes no captions",
@@ -85,5 +86,5 @@ class CaptioningBenchmark:
 
     @cached_property
     def metrics(self) -> CaptionMetrics:
-        """What this machine can compute."""
+        """The metrics that can be computed on this machine."""
         return find_metrics(self.spice)

@@ -1,4 +1,4 @@
-"""Captions before and after transfer: written, scored, and both kept."""
+"""Evaluator of captioning: generates captions, scores them, and stores both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Captions = list[str | None]
 
 
 class CaptioningSettings(LoaderSettings, Protocol):
-    """How captions are written, and how images are loaded."""
+    """Settings for generating captions and loading images."""
 
     generation: GenerationSettings
 
@@ -39,8 +39,8 @@ class CaptioningSettings(LoaderSettings, Protocol):
 class CaptioningEvaluator:
     """Captions all images and scores the captions.
 
-    Captions and scores are kept apart, so that other metrics need no model. `reused` counts the
-    outcomes that came from the store.
+    Captions and scores are stored separately, so that other metrics need no model. `reused` counts
+    the outcomes found in the store.
     """
 
     model: Captioner
@@ -53,7 +53,7 @@ class CaptioningEvaluator:
     reused: int = 0
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
-        """Return the baseline: the same for every group."""
+        """Return the baseline, which is the same for every group."""
         return [self._outcome(group, Phase.baseline, FROZEN)]
 
     def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
@@ -61,9 +61,9 @@ class CaptioningEvaluator:
         return [self._outcome(group, Phase.transferred, weights)]
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
-        """Draw the images whose METEOR rose most and least: captions before and after.
+        """Draw the images with the best and the worst change in METEOR, captions before and after.
 
-        Returns title → file name in `folder`; none of a concept without both phases.
+        Returns title → file name in `folder`. Concepts without both phases are left out.
         """
         return draw_panels(self.images, outcomes, folder)
 
@@ -75,7 +75,7 @@ class CaptioningEvaluator:
             entry = self.store.fetch(KIND, key)
             self.reused += entry is not None
             scores = CaptionScores(**entry.record) if entry else self._score(captions)
-            # Where SPICE failed another run may succeed.
+            # Scores with a failed SPICE are not stored: another run may succeed.
             if entry is None and not scores.spice_failure:
                 self.store.commit(KIND, key, asdict(scores))
         concept = JOINT if len(group) > 1 else group[0].name
@@ -83,16 +83,16 @@ class CaptioningEvaluator:
 
     def _captions_key(self, weights: Weights) -> str:
         generation = self.settings.generation
-        # Samples are drawn batch by batch; beams do not depend on what else is in the batch.
+        # Sampling depends on the batch; beam search does not.
         batch = self.settings.batch_size if generation.method == "sample" else None
         return signature([VERSION, self.fingerprint, self.model.device.type, weights.key,
                           asdict(generation), batch, self.images.fingerprint(),
                           self.settings.on_bad_image])
 
     def _captions(self, key: str, phase: Phase, weights: Weights) -> Captions:
-        """Return a caption of each image, None of those that cannot be read.
+        """Return a caption for each image, None for unreadable ones.
 
-        They are kept once a minute, so that a killed run goes on.
+        Captions are stored every `SAVE_SECONDS`, so that a killed run can resume.
         """
         with self.store.lock(CAPTIONS, [key]):
             entry = self.store.fetch(CAPTIONS, key)
@@ -108,19 +108,19 @@ class CaptioningEvaluator:
         return captions
 
     def _write(self, captions: Captions, key: str, bar: Bar) -> None:
-        """Add what is missing to `captions`."""
+        """Generate the missing captions and append them to `captions`."""
         self.model.module.eval()
         saved = time.monotonic()
         for batch in image_batches(self.model, self.images, self.settings,
                                    self.settings.batch_size, len(captions), self.store):
             size = len(batch.labels) + len(batch.problems)
-            some: Captions = [None] * size
+            new: Captions = [None] * size
             if len(batch.labels):
                 with torch.no_grad():
-                    said = self.model.generate(batch.pixels, self.settings.generation)
-                for label, caption in zip(batch.labels.tolist(), said, strict=True):
-                    some[label - len(captions)] = caption
-            captions += some
+                    generated = self.model.generate(batch.pixels, self.settings.generation)
+                for label, caption in zip(batch.labels.tolist(), generated, strict=True):
+                    new[label - len(captions)] = caption
+            captions += new
             bar.advance(size)
             if time.monotonic() - saved > SAVE_SECONDS:
                 self.store.commit(CAPTIONS, key, {"captions": captions})
@@ -135,17 +135,18 @@ class CaptioningEvaluator:
 
     def _as_outcome(self, captions: Captions, scores: CaptionScores, phase: Phase,
                     concept: str) -> Outcome:
-        said = [(name, caption) for name, caption in zip(self.images.names, captions, strict=True)
-                if caption is not None]
+        written = [
+            (name, caption) for name, caption in zip(self.images.names, captions, strict=True)
+            if caption is not None]
         values = {"BLEU@4": scores.bleu4, "METEOR": scores.meteor, "CIDEr": scores.cider,
                   "SPICE": scores.spice}
         why_no_spice = scores.spice_failure or self.metrics.why_no_spice
         return Outcome(
-            metrics=[Metric(phase, concept, "all", metric, value, None, len(said))
+            metrics=[Metric(phase, concept, "all", metric, value, None, len(written))
                      for metric, value in values.items() if value is not None],
             skipped=[str(path) for path, caption in zip(self.images.files, captions, strict=True)
                      if caption is None],
             per_image=[ImageScore(phase, concept, name, "METEOR", value, caption)
-                       for (name, caption), value in zip(said, scores.meteor_each, strict=True)],
+                       for (name, caption), value in zip(written, scores.meteor_each, strict=True)],
             notes=[f"SPICE unavailable: {why_no_spice}"] if why_no_spice else [],
         )

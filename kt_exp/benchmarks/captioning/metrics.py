@@ -1,8 +1,8 @@
-"""BLEU@4, METEOR, CIDEr and SPICE of generated captions, as the COCO caption evaluation has them.
+"""BLEU@4, METEOR, CIDEr and SPICE of generated captions, as in the COCO caption evaluation.
 
-All four by `pycocoevalcap` (extra `captioning`), after the Penn Treebank tokenizer. The tokenizer,
-METEOR and SPICE are Java programs. SPICE asks for more than the others; where it cannot run, the
-others do.
+`pycocoevalcap` (extra `captioning`) computes all four on captions split by the Penn Treebank
+tokenizer. The tokenizer, METEOR and SPICE are Java programs. SPICE has the highest requirements:
+where it cannot run, the other three are still computed.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Texts = dict[int, list[str]]
 
 @dataclass(frozen=True)
 class CaptionScores:
-    """Scores of captions over all images: BLEU@4, METEOR and SPICE in [0, 1], CIDEr from 0.
+    """Scores of captions over all images: BLEU@4, METEOR and SPICE in [0, 1], CIDEr at least 0.
 
     Attributes:
-        spice: None where it was not computed.
-        spice_failure: how it failed, if it was tried and failed.
+        spice: None if not computed.
+        spice_failure: why SPICE failed, if it was run and failed.
         meteor_each: METEOR of each image.
     """
 
@@ -51,11 +51,11 @@ class CaptionScores:
 
 @dataclass(frozen=True)
 class CaptionMetrics:
-    """What can be computed on this machine.
+    """The metrics that can be computed on this machine.
 
     Attributes:
-        with_spice: whether SPICE is wanted and nothing is known to stand in its way.
-        why_no_spice: what does, if it is wanted.
+        with_spice: whether SPICE is requested and its requirements are met.
+        why_no_spice: the unmet requirement, if SPICE is requested.
     """
 
     with_spice: bool
@@ -63,7 +63,7 @@ class CaptionMetrics:
 
     def score(self, generated: Sequence[str], references: Sequence[Sequence[str]],
               progress: Progress) -> CaptionScores:
-        """Return the scores of one caption of each image against its one or more references.
+        """Return the scores of one generated caption per image against its references.
 
         Raises:
             UserError: a Java program failed; SPICE's failure is reported in the scores instead.
@@ -73,15 +73,15 @@ class CaptionMetrics:
 
         with progress("Scoring captions", 4 + self.with_spice) as bar:
             truth = _tokenized(references)
-            said = _tokenized([[caption] for caption in generated])
+            candidates = _tokenized([[caption] for caption in generated])
             bar.advance()
-            bleu, _ = Bleu(4).compute_score(truth, said, verbose=0)
+            bleu, _ = Bleu(4).compute_score(truth, candidates, verbose=0)
             bar.advance()
-            cider, _ = Cider().compute_score(truth, said)
+            cider, _ = Cider().compute_score(truth, candidates)
             bar.advance()
-            meteor, each = _meteor(truth, said)
+            meteor, each = _meteor(truth, candidates)
             bar.advance()
-            spice, failure = _spice(truth, said) if self.with_spice else (None, None)
+            spice, failure = _spice(truth, candidates) if self.with_spice else (None, None)
             bar.advance(int(self.with_spice))
         return CaptionScores(float(bleu[3]), meteor, float(cider), spice, failure, each)
 
@@ -107,22 +107,22 @@ def find_metrics(spice: str) -> CaptionMetrics:
 
 
 def java_version() -> int | None:
-    """Return the major version of the `java` on the path (8 for 1.8), None without one."""
+    """Return the major version of the `java` on the path (8 for 1.8); None without Java."""
     if shutil.which("java") is None:
         return None
-    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
-    found = re.search(r'version "(?:1\.)?(\d+)', said.stderr + said.stdout)
-    return int(found[1]) if found and said.returncode == 0 else None
+    done = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    version = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
+    return int(version[1]) if version and done.returncode == 0 else None
 
 
 def why_no_spice(java: int, folder: Path, memory: int, online: Callable[[], bool]) -> str | None:
-    """Return why SPICE cannot run, None if nothing is known to stand in its way.
+    """Return why SPICE cannot run; None if its requirements are met.
 
     Args:
         java: major version.
-        folder: that of `pycocoevalcap.spice`, which it writes into.
+        folder: that of `pycocoevalcap.spice`, into which SPICE writes.
         memory: of the machine, in bytes.
-        online: tells whether CoreNLP can be downloaded; asked only where it has to be.
+        online: tells whether CoreNLP can be downloaded; called only if it is missing.
     """
     if java not in SPICE_JAVA:
         return f"it runs on Java {SPICE_JAVA[0]} to {SPICE_JAVA[-1]}, this is Java {java}"
@@ -139,12 +139,12 @@ def why_no_spice(java: int, folder: Path, memory: int, online: Callable[[], bool
 def _tokenized(captions: Sequence[Sequence[str]]) -> Texts:
     """Return lower-cased words without punctuation, as `pycocoevalcap`'s PTBTokenizer does.
 
-    It runs the same program, but by pipes: that class writes into its package's folder.
+    Runs the same program through pipes: PTBTokenizer writes into its package's folder.
     """
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS, STANFORD_CORENLP_3_4_1_JAR
 
-    # Whatever Unicode takes for a line break would shift all captions after it.
-    lines = [" ".join(caption.split()) for some in captions for caption in some]
+    # Any Unicode line break inside a caption would shift all captions after it.
+    lines = [" ".join(caption.split()) for of_image in captions for caption in of_image]
     command = ["java", "-Dfile.encoding=UTF-8", "-cp", STANFORD_CORENLP_3_4_1_JAR,
                "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     try:
@@ -155,27 +155,27 @@ def _tokenized(captions: Sequence[Sequence[str]]) -> Texts:
     tokenized = iter(done.stdout.decode().split("\n"))
     return {
         index: [" ".join(word for word in next(tokenized).split() if word not in PUNCTUATIONS)
-                for _ in some]
-        for index, some in enumerate(captions)
+                for _ in of_image]
+        for index, of_image in enumerate(captions)
     }
 
 
-def _meteor(truth: Texts, said: Texts) -> tuple[float, list[float]]:
+def _meteor(truth: Texts, candidates: Texts) -> tuple[float, list[float]]:
     from pycocoevalcap.meteor.meteor import Meteor
 
     try:
-        score, each = Meteor().compute_score(truth, said)
+        score, each = Meteor().compute_score(truth, candidates)
     except (OSError, ValueError) as error:
         raise _failed("METEOR", error) from error
     return float(score), [float(value) for value in each]
 
 
-def _spice(truth: Texts, said: Texts) -> tuple[float | None, str | None]:
+def _spice(truth: Texts, candidates: Texts) -> tuple[float | None, str | None]:
     from pycocoevalcap.spice.spice import Spice
 
     try:
-        score, _ = Spice().compute_score(truth, said)
-    # A download, a Java program and its output: whatever fails costs this metric alone.
+        score, _ = Spice().compute_score(truth, candidates)
+    # A download, a Java program or its output may fail in many ways; only this metric is lost.
     except Exception as error:
         return None, f"it failed ({type(error).__name__}: {error})"
     return float(score), None

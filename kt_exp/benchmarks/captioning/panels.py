@@ -1,4 +1,4 @@
-"""Pictures of captions: an image, what people said of it, and the model before and after."""
+"""Pictures of captions: image, reference, and the model's captions before and after."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ CELL, TEXT, SPACE = 128 * SCALE, 480 * SCALE, 24 * SCALE
 
 
 class Change(NamedTuple):
-    """What was said of one image before and after."""
+    """The scored captions of one image before and after."""
 
     before: ImageScore
     after: ImageScore
 
     @property
     def gain(self) -> float:
-        """By how much METEOR rose."""
+        """Change in METEOR."""
         return self.after.value - self.before.value
 
 
 def draw_panels(images: CaptionedImages, outcomes: Sequence[Outcome],
                 folder: Path) -> dict[str, str]:
-    """Write the ten captions that gained most in METEOR, and the ten that lost most, as PNGs.
+    """Draw the ten captions that gained most in METEOR, and the ten that lost most, as PNGs.
 
-    As in supplementary Tab. 7, which shows the best. Returns title → file name in `folder`; of a
-    concept without both phases, and where no caption gained or none lost, nothing.
+    Supplementary Tab. 7 shows the best ones. Returns title → file name in `folder`. A picture
+    without captions to show is not drawn; nor is a concept without both phases.
     """
     drawn = {}
     for concept, changes in _changes(outcomes).items():
@@ -54,10 +54,10 @@ def draw_panels(images: CaptionedImages, outcomes: Sequence[Outcome],
         ordered = sorted(changes, key=lambda change: change.gain)
         chosen = {"best": [change for change in ordered[::-1] if change.gain > 0],
                   "worst": [change for change in ordered if change.gain < 0]}
-        for which, some in chosen.items():
-            if some:
+        for which, shown in chosen.items():
+            if shown:
                 name = f"{stem}-{which}.png"
-                _sheet(images, some[:MOST]).save(folder / name)
+                _sheet(images, shown[:MOST]).save(folder / name)
                 drawn[f"{concept}: {which} changes in METEOR"] = name
     return drawn
 

@@ -1,4 +1,4 @@
-"""What all benchmarks of zero-shot classification share: prompts, examples, and who evaluates."""
+"""Base class of the benchmarks of zero-shot classification: prompts, examples, evaluator."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from kt_exp.store import Store
 
 
 class ClassificationTask:
-    """Makes a `Benchmark` of a dataclass that has the other members of `ClassificationBenchmark`.
+    """Mixin that completes a dataclass to a `ClassificationBenchmark`.
 
-    Those are the keys `batch_size`, `workers`, `on_bad_image`, `templates` and `fix_articles`, and
-    the methods `known_names`, `known_images`, `target_images` and `check_concepts`.
+    The dataclass has the keys `batch_size`, `workers`, `on_bad_image`, `templates` and
+    `fix_articles`, and the methods `known_names`, `known_images`, `target_images` and
+    `check_concepts`.
     """
 
     def known_prompts(self: ClassificationBenchmark) -> list[list[str]]:
-        """Return the prompts of each known class, in label order: every template with its name."""
+        """Return each known class's prompts, in label order: its name in every template."""
         return known_prompts(self)
 
     def examples(self: ClassificationBenchmark, concept: Concept, most: int) -> list[Image.Image]:
-        """Return the first images of a concept, `most` or fewer; unreadable ones are left out."""
+        """Return the first `most` images of a concept, without unreadable ones."""
         images = self.target_images(concept)
         shown = []
         for index in range(min(most, len(images))):
-            # The evaluation says which ones cannot be read, and counts them.
+            # The evaluation reports and counts unreadable images.
             with suppress(UserError):
                 shown.append(images.open(index))
         return shown
@@ -54,7 +55,7 @@ class ClassificationTask:
 
 
 def zero_shot_task(benchmark: ClassificationBenchmark) -> ZeroShotTask:
-    """Return what a benchmark has classified, as plain values."""
+    """Return the values that an evaluator needs of a benchmark."""
     return ZeroShotTask(
         benchmark.templates, benchmark.known_names(), known_prompts(benchmark),
         benchmark.known_images(), benchmark.target_images,

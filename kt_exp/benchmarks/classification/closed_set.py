@@ -1,8 +1,8 @@
-"""A closed set of classes, of which some are taught (`benchmark=chexpert`, `benchmark=jsrt`).
+"""A closed set of classes, some of which are taught (`benchmark=chexpert`, `benchmark=jsrt`).
 
-Unlike elsewhere, a concept may be one of the known classes: its prompts then stand for that class,
-and no class is added (paper, main text, Tab. 4). A concept that is none of them is one candidate
-more, with images in a folder of its own (Tab. 3: JSRT beside the classes of CheXpert).
+Unlike in other benchmarks, a concept may be one of the classes. Its prompts then replace those of
+the class, and no candidate is added (paper, main text, Tab. 4). Any other concept is an additional
+candidate with its own folder of images (Tab. 3: JSRT beside the classes of CheXpert).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CSV_REMEDY = "give a CSV with the columns 'file' (relative to it) and 'class'"
 
 @dataclass(kw_only=True)
 class ClassSetBenchmark(ClassificationTask):
-    """Classes in folders or a CSV, several prompts of each, concepts in the set or beside it."""
+    """Classes in folders or a CSV with several prompts each; concepts in the set or beside it."""
 
     known_root: Optional[str]
     labels_csv: Optional[str]
@@ -86,28 +86,28 @@ class ClassSetBenchmark(ClassificationTask):
         return first_per_class(images, self.images_per_known_class)
 
     def known_prompts(self) -> list[list[str]]:
-        """Return the prompts of the classes that are not taught: what fine-tuning contrasts with.
+        """Return the prompts of the classes that are not taught, for fine-tuning.
 
-        Which those are is known once `check_concepts` was called.
+        `check_concepts` must be called first: it sets which classes are taught.
         """
         return [prompts for name, prompts in zip(self._files, self.class_set_prompts, strict=True)
                 if name_key(name) not in self._taught]
 
     @property
     def class_set_prompts(self) -> list[list[str]]:
-        """The prompts of every class of the set, in label order."""
+        """Prompts of all classes of the set, in label order."""
         return [self._own_prompts(name) or filled
                 for name, filled in zip(self._files, known_prompts(self), strict=True)]
 
     def prompts(self, concept: Concept, phase: Phase) -> list[str]:
-        """Return the prompts that stand for a taught concept: its own, or the templates."""
+        """Return the prompts of a concept in `phase`: its `class_prompts`, or filled templates."""
         own = self._own_prompts(concept.name)
         if own and phase in (Phase.baseline, Phase.transferred):
             return own
         return target_prompts(self, concept, phase)
 
     def class_of(self, concept: Concept) -> int | None:
-        """Return the label of the class that a concept is, None if it is none of the set."""
+        """Return the label of a concept's class in the set; None if the set does not have it."""
         keys = [name_key(name) for name in self._files]
         own = name_key(concept.image_class)
         return keys.index(own) if own in keys else None
@@ -122,7 +122,7 @@ class ClassSetBenchmark(ClassificationTask):
         return ImageFiles(images.root, files, [0] * len(files))
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
-        """Find what is wrong with the set for these concepts.
+        """Check that the set can evaluate these concepts, and mark their classes as taught.
 
         Raises:
             UserError: unreadable folders or CSV, fewer than two classes, a class without images, a
@@ -155,7 +155,7 @@ class ClassSetBenchmark(ClassificationTask):
         return ClassSetEvaluator(model, fingerprint, self.task(), store, progress)
 
     def task(self) -> ClosedSetTask:
-        """Return what is to be classified, as plain values."""
+        """Return the values that an evaluator needs."""
         return ClosedSetTask(
             self.templates, self.known_names(), self.class_set_prompts, self.known_images(),
             self.target_images, self.prompts, self, self.class_of, self.ensemble)
@@ -197,7 +197,7 @@ class ClassSetBenchmark(ClassificationTask):
 
 
 def alternatives(prompt: str) -> list[str]:
-    """Return every way to read a prompt: "{mild|severe} edema" is "mild edema", "severe edema".
+    """Expand alternatives: "{mild|severe} edema" gives "mild edema" and "severe edema".
 
     White space is collapsed, so that an alternative may be empty.
     """
@@ -214,8 +214,8 @@ def read_class_csv(path: Path, where: str) -> dict[str, list[Path]]:
         where: the config key that gave `path`, for the error.
 
     Raises:
-        UserError: no such file, a missing column, a row without a class or with a file that is
-            not there.
+        UserError: no such file, a missing column, a row without a class, or a listed file that
+            does not exist.
     """
     if not path.is_file():
         raise UserError(where, f"no such file: {path}", CSV_REMEDY)

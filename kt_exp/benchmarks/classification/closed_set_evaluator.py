@@ -1,4 +1,4 @@
-"""Zero-shot classification in a closed set of classes: before and after transfer, kept."""
+"""Evaluator of zero-shot classification in a closed set of classes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Candidates:
-    """What an image may be taken for: the classes of the set, then the concepts beside it.
+    """The candidates of classification: the classes of the set, then the concepts beside it.
 
     Attributes:
         names: of the C candidates.
-        prompts: unit-norm embeddings of the prompts of each, `(P, D)`.
-        ensemble: how the prompts of one candidate are joined.
+        prompts: unit-norm embeddings of each candidate's prompts, `(P, D)`.
+        ensemble: how a candidate's prompts are combined (see `class_scores`).
     """
 
     names: list[str]
@@ -53,8 +53,8 @@ class Candidates:
 class ClosedSetTask(ZeroShotTask):
     """A task whose concepts may be classes of the set.
 
-    `class_of` gives the label of the class that a concept is, or None; `ensemble` is how the
-    prompts of one class are joined (`class_scores`).
+    `class_of` returns the label of a concept's class, or None. `ensemble` says how a class's
+    prompts are combined (see `class_scores`).
     """
 
     class_of: Callable[[Concept], int | None]
@@ -63,11 +63,11 @@ class ClosedSetTask(ZeroShotTask):
 
 @dataclass
 class ClassSetEvaluator(EmbeddingEvaluator):
-    """Classifies among the classes of a set, of which the taught concepts may be some.
+    """Classifies among the classes of a set, which may include the taught concepts.
 
-    An outcome has the accuracy of its concept (target) and of the classes that are not taught
-    (known); the first one of concepts that share a model also that of all images (all: top-1), if
-    one of them is a class of the set.
+    An outcome has the accuracy on its concept (`target`) and on the classes that are not taught
+    (`known`). If a concept of the group is a class of the set, the outcome of the group's first
+    concept also has the top-1 accuracy on all images (`all`).
     """
 
     task: ClosedSetTask
@@ -98,7 +98,7 @@ class ClassSetEvaluator(EmbeddingEvaluator):
                     yield (concept, phase), outcome
 
     def _targets(self, concept: Concept, images: Embedded, weights: Weights) -> Embedded:
-        """Return the images of a concept: of its class, or those in a folder beside the set."""
+        """Return a concept's embedded images, from its class or from its folder beside the set."""
         label = self.task.class_of(concept)
         if label is None:
             return self._embed(self.task.target_images(concept),
@@ -124,7 +124,7 @@ class ClassSetEvaluator(EmbeddingEvaluator):
 
     def _on_set(self, taken: Tensor, labels: Tensor, candidates: Candidates,
                 group: Sequence[Concept], concept: Concept, phase: Phase) -> list[Metric]:
-        """Return the accuracy on the classes that are not taught, and once a group on all."""
+        """Return the accuracy on untaught classes, and once per group that on all images."""
         classes = len(candidates.names)
         known = self._are_known(labels, group)
         rows = []
@@ -138,7 +138,7 @@ class ClassSetEvaluator(EmbeddingEvaluator):
 
     def _on_target(self, targets: Embedded, candidates: Candidates, phase: Phase,
                    concept: Concept) -> Outcome:
-        """Return the accuracy on a concept's images, and what they were taken for."""
+        """Return the accuracy on a concept's images, and their confusions."""
         taken = candidates.scores(targets.embeddings).argmax(dim=1)
         own = candidates.names.index(concept.name)
         found = accuracy(taken, torch.full_like(taken, own), len(candidates.names))
@@ -151,7 +151,7 @@ class ClassSetEvaluator(EmbeddingEvaluator):
     def _add_tradeoff(self, outcome: Outcome, targets: Embedded, images: Embedded, scores: Tensor,
                       candidates: Candidates, group: Sequence[Concept], concept: Concept,
                       phase: Phase) -> None:
-        """Add what is measured at equal forgetting; known are the classes that are not taught."""
+        """Add the trade-off metrics; known images are those of untaught classes."""
         own = [candidates.names.index(concept.name)]
         taught = [candidates.names.index(other.name) for other in group]
         if len(taught) == len(candidates.names):
@@ -168,21 +168,21 @@ class ClassSetEvaluator(EmbeddingEvaluator):
             concept.name, reference)
 
     def _are_known(self, labels: Tensor, group: Sequence[Concept]) -> Tensor:
-        """Return which images are of classes that are not taught, `(N,)`."""
+        """Return a mask of the images of untaught classes, `(N,)`."""
         taught = [label for other in group
                   if (label := self.task.class_of(other)) is not None]
         return ~torch.isin(labels, torch.tensor(taught, dtype=labels.dtype))
 
     def _embed_prompts(self, prompts: Sequence[Sequence[str]], frozen: bool) -> list[Tensor]:
-        """Return the embeddings of each list's prompts, `(P, D)`; kept of the frozen encoder."""
-        flat = [[prompt] for some in prompts for prompt in some]
+        """Return each class's prompt embeddings `(P, D)`, cached for the frozen encoder."""
+        flat = [[prompt] for of_class in prompts for prompt in of_class]
 
         def compute() -> Tensor:
             return self._classify(flat)
 
-        embedded = self._kept(["prompts", flat], lambda: Entry({}, {"prompts": compute()})) \
+        embedded = self._cached(["prompts", flat], lambda: Entry({}, {"prompts": compute()})) \
             .tensors["prompts"] if frozen else compute()
-        return list(embedded.split([len(some) for some in prompts]))
+        return list(embedded.split([len(of_class) for of_class in prompts]))
 
     def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
              weights: Weights) -> str:
@@ -203,10 +203,10 @@ def class_scores(embeddings: Tensor, prompts: Sequence[Tensor], ensemble: str) -
     """Return the score of each image with each class, `(N, C)`.
 
     Args:
-        embeddings: of the images, unit norm `(N, D)`.
-        prompts: of each class's prompts, unit norm `(P, D)`.
-        ensemble: `embedding`: cosine with the mean of the prompts, made unit norm (CLIP; Radford
-            et al. 2021, 3.1.4) | `mean`, `max`: over the cosines with the prompts (MedCLIP).
+        embeddings: image embeddings, unit norm `(N, D)`.
+        prompts: prompt embeddings of each class, unit norm `(P, D)`.
+        ensemble: `embedding`: cosine with the normalised mean of the prompts (CLIP; Radford et
+            al. 2021, 3.1.4) | `mean`, `max`: over the cosines with the prompts (MedCLIP).
     """
     if ensemble == "max":
         return torch.stack([(embeddings @ own.T).amax(dim=1) for own in prompts], dim=1)
@@ -216,8 +216,7 @@ def class_scores(embeddings: Tensor, prompts: Sequence[Tensor], ensemble: str) -
 
 def _rows(phase: Phase, concept: str, split: str, found: Accuracy) -> list[Metric]:
     return [
-        Metric(phase, concept, split, "accuracy", found.overall, found.correct,
-                  found.images),
-        Metric(phase, concept, split, "mean_per_class_accuracy", found.mean_per_class,
-                  None, found.classes),
+        Metric(phase, concept, split, "accuracy", found.overall, found.correct, found.images),
+        Metric(phase, concept, split, "mean_per_class_accuracy", found.mean_per_class, None,
+               found.classes),
     ]

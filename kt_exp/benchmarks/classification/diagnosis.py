@@ -1,4 +1,4 @@
-"""What can be known of a concept's chances before anything costly: from its captions alone."""
+"""Diagnosis of a concept from its captions alone, before anything costly."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from kt_exp.concepts.captions import fill, named
 from kt_exp.models.protocol import DualEncoder, Model
 from kt_exp.results.outcome import Diagnosis
 
-# Fine-tuning moves images to "A X is …", zero-shot classification looks for them at "a photo of a
-# X". In trials with small CLIPs on pictograms, transfer worked where the two had a cosine of 0.45
-# to 0.6; below 0.25 nothing moved, not even with real pictures of the concept. Captions with the
-# bare name ("mixed") go around this: with them a concept at 0.14 was learned.
+# Fine-tuning moves images towards "A X is …"; zero-shot classification compares them with "a photo
+# of a X". In trials with small CLIPs on pictograms, transfer worked where the two captions had a
+# cosine of 0.45 to 0.6. Below 0.25 nothing was learned, not even from real pictures. Captions with
+# the bare name ("mixed") avoid this: with them a concept at 0.14 was learned.
 UNLIKELY_BELOW = 0.25
 NEAREST = 3
 
 
 def count_tokens(model: Model, concept: Concept) -> Diagnosis:
-    """Return the diagnosis that any model allows: how long the caption is."""
+    """Return the diagnosis possible with any model: the caption's length in tokens."""
     return Diagnosis(model.count_tokens(named(concept)), model.max_text_tokens)
 
 
@@ -55,10 +55,10 @@ def diagnose(model: DualEncoder, concepts: Sequence[Concept], templates: Sequenc
 
 
 def _warning(cosine: float, rivals: list[tuple[str, float]]) -> str | None:
-    """Judge by where fine-tuning takes the images, to the caption "A X is …".
+    """Judge by the caption "A X is …", towards which fine-tuning moves the images.
 
-    Not by the description: there, some known name is nearer than a name that means nothing yet
-    for nearly every concept (14 of 15 in the pictogram world), learnable or not.
+    The description would not do: for nearly every concept (14 of 15 pictograms), learnable or not,
+    it is closer to some known name than to the concept's name.
     """
     if cosine < UNLIKELY_BELOW:
         return (f"transfer is unlikely by a caption 'A X is …': to the text encoder it has little "
@@ -73,8 +73,10 @@ def _warning(cosine: float, rivals: list[tuple[str, float]]) -> str | None:
 
 def _rivals(concept: Concept, caption: Tensor, known: Tensor,
             names: Sequence[str]) -> list[tuple[str, float]]:
-    """Return the known name nearest to a caption, but for the concept's own, which a closed set of
-    classes has among them."""
+    """Return the known name nearest to a caption and its cosine, as a list of at most one.
+
+    The concept's own name is left out: in a closed set it is a known name.
+    """
     own = {name_key(concept.name), name_key(concept.image_class)}
     nearest = _nearest(caption, known, names, 2)
     return [rival for rival in nearest if name_key(rival[0]) not in own][:1]
@@ -88,7 +90,7 @@ def _nearest(embedding: Tensor, known: Tensor, names: Sequence[str],
 
 def _embed_names(model: DualEncoder, concepts: Sequence[Concept],
                  templates: Sequence[str]) -> Tensor:
-    """Return one unit-norm embedding per concept, the mean over all templates: `(C, D)`."""
+    """Return one unit-norm embedding per concept, the mean over all templates, `(C, D)`."""
     prompts = [fill(template, concept.name, concept.plural)
                for concept in concepts for template in templates]
     embedded = _embed(model, prompts)

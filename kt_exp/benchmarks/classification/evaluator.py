@@ -1,4 +1,4 @@
-"""Classification: every phase of every concept, each computed once and kept."""
+"""Evaluators of classification: each phase of each concept is computed once and stored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from kt_exp.store import Entry, Store, signature
 
 VERSION, EMBEDDING_VERSION = 3, 2
 KIND, EMBEDDINGS = "evaluation", "embeddings"
-# The baseline comes first: losses of the others are counted from it.
+# The baseline comes first: the losses of the other phases are relative to it.
 UNTRAINED = (Phase.baseline, Phase.name_prompt, Phase.description_prompt,
              Phase.name_and_description, Phase.parts_prompt)
 
@@ -41,16 +41,16 @@ Wanted = tuple[Concept, Phase]
 
 @dataclass(frozen=True)
 class ZeroShotTask:
-    """What is to be classified, and by which prompts.
+    """Images, classes and prompts of a classification task.
 
     Attributes:
         templates: prompt templates with `{}` for the class name.
         known_names: of the K known classes.
         known_prompts: of each known class, at least one.
         known_images: labelled by index into `known_names`.
-        target_images: gives the real images of a concept.
-        target_prompts: gives the prompts that stand for a concept in a phase.
-        loader: how images are loaded.
+        target_images: returns the real images of a concept.
+        target_prompts: returns the prompts of a concept in a phase.
+        loader: settings for loading images.
     """
 
     templates: list[str]
@@ -64,9 +64,10 @@ class ZeroShotTask:
 
 @dataclass
 class PhaseEvaluator(ABC):
-    """Evaluates each phase of each concept once; how is up to those who derive from it.
+    """Evaluates each phase of each concept once; subclasses define how.
 
-    `reused` counts the outcomes that came from the store.
+    `reused` counts the outcomes found in the store. `references` caches, for a concept in its
+    group, how many known images the untrained model classifies correctly.
     """
 
     model: Model
@@ -78,7 +79,7 @@ class PhaseEvaluator(ABC):
     references: dict[tuple[Concept, ...], int] = field(default_factory=dict, repr=False)
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
-        """Return the phases that train nothing, for concepts that are candidates together."""
+        """Return the outcomes of the untrained model's phases, for concepts that share a model."""
         return self._outcomes(group, UNTRAINED, FROZEN)
 
     def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
@@ -86,7 +87,7 @@ class PhaseEvaluator(ABC):
         return self._outcomes(group, (Phase.transferred,), weights)
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
-        """Return nothing: the report draws what classification finds."""
+        """Return no panels: the report itself draws the results of classification."""
         return {}
 
     def _outcomes(self, group: Sequence[Concept], phases: Sequence[Phase],
@@ -107,7 +108,7 @@ class PhaseEvaluator(ABC):
         return [found[wanted] for wanted in keys]
 
     def _noted(self, group: Sequence[Concept], wanted: Wanted, outcome: Outcome) -> Outcome:
-        """Keep the reference of a group's concept where the outcome is of the baseline."""
+        """Return the outcome; of the baseline, remember the reference."""
         concept, phase = wanted
         if phase is Phase.baseline:
             self.references[(concept, *group)] = next(
@@ -116,7 +117,7 @@ class PhaseEvaluator(ABC):
         return outcome
 
     def _reference(self, group: Sequence[Concept], concept: Concept, phase: Phase) -> int | None:
-        """Return how many known images the untrained model has right; None for itself."""
+        """Return how many known images the baseline classifies correctly; None for itself."""
         if phase is Phase.baseline:
             return None
         if (concept, *group) not in self.references:
@@ -126,7 +127,7 @@ class PhaseEvaluator(ABC):
     @abstractmethod
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
                  weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
-        """Yield the outcomes of `missing`; each is stored before the next one is asked for."""
+        """Yield the outcomes of `missing`; each is stored before the next is computed."""
 
     @cached_property
     def _known_fingerprint(self) -> str:
@@ -145,15 +146,15 @@ class PhaseEvaluator(ABC):
 
 @dataclass
 class EmbeddingEvaluator(PhaseEvaluator):
-    """Classifies by embeddings; what several phases need is computed once, and stays in `held`."""
+    """Classifies by embeddings; `held` caches what several phases share."""
 
     model: DualEncoder
     held: dict[str, Entry] = field(default_factory=dict, repr=False)
 
     @cached_property
     def frozen_classifier(self) -> Tensor:
-        """Embeddings of the known classes `(K, D)` by the frozen text encoder, kept."""
-        return self._kept(["classifier", self.task.known_prompts], lambda: Entry(
+        """Embeddings of the known classes `(K, D)` by the frozen text encoder, cached."""
+        return self._cached(["classifier", self.task.known_prompts], lambda: Entry(
             {}, {"classes": self._classify(self.task.known_prompts)})).tensors["classes"]
 
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
@@ -178,7 +179,7 @@ class EmbeddingEvaluator(PhaseEvaluator):
         return self._embed(self.task.known_images, "Embedding known images", weights)
 
     def _embed(self, images: ImageSet, description: str, weights: Weights) -> Embedded:
-        """Return the embeddings of images; what the weights do not change of them is kept."""
+        """Return the embeddings of images, reusing what the changed weights leave as it was."""
         changed = weights.changes.keys() - self._text_parameters
         if isinstance(self.model, ProjectedEncoder) and changed <= self._projection:
             features = self._encoded(images, description, "trunk", self.model.encode_trunk)
@@ -195,17 +196,18 @@ class EmbeddingEvaluator(PhaseEvaluator):
 
     def _encoded(self, images: ImageSet, description: str, part: str,
                  encode: Callable[[Tensor], Tensor]) -> Embedded:
-        """Return what `part` of the model, which is as it came, makes of images."""
+        """Return the output of the unchanged `part` of the model for images, cached."""
         def compute() -> Entry:
-            found = embed_images(self.model, images, self.task.loader, self.progress, description,
-                                 encode, self.store)
-            return Entry({"skipped": found.skipped},
-                         {"embeddings": found.embeddings, "labels": found.labels})
+            embedded = embed_images(self.model, images, self.task.loader, self.progress,
+                                    description, encode, self.store)
+            return Entry({"skipped": embedded.skipped},
+                         {"embeddings": embedded.embeddings, "labels": embedded.labels})
 
         fingerprint = self._known_fingerprint if images is self.task.known_images \
             else images.fingerprint()
-        kept = self._kept([part, fingerprint, self.task.loader.on_bad_image], compute)
-        return Embedded(kept.tensors["embeddings"], kept.tensors["labels"], kept.record["skipped"])
+        entry = self._cached([part, fingerprint, self.task.loader.on_bad_image], compute)
+        return Embedded(entry.tensors["embeddings"], entry.tensors["labels"],
+                        entry.record["skipped"])
 
     @cached_property
     def _text_parameters(self) -> set[str]:
@@ -215,9 +217,8 @@ class EmbeddingEvaluator(PhaseEvaluator):
     def _projection(self) -> set[str]:
         return set(self.model.towers()["visual_projection"])
 
-    def _kept(self, inputs: list[Any],
-              compute: Callable[[], Entry]) -> Entry:
-        """Return what the frozen model makes of `inputs`, from the store or computed now."""
+    def _cached(self, inputs: list[Any], compute: Callable[[], Entry]) -> Entry:
+        """Return the frozen model's output for `inputs`, from the store or computed now."""
         key = signature([EMBEDDING_VERSION, self.fingerprint, self.model.device.type, *inputs])
         if key not in self.held:
             self.held[key] = self.store.get_or_compute(EMBEDDINGS, key, compute)
@@ -229,14 +230,14 @@ class EmbeddingEvaluator(PhaseEvaluator):
 
 
 def _scored(images: Embedded, candidates: Tensor, own: int, concepts: int) -> Scored:
-    """Return images with their margins; the concepts are the last of the candidates."""
+    """Return images with their margins; the last `concepts` candidates are the concepts."""
     taught = range(len(candidates) - concepts, len(candidates))
     margins = embedding_margins(images.embeddings, candidates, [own], taught)
     return Scored(margins, images.labels, images.skipped)
 
 
 def _tensors(outcome: Outcome) -> dict[str, Tensor]:
-    """Return the margins of an outcome as the store keeps them."""
+    """Return the margins of an outcome as tensors for the store."""
     if outcome.margins is None:
         return {}
     return {name: torch.from_numpy(values) for name, values in vars(outcome.margins).items()}

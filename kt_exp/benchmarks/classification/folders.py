@@ -1,4 +1,4 @@
-"""Benchmark on someone's own image folders (`benchmark=folders`)."""
+"""Benchmark on your own image folders (`benchmark=folders`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHERE = "benchmark.known_root"
 
 @dataclass(kw_only=True)
 class FolderBenchmark(ClassificationTask):
-    """Known classes and new concepts, each in a sub-folder named after it."""
+    """Known classes and new concepts, each in a sub-folder with its name."""
 
     target_root: str
     known_root: str

@@ -1,4 +1,4 @@
-"""Margins: how far a concept's score lies above the best other candidate's, image by image."""
+"""Margins: a concept's score minus the best other candidate's, for each image."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True)
 class Margins:
-    """What decides between a concept and the other candidates, for N images.
+    """Margins of N images between a concept and the other candidates.
 
-    With γ added to the concept's score an image is the concept's where its margin is above −γ. A
-    tie goes to the first of the equals, as everywhere: to a known class before a concept. Where
-    the concept comes first, its margin is the next larger number.
+    With γ added to the concept's score, an image is assigned to the concept if its margin is above
+    −γ. Ties go to the first candidate: known classes come before concepts. Where the concept comes
+    first, its margin is raised to the next float64, so that it wins a tie.
 
     Attributes:
-        values: the concept's score − the best other score, float64 `(N,)`. With several own
-            candidates their best score.
+        values: the concept's score minus the best other score, float64 `(N,)`. With several own
+            candidates, the best of their scores counts.
         best_own: index of the best own candidate `(N,)`.
         best_other: index of the best candidate that is not the concept's own `(N,)`.
-        best_known: index of the best candidate that is no concept taught `(N,)`.
-        known_classes: candidates that are no concept taught.
+        best_known: index of the best known class `(N,)`.
+        known_classes: number of candidates that are known classes.
     """
 
     values: Tensor
@@ -35,14 +35,14 @@ class Margins:
     known_classes: int
 
     def taken_for(self, gamma: float = 0.0) -> Tensor:
-        """Return the index of the candidate that each image is taken for `(N,)`, under γ.
+        """Return the index of the candidate that each image is assigned to `(N,)`, with γ.
 
-        γ is compared with the float64 margins, not added to scores, which would round it.
+        γ is compared with the float64 margins: added to the scores it would be rounded.
         """
         return torch.where(self.values > -gamma, self.best_own, self.best_other)
 
     def __getitem__(self, images: Tensor) -> Margins:
-        """Return the margins of some images, chosen by a mask or by indices."""
+        """Return the margins of the images that a mask or indices select."""
         return Margins(self.values[images], self.best_own[images], self.best_other[images],
                        self.best_known[images], self.known_classes)
 
@@ -50,12 +50,12 @@ class Margins:
 def score_margins(scores: Tensor, own: Sequence[int], taught: Sequence[int]) -> Margins:
     """Return the margins of images from their scores with every candidate.
 
-    For one concept `own` is its index alone, and the other concepts of the same model stay
-    competitors, with their scores as they are. With `own` equal to `taught` all concepts share γ.
+    For one concept, `own` holds its index alone; the model's other concepts compete with unchanged
+    scores. If `own` equals `taught`, all concepts share γ.
 
     Args:
-        scores: `(N, C)`, the higher the likelier.
-        own: indices of the candidates that γ is added to.
+        scores: `(N, C)`; higher is more likely.
+        own: indices of the candidates to which γ is added.
         taught: indices of all concepts among the candidates; the others are known classes.
 
     Raises:
@@ -74,15 +74,15 @@ def score_margins(scores: Tensor, own: Sequence[int], taught: Sequence[int]) -> 
 
 def embedding_margins(embeddings: Tensor, candidates: Tensor, own: Sequence[int],
                       taught: Sequence[int]) -> Margins:
-    """Return the margins of images in cosine similarity, computed a block of images at a time.
+    """Return the margins of images in cosine similarity, computed in blocks of images.
 
     Args:
-        embeddings: of the images, unit norm `(N, D)`.
-        candidates: unit norm `(C, D)`.
+        embeddings: image embeddings, unit norm `(N, D)`.
+        candidates: candidate embeddings, unit norm `(C, D)`.
         own, taught: as in `score_margins`.
     """
-    parts = [score_margins(some @ candidates.T, own, taught)
-             for some in embeddings.split(ROWS_AT_ONCE)]
+    parts = [score_margins(block @ candidates.T, own, taught)
+             for block in embeddings.split(ROWS_AT_ONCE)]
     return Margins(torch.cat([part.values for part in parts]),
                    torch.cat([part.best_own for part in parts]),
                    torch.cat([part.best_other for part in parts]),
@@ -90,7 +90,7 @@ def embedding_margins(embeddings: Tensor, candidates: Tensor, own: Sequence[int]
 
 
 def _best(scores: Tensor, among: Iterable[int]) -> tuple[Tensor, Tensor]:
-    """Return the best score of some candidates and its index, of equals the first, both `(N,)`."""
+    """Return the best score among some candidates and its (first) index, both `(N,)`."""
     columns = torch.tensor(sorted(among), device=scores.device)
     best, position = scores[:, columns].max(dim=1)
     return best, columns[position]

@@ -1,4 +1,4 @@
-"""Measure one phase of one concept from the margins of its images and of known ones.
+"""Metrics of one phase of one concept, from the margins of its images and of known images.
 
 The candidates are the known classes and the concepts taught. Target accuracy is the share of
 target images assigned to their concept; known accuracy that of known images assigned to their own
@@ -29,7 +29,7 @@ class Accuracy:
         correct: images assigned to their own class.
         images: images in all.
         mean_per_class: mean over the classes that have images, in [0, 1].
-        classes: how many those are.
+        classes: number of classes that have images.
     """
 
     correct: int
@@ -46,8 +46,8 @@ class Accuracy:
 def accuracy(predicted: Tensor, labels: Tensor, classes: int) -> Accuracy:
     """Return the accuracy of class indices `predicted` against `labels`, both `(N,)`, N ≥ 1.
 
-    A class without images has no accuracy and is left out of the mean per class, also when images
-    of other classes were taken for it (torchmetrics' own macro average counts it as 0).
+    A class without images has no accuracy. The mean per class leaves it out even when images of
+    other classes were assigned to it; torchmetrics' macro average counts it as 0.
     """
     scores = multiclass_stat_scores(predicted, labels, num_classes=classes, average="none")
     correct, images = scores[:, 0].double(), scores[:, 4].double()
@@ -73,7 +73,7 @@ def measure(known: Scored, targets: Scored, names: Sequence[str], own: int, phas
             concept: str, reference: int | None = None) -> Outcome:
     """Return accuracies, confusions and the trade-off of one concept in one phase.
 
-    Between equally similar candidates the first wins: a known class before a new concept.
+    Ties go to the first candidate: a known class before a new concept.
 
     Args:
         known: images of the known classes.
@@ -81,7 +81,8 @@ def measure(known: Scored, targets: Scored, names: Sequence[str], own: int, phas
         names: the candidates, known classes first.
         own: index of the concept among them.
         concept: its name in the result.
-        reference: known images that the untrained model has right; None: as many as here.
+        reference: how many known images the untrained model classifies correctly; None: as many
+            as here.
     """
     taken_for, known_taken_for = targets.margins.taken_for(), known.margins.taken_for()
     on_targets = accuracy(taken_for, torch.full_like(taken_for, own), len(names))
@@ -102,40 +103,36 @@ def measure(known: Scored, targets: Scored, names: Sequence[str], own: int, phas
 
 def add_tradeoff(outcome: Outcome, known: Scored, targets: Scored, phase: Phase, concept: str,
                  reference: int) -> None:
-    """Add the metrics at equal forgetting, the curve and the margins to an outcome."""
-    found = tradeoff(targets.margins, known.margins, known.labels, reference)
+    """Add the trade-off metrics, the curve and the margins to an outcome."""
+    measured = tradeoff(targets.margins, known.margins, known.labels, reference)
     outcome.metrics += [
-        Metric(phase, concept, TRADEOFF_METRICS[name], name, got.value, got.count, got.total,
-               got.reason)
-        for name, got in found.metrics.items()
+        Metric(phase, concept, TRADEOFF_METRICS[name], name, metric.value, metric.count,
+               metric.total, metric.reason)
+        for name, metric in measured.metrics.items()
     ]
-    outcome.curve = found.curve
+    outcome.curve = measured.curve
     right = known.margins.best_other == known.labels
     outcome.margins = PhaseMargins(targets.margins.values.numpy(), known.margins.values.numpy(),
                                    right.numpy())
 
 
 def unmeasured(phase: Phase, concept: str, reason: str) -> list[Metric]:
-    """Return the metrics at equal forgetting without values, for the `reason` given."""
+    """Return the trade-off metrics without values, each with `reason`."""
     return [Metric(phase, concept, split, name, None, None, 0, reason)
             for name, split in TRADEOFF_METRICS.items()]
 
 
 def confusions(taken_for: Tensor, names: Sequence[str], phase: Phase,
                concept: str) -> list[Confusion]:
-    """Return what a concept's images were taken for, the most frequent first."""
+    """Return the candidates that a concept's images were assigned to, most frequent first."""
     counts = Counter(names[i] for i in taken_for.tolist())
     return [Confusion(phase, concept, name, number) for name, number in counts.most_common()]
 
 
 def _overall(phase: Phase, concept: str, split: str, found: Accuracy) -> Metric:
-    return Metric(
-        phase, concept, split, "accuracy", found.overall, found.correct, found.images
-    )
+    return Metric(phase, concept, split, "accuracy", found.overall, found.correct, found.images)
 
 
 def _per_class(phase: Phase, concept: str, split: str, found: Accuracy) -> Metric:
-    return Metric(
-        phase, concept, split, "mean_per_class_accuracy", found.mean_per_class, None,
-        found.classes,
-    )
+    return Metric(phase, concept, split, "mean_per_class_accuracy", found.mean_per_class, None,
+                  found.classes)

@@ -21,10 +21,10 @@ from kt_exp.store import signature
 
 @dataclass
 class PairEvaluator(PhaseEvaluator):
-    """Classifies an image as what its prompts match best: by their mean log-odds of a match.
+    """Classifies an image as the candidate whose prompts have the highest mean log-odds of a match.
 
-    The known images' scores with the known classes' prompts, by the model as it came, are kept in
-    the store: a phase then adds the columns of the concepts alone.
+    The untrained model's scores of known images with known classes' prompts stay in the store. A
+    phase then scores only the concepts' prompts.
     """
 
     model: PairMatcher
@@ -56,8 +56,8 @@ class PairEvaluator(PhaseEvaluator):
         images = self.task.known_images
         if weights is not FROZEN:
             return self._match(images, [*old, *new], weights, used, "known images")
-        kept = self._match(images, old, weights, [], "known images")
-        return kept.beside(self._match(images, new, weights, used, "known images"))
+        stored = self._match(images, old, weights, [], "known images")
+        return stored.beside(self._match(images, new, weights, used, "known images"))
 
     def _match(self, images: ImageSet, captions: list[str], weights: Weights, used: list[str],
                name: str) -> _Table:
@@ -70,29 +70,29 @@ class PairEvaluator(PhaseEvaluator):
 
 @dataclass(frozen=True)
 class _Table:
-    """The scores of images with captions, the columns."""
+    """Scores of images (rows) with captions (columns)."""
 
     captions: list[str]
-    found: PairScores
+    pairs: PairScores
 
     def beside(self, other: _Table) -> _Table:
-        """Return the columns of both, for the same images."""
-        scores = torch.cat([self.found.scores, other.found.scores], dim=1)
-        return _Table([*self.captions, *other.captions], replace(self.found, scores=scores))
+        """Return a table with the columns of both, which have the same images."""
+        scores = torch.cat([self.pairs.scores, other.pairs.scores], dim=1)
+        return _Table([*self.captions, *other.captions], replace(self.pairs, scores=scores))
 
     def scored(self, classes: Sequence[Sequence[str]], own: int, concepts: int) -> Scored:
         """Return the images with their margins for candidate `own`.
 
         Args:
             classes: the prompts of each candidate, the concepts last.
-            concepts: how many of the candidates are concepts.
+            concepts: number of candidates that are concepts.
         """
         column = {caption: number for number, caption in enumerate(self.captions)}
-        per_class = [self.found.scores[:, [column[prompt] for prompt in prompts]].mean(dim=1)
+        per_class = [self.pairs.scores[:, [column[prompt] for prompt in prompts]].mean(dim=1)
                      for prompts in classes]
         taught = range(len(classes) - concepts, len(classes))
         margins = score_margins(torch.stack(per_class, dim=1), [own], taught)
-        return Scored(margins, self.found.labels, self.found.skipped)
+        return Scored(margins, self.pairs.labels, self.pairs.skipped)
 
 
 def _distinct(classes: Iterable[Sequence[str]]) -> list[str]:

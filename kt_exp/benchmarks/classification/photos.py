@@ -22,10 +22,10 @@ SHIPPED = Path(imagenet.__file__).parent / "photos" / "labels.csv"
 
 @dataclass(kw_only=True)
 class PhotoBenchmark(ClassificationTask):
-    """Known: photos of ImageNet's classes, less the excluded ones. Concepts: excluded classes, or
-    with `target_root` folders of one's own photos.
+    """Photos of ImageNet's classes; excluded classes, or your own photos, are the concepts.
 
-    All known classes are candidates, whichever of them have photos.
+    The known classes are ImageNet's without `exclude_names`. All are candidates, also those without
+    photos. With `target_root` the concepts' photos come from folders.
     """
 
     labels_csv: Optional[str]

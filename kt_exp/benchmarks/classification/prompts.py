@@ -1,4 +1,4 @@
-"""The prompts that stand for a class: templates filled with names, or a concept's own words."""
+"""Prompts of a class: filled templates, or a concept's name or description."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from kt_exp.results.outcome import Phase
 
 
 def known_prompts(benchmark: ClassificationBenchmark) -> list[list[str]]:
-    """Return the prompts of each known class, in label order: every template with its name."""
+    """Return each known class's prompts, in label order: its name in every template."""
     return [_filled(benchmark, name, plural=False) for name in benchmark.known_names()]
 
 
 def target_prompts(
     benchmark: ClassificationBenchmark, concept: Concept, phase: Phase
 ) -> list[str]:
-    """Return the prompts that stand for a new concept in `phase`.
+    """Return the prompts of a new concept in `phase`.
 
-    `baseline` and `transferred`: the templates with its name, as for the known classes.
-    `name_prompt`: the name alone. `description_prompt`: the description alone (paper Tab. 2).
-    `name_and_description`: the templates with the name and, as often, the description, so that
-    both count the same in the mean. `parts_prompt`: a prompt for each part of the description
-    (Menon & Vondrick, ICLR 2023).
+    - `baseline`, `transferred`: the name in every template, as for known classes.
+    - `name_prompt`: the name alone.
+    - `description_prompt`: the description alone (paper Tab. 2).
+    - `name_and_description`: the name in every template, and the description as many times, so
+      that both have the same weight in the mean.
+    - `parts_prompt`: one prompt per part of the description (Menon & Vondrick, ICLR 2023).
     """
     if phase is Phase.name_prompt:
         return [concept.name]
@@ -40,7 +41,7 @@ def target_prompts(
 
 
 def template_problems(templates: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield what is wrong with prompt templates, for a benchmark's `problems()`."""
+    """Yield the problems of prompt templates as `(key, problem, remedy)`."""
     if not templates:
         yield "templates", "no prompt templates", "give at least one, as ['a photo of a {}.']"
     for template in templates:

@@ -19,7 +19,7 @@ from kt_exp.data.targets import check_targets, read_target, refuse_known
 class RareImageNet(ClassificationTask):
     """Target folders, and ImageNet-1k images from a `val/` folder or a labels CSV.
 
-    All 1000 classes are candidates, whichever of them have images.
+    All 1000 classes are candidates, also those without images.
     """
 
     target_root: str

@@ -1,11 +1,11 @@
-"""What a concept's score is worth at equal forgetting, whatever constant lies on it.
+"""Trade-off of target against known accuracy, independent of a constant bias on the score.
 
-A constant γ on the concept's score trains nothing and trades known for target accuracy (calibrated
-stacking; Chao et al., ECCV 2016). Plain accuracy is one point, γ = 0, of the seen–unseen curve that
-γ moves along. The metrics here are of the whole curve, so that a constant does not change them.
+Adding a constant γ to the concept's score trains nothing, yet trades known for target accuracy
+(calibrated stacking; Chao et al., ECCV 2016). Plain accuracy is the point γ = 0 of the seen–unseen
+curve. The metrics here describe the whole curve, so a constant bias does not change them.
 
-Of several concepts in one model each has a curve of its own: γ is added to its score alone, and
-the other concepts stay candidates with their scores as they are.
+Each of several concepts in one model has its own curve: γ is added to its score alone, and the
+other concepts remain candidates with unchanged scores.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Measured:
     """A number in [0, 1], or None with the reason why it could not be measured.
 
     Attributes:
-        count: images behind a rate, of `total`; None for what is no rate of images.
-        total: images behind the value.
-        reason: also given with a value that needs an explanation.
+        count: numerator of a rate, of `total` images; None if the value is no rate of images.
+        total: number of images behind the value.
+        reason: may also explain a value that is there.
     """
 
     value: float | None
@@ -45,9 +45,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """The metrics of one concept in one phase, by the names in METRICS, and the curve, thinned.
+    """The metrics of one concept in one phase, by the names in METRICS, and the thinned curve.
 
-    `curve` is None where it has no point: without images, or with margins that are not finite.
+    `curve` is None where nothing can be measured: without images, or with margins that are not
+    finite or all equal.
     """
 
     metrics: dict[str, Measured]
@@ -55,12 +56,12 @@ class Tradeoff:
 
 
 def plain_known_right(known: Margins, labels: Tensor) -> Tensor:
-    """Return which known images are right without γ, the concepts among the candidates, `(K,)`.
+    """Return a mask `(K,)` of the known images classified correctly at γ = 0.
 
-    Of the untrained model, their number is the reference of `target_at_…`.
+    For the untrained model, their number is the reference of `target_at_…`.
 
     Args:
-        labels: of the images `(K,)`, as indices of the candidates.
+        labels: candidate index of each image's class `(K,)`.
     """
     return known.taken_for() == labels
 
@@ -71,22 +72,22 @@ def tradeoff(target: Margins, known: Margins, labels: Tensor, reference: int) ->
     - `auroc`: probability that an image of the concept has a larger margin than a known image,
       ties counted half.
     - `target_at_P`: the highest target accuracy whose known accuracy is at most P points below
-      the reference, over γ; 0 where the model has lost more at every γ.
-    - `ausuc`: area under target accuracy against known accuracy, by trapezoids, both as shares of
-      images. It is not divided by the known accuracy that the curve reaches: 1 takes a model
-      without errors, and its upper bound is the known accuracy without the concept.
+      the reference, over γ; 0 if the model loses more at every γ.
+    - `ausuc`: area under the curve of target against known accuracy, by trapezoids. It is not
+      divided by the known accuracy that the curve reaches. So its upper bound is the known
+      accuracy without the concept, and only a model without errors has 1.
     - `best_harmonic_mean` of target and known accuracy, over γ (Xian et al., CVPR 2017).
     - `known_only`: known accuracy with the known classes alone as candidates.
 
-    A metric that the images or the scores do not allow is None with the reason. With one known
-    class only `auroc` is given: such a model cannot be wrong among the known classes.
+    A metric that cannot be computed is None, with the reason. With a single known class only
+    `auroc` is computed: a known image cannot be mistaken for another known class.
 
     Args:
-        target: of the T images of the concept.
-        known: of the K images of known classes.
-        labels: of the known images `(K,)`, as indices of the candidates.
-        reference: how many of the known images are right in the untrained model without γ
-            (`plain_known_right` of the baseline).
+        target: margins of the T images of the concept.
+        known: margins of the K images of known classes.
+        labels: candidate index of each known image's class `(K,)`.
+        reference: how many known images the untrained model classifies correctly at γ = 0
+            (the sum of `plain_known_right` of the baseline).
     """
     if problem := _problem(target, known):
         total = len(target.values) + len(known.values)
@@ -113,7 +114,7 @@ def tradeoff(target: Margins, known: Margins, labels: Tensor, reference: int) ->
 
 
 def _problem(target: Margins, known: Margins) -> str | None:
-    """Return why nothing can be measured, None if something can."""
+    """Return why nothing can be measured; None if something can."""
     if not len(target.values):
         return "no images of the concept"
     if not len(known.values):
@@ -128,7 +129,7 @@ def _problem(target: Margins, known: Margins) -> str | None:
 
 def _curve(target: NDArray[np.float64], known: NDArray[np.float64],
            right: NDArray[np.bool_]) -> Curve:
-    """Return the whole curve: a point for each interval of γ between two margins."""
+    """Return the full curve: one point for each interval of γ between two margins."""
     levels = np.unique(np.concatenate([target, known]))[::-1]
     hits = _images_from(levels, target)
     lost = _images_from(levels, known[right])
@@ -139,7 +140,7 @@ def _curve(target: NDArray[np.float64], known: NDArray[np.float64],
 
 
 def _images_from(levels: NDArray[np.float64], margins: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return how many margins are at or above the first 0, 1, … all of the falling levels."""
+    """Return for each i = 0 … L how many margins reach the i-th of L falling levels (0: none)."""
     at_level = np.bincount(np.searchsorted(-levels, -margins), minlength=len(levels))
     return np.concatenate([[0], at_level.cumsum()])
 
@@ -147,13 +148,13 @@ def _images_from(levels: NDArray[np.float64], margins: NDArray[np.float64]) -> N
 def _auroc(target: Tensor, known: Tensor) -> float:
     margins = torch.cat([target, known])
     is_target = torch.cat([torch.ones_like(target), torch.zeros_like(known)]).long()
-    # Ranks in [0, 1]: torchmetrics puts other numbers through a sigmoid, which makes ties.
+    # Ranks in [0, 1]: torchmetrics applies a sigmoid to values outside, which creates ties.
     levels, rank = margins.unique(return_inverse=True)
     return float(binary_auroc(rank.double() / (len(levels) - 1), is_target, validate_args=False))
 
 
 def _target_at(curve: Curve, reference: int, points: int) -> tuple[Measured, int | None]:
-    """Return the highest target accuracy at `points` lost, and the index of its point."""
+    """Return the highest target accuracy at `points` lost and its index on the curve."""
     needed = fewest_right(reference, curve.known_total, points / 100)
     if needed <= 0:
         return Measured(None, None, curve.target_total, f"the untrained model has {reference} of "

@@ -22,9 +22,9 @@ from kt_exp.store import Store
 
 @dataclass(kw_only=True)
 class RetrievalBenchmark:
-    """The captions of an image among all captions, and the image of a caption among all images.
+    """Finds an image's captions among all captions, and a caption's image among all images.
 
-    It knows no classes: the new concepts are taught, and what becomes of retrieval is measured
+    There are no known classes: it measures how learning the new concepts changes retrieval
     (supplementary Tab. 5).
     """
 
@@ -42,21 +42,21 @@ class RetrievalBenchmark:
             yield "ks", "empty", "give the numbers K of R@K, as [1,5,10]"
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
-        """Read the captions, and find the images they name; whatever the concepts are.
+        """Check that the captions and their images can be read, for any concepts.
 
         Raises:
-            UserError: as `read_captioned`, or a single image.
+            UserError: as `read_captioned`, or there is only one image.
         """
         if len(self.images) < 2:
             raise UserError("benchmark.captions", f"'{self.images.names[0]}' is the only image of "
                             f"the split '{self.split}'", "give at least two")
 
     def known_prompts(self) -> list[list[str]]:
-        """Return nothing: there are no classes."""
+        """Return an empty list: there are no classes."""
         return []
 
     def examples(self, concept: Concept, most: int) -> list[Image.Image]:
-        """Return nothing: no image is labelled with a concept."""
+        """Return an empty list: no image is labelled with a concept."""
         return []
 
     def evaluator(self, model: Model, fingerprint: str, store: Store,
@@ -73,7 +73,7 @@ class RetrievalBenchmark:
 
     @cached_property
     def images(self) -> CaptionedImages:
-        """The images of the split, each with the captions that count."""
+        """The images of the split, each with at most `captions_per_image` captions."""
         captions, root = Path(self.captions).expanduser(), Path(self.image_root).expanduser()
         images = read_captioned(captions, root, self.split, "benchmark.captions")
         return images.at_most(self.captions_per_image)

@@ -1,4 +1,4 @@
-"""Retrieval before and after transfer, each computed once and kept."""
+"""Evaluator of retrieval: each phase is computed once and stored."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ KIND, EMBEDDINGS = "retrieval", "embeddings"
 
 
 class RetrievalSettings(LoaderSettings, Protocol):
-    """What is measured, and how images are loaded."""
+    """The K of Recall@K, and settings for loading images."""
 
     ks: list[int]
 
 
 class Scores(NamedTuple):
-    """Scores of the readable images with their captions, by blocks of rows.
+    """Scores of the readable images with their captions, computed in blocks of rows.
 
     Attributes:
-        by_image: returns rows of `(I, T)`, images against captions.
-        by_caption: returns rows of `(T, I)`.
+        by_image: returns rows of the scores `(I, T)` of images with captions.
+        by_caption: returns rows of the transposed scores, `(T, I)`.
         images: index of each of the I images in the set, `(I,)`.
         owners: index of the image of each of the T captions, `(T,)`.
-        skipped: paths of the images that could not be read; their captions are left out too.
+        skipped: paths of unreadable images; their captions are left out too.
     """
 
     by_image: Rows
@@ -54,8 +54,8 @@ class Scores(NamedTuple):
 class RetrievalEvaluator:
     """Retrieves by embeddings (dual encoders) or by the scores of all pairs (pair matchers).
 
-    What is kept are the ranks, so that other `ks` need no model. `reused` counts the outcomes that
-    came from the store.
+    The ranks are stored, so that other `ks` need no model. `reused` counts the outcomes found in
+    the store.
     """
 
     model: DualEncoder | PairMatcher
@@ -67,7 +67,7 @@ class RetrievalEvaluator:
     reused: int = 0
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
-        """Return the baseline: the same for every group."""
+        """Return the baseline, which is the same for every group."""
         return [self._outcome(_name(group), Phase.baseline, FROZEN)]
 
     def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
@@ -75,7 +75,7 @@ class RetrievalEvaluator:
         return [self._outcome(_name(group), Phase.transferred, weights)]
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
-        """Return nothing: retrieval draws no pictures."""
+        """Return no panels: retrieval draws no pictures."""
         return {}
 
     def _outcome(self, concept: str, phase: Phase, weights: Weights) -> Outcome:
@@ -87,7 +87,7 @@ class RetrievalEvaluator:
         image = Ranks(entry.tensors["image_rank"], entry.tensors["image_tied"])
         metrics = [
             Metric(phase, concept, "all", f"{kind}_R@{k}", ranks.hits(k) / len(ranks.rank),
-                      ranks.hits(k), len(ranks.rank))
+                   ranks.hits(k), len(ranks.rank))
             for kind, ranks in (("text", text), ("image", image)) for k in self.settings.ks
         ]
         notes = [*entry.record["notes"], *_notes(text, image, self.settings.ks)]
@@ -108,12 +108,12 @@ class RetrievalEvaluator:
                       "image_rank": image.rank, "image_tied": image.tied})
 
     def _score_pairs(self, model: PairMatcher, key: str) -> Scores:
-        found = pairs.score_pairs(model, self.images, self._texts, self.settings, self.store,
-                                  key, self.progress, "Matching images and captions")
-        readable = torch.isin(self._owners, found.labels)
-        scores, texts = found.scores, self._text_of[readable]
+        scored = pairs.score_pairs(model, self.images, self._texts, self.settings, self.store,
+                                   key, self.progress, "Matching images and captions")
+        readable = torch.isin(self._owners, scored.labels)
+        scores, texts = scored.scores, self._text_of[readable]
         return Scores(lambda block: scores[block][:, texts], lambda block: scores.T[texts[block]],
-                      found.labels, self._owners[readable], found.skipped)
+                      scored.labels, self._owners[readable], scored.skipped)
 
     def _compare_embeddings(self, model: DualEncoder, weights: Weights) -> Scores:
         text_parameters = model.towers()["text"].keys()
@@ -127,10 +127,10 @@ class RetrievalEvaluator:
 
     def _embedded_images(self, model: DualEncoder, frozen: bool) -> Embedded:
         def compute() -> Entry:
-            found = embed_images(model, self.images, self.settings, self.progress,
-                                 "Embedding images", store=self.store)
-            return Entry({"skipped": found.skipped},
-                         {"embeddings": found.embeddings, "labels": found.labels})
+            embedded = embed_images(model, self.images, self.settings, self.progress,
+                                    "Embedding images", store=self.store)
+            return Entry({"skipped": embedded.skipped},
+                         {"embeddings": embedded.embeddings, "labels": embedded.labels})
 
         entry = self.store.get_or_compute(EMBEDDINGS, self._key("images", self._set_key), compute)\
             if frozen else compute()
@@ -153,12 +153,15 @@ class RetrievalEvaluator:
 
     @cached_property
     def _captions(self) -> list[str]:
-        return [caption for some in self.images.captions for caption in some]
+        return [caption for of_image in self.images.captions for caption in of_image]
 
     @cached_property
     def _texts(self) -> list[str]:
-        """Every caption once: those of several images would else tie but for rounding, which
-        depends on what a caption is encoded along with."""
+        """The distinct captions.
+
+        A caption of several images is encoded once: its copies have to tie exactly, but rounding
+        depends on the batch that a caption is encoded in.
+        """
         return list(dict.fromkeys(self._captions))
 
     @cached_property
@@ -169,7 +172,7 @@ class RetrievalEvaluator:
 
     @cached_property
     def _owners(self) -> Tensor:
-        counts = torch.tensor([len(some) for some in self.images.captions])
+        counts = torch.tensor([len(of_image) for of_image in self.images.captions])
         return torch.arange(len(self.images)).repeat_interleave(counts)
 
     def _key(self, *inputs: object) -> str:
@@ -187,7 +190,7 @@ def _name(group: Sequence[Concept]) -> str:
 
 
 def _notes(text: Ranks, image: Ranks, ks: Sequence[int]) -> list[str]:
-    """Return what recalls do not tell: exact ties, and a K that finds every image."""
+    """Return notes on exact ties, and on a K that is no smaller than the number of images."""
     notes = [
         f"{kind} retrieval: {int(ranks.tied.sum())} of {len(ranks.tied)} queries have a wrong "
         "candidate that scores exactly as the best right one; it counts as better"

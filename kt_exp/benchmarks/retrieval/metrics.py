@@ -1,4 +1,4 @@
-"""Recall@K of image–text retrieval, counted from scores in blocks of queries."""
+"""Recall@K of image–text retrieval, computed from scores in blocks of queries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = Callable[[slice], Tensor]
 
 
 class Ranks(NamedTuple):
-    """Where each query finds its best match.
+    """The rank of each query's best positive.
 
     Attributes:
         rank: rank of the best positive, from 1, int64 `(Q,)`.
@@ -28,7 +28,7 @@ class Ranks(NamedTuple):
     tied: Tensor
 
     def hits(self, k: int) -> int:
-        """Return how many queries have one of their positives among their first `k`."""
+        """Return how many queries have a positive among the first `k` candidates."""
         return int((self.rank <= k).sum())
 
 
@@ -36,15 +36,14 @@ def find_ranks(scores: Rows, queries: Tensor, candidates: Tensor, progress: Prog
                description: str) -> Ranks:
     """Return the rank of the best positive of every query.
 
-    A candidate is a positive of a query where the two have the same owner (image index). Any
-    positive counts: an image with five captions is found at the rank of the best of them. The rank
-    is 1 + the number of negatives with the same score or a better one. So exact ties count against
-    the model: one that scores everything alike finds nothing, whatever the order of the data.
+    A candidate is a positive of a query if both have the same owner (image index). The rank is 1 +
+    the number of negatives that score at least as high as the best positive. Exact ties thus count
+    against the model: one that gives all candidates the same score finds nothing.
 
     Args:
-        scores: returns the scores of a block of queries with all candidates, `(B, C)`.
+        scores: returns the scores `(B, C)` of a block of queries with all candidates.
         queries: owner of each query, `(Q,)`.
-        candidates: owner of each candidate, `(C,)`; each query has a positive among them.
+        candidates: owner of each candidate, `(C,)`; each query must have a positive.
 
     Raises:
         UserError: scores that are not finite.

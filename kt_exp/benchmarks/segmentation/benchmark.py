@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kt_exp.store import Store
 
 EXTRA = ("scipy", "surface_distance")
-PLACE = ("root", "images", "batch_size", "sam")  # keys that `what_counts` leaves to fingerprints
+PLACE = ("root", "images", "batch_size", "sam")  # in fingerprints, or without effect
 
 
 @dataclass(kw_only=True)
@@ -56,11 +56,11 @@ class SegmentationBenchmark:
             yield "tune_on", "0 beside tune.root", "say how many images of it to tune on"
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
-        """Find what is wrong with the benchmark for these concepts, before anything costly.
+        """Check that the benchmark can evaluate these concepts, before anything costly.
 
         Raises:
-            UserError: the extra is not installed, a folder in the wrong layout, images without
-                masks or masks without images, or concepts that would share their masks.
+            UserError: the extra is not installed, a folder has the wrong layout, an image has no
+                mask or a mask no image, or several concepts would share their masks.
         """
         if any(find_spec(package) is None for package in EXTRA):
             raise UserError("benchmark", "segmentation needs scipy and surface-distance",
@@ -75,11 +75,11 @@ class SegmentationBenchmark:
         self.checked = list(concepts)
 
     def known_prompts(self) -> list[list[str]]:
-        """Return nothing: segmentation knows no classes beside the concept."""
+        """Return an empty list: there are no classes beside the concept."""
         return []
 
     def examples(self, concept: Concept, most: int) -> list[Image.Image]:
-        """Return the first images of a concept, `most` or fewer; unreadable ones are left out."""
+        """Return the first `most` images of a concept, without unreadable ones."""
         pairs, shown = self.pairs(concept), []
         for index in range(min(most, len(pairs))):
             with suppress(UserError):
@@ -88,11 +88,11 @@ class SegmentationBenchmark:
 
     def evaluator(self, model: Model, fingerprint: str, store: Store,
                   progress: Progress) -> Evaluator:
-        """Return what segments with `model`, SAM loaded.
+        """Return the evaluator of `model`, with SAM loaded.
 
         Raises:
-            UserError: a model without transformer layers or with too few, a prompt that is too
-                long for it, or no SAM at `sam`.
+            UserError: the model has no transformer layers or too few, the prompt is too long for
+                it, or there is no SAM at `sam`.
         """
         from kt_exp.benchmarks.segmentation.evaluator import (
             SegmentationEvaluator,
@@ -117,14 +117,14 @@ class SegmentationBenchmark:
         """Return the images of a concept with their masks.
 
         Raises:
-            UserError: a folder in the wrong layout, or images and masks that do not match.
+            UserError: a folder has the wrong layout, or images and masks do not match.
         """
         from kt_exp.benchmarks.segmentation.masks import concept_folder, read_pairs
 
         return read_pairs(concept_folder(self._root, concept), self.mask_threshold, self.images)
 
     def split(self, pairs: MaskedImages) -> tuple[MaskedImages, MaskedImages]:
-        """Return the images to tune on (none where M2IB is fixed), and those to evaluate.
+        """Return the images to tune M2IB on (none if it is fixed) and those to evaluate.
 
         Raises:
             UserError: not enough images.
@@ -143,18 +143,18 @@ class SegmentationBenchmark:
         return given, rest
 
     def text(self, concept: Concept) -> str:
-        """Return what M2IB looks for: the prompt, or the description where it is null."""
+        """Return the text that M2IB looks for: the prompt or, if it is null, the description."""
         if self.prompt is None:
             return concept.description
         return fill(self.prompt, concept.name, concept.plural)
 
     def what_counts(self) -> dict[str, Any]:
-        """Return the settings that decide a score, as plain values."""
+        """Return the settings that affect a score, as plain values."""
         settings = {key: value for key, value in asdict(self).items() if key not in PLACE}
         return settings if self.tune_on else {**settings, "tune": None}
 
     def notes(self, m2ib: M2IBSettings, of: str) -> list[str]:
-        """Say how the scores `of` a concept and phase were made, with M2IB as it was used."""
+        """Return notes on how the scores `of` a concept and phase were computed with `m2ib`."""
         used = f"layer {m2ib.layer}, beta {m2ib.beta:g}, variance {m2ib.var:g}"
         given = "of another folder" if self.tune.root else "left out of the means"
         return [
@@ -170,7 +170,7 @@ class SegmentationBenchmark:
         return Path(self.root).expanduser()
 
     def _check_model(self, model: TransformerTrunk) -> None:
-        # After the last layer no patch reaches the embedding, if that is taken from a class token.
+        # After the last layer patches no longer affect an embedding read from the class token.
         last = len(model.trunk_layers) - 2
         key, layers = ("tune.layers", self.tune.layers) if self.tune_on \
             else ("m2ib.layer", [self.m2ib.layer])

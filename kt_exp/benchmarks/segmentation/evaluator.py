@@ -1,4 +1,4 @@
-"""Segment the images of a concept before and after, and score the masks; everything is kept."""
+"""Evaluator of segmentation: masks and scores are computed once and stored."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ KIND, READABLE = "segmentation", "readable"
 
 @dataclass(frozen=True)
 class SegmentationTask:
-    """What is to be segmented, how, and how the masks are scored.
+    """Images, settings of segmentation, and how masks are scored.
 
     Attributes:
         concepts: all concepts of the run.
-        pairs: gives the images of a concept with their masks.
-        text: gives what M2IB looks for.
-        split: divides images into those to tune M2IB on (maybe none) and those to evaluate.
-        m2ib: M2IB as it is where it is not tuned.
-        tune: the grid that it is tuned over.
-        components: connected components that a mask may have.
-        nsd: how the normalised surface distance is computed, with `tolerance` in px.
-        batch_size: images that M2IB looks at together.
+        pairs: returns the images of a concept with their masks.
+        text: returns the text that M2IB looks for.
+        split: splits images into those to tune M2IB on (may be empty) and those to evaluate.
+        m2ib: settings of M2IB where it is not tuned.
+        tune: the grid to tune M2IB over.
+        components: number of connected components that are kept of a mask.
+        nsd: definition of the normalised surface Dice; `tolerance` is in px.
+        batch_size: images per batch of M2IB.
         on_bad_image: `error` or `skip`.
-        signature: all settings that decide a score, as plain values.
-        notes: says how the scores of a concept and phase were made, with M2IB as it was used.
+        signature: all settings that affect a score, as plain values.
+        notes: returns notes on how the scores of a concept and phase were computed.
     """
 
     concepts: list[Concept]
@@ -62,7 +62,7 @@ class SegmentationTask:
 
 @dataclass
 class SegmentationEvaluator:
-    """Segments by M2IB and SAM; `reused` counts the outcomes that came from the store."""
+    """Segments with M2IB and SAM; `reused` counts the outcomes found in the store."""
 
     model: TransformerTrunk
     fingerprint: str
@@ -74,12 +74,12 @@ class SegmentationEvaluator:
     _segmented: dict[Concept, Segmented] = field(default_factory=dict)
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
-        """Return the baseline of each concept: the model as it came.
+        """Return the baseline of each concept.
 
         Raises:
-            UserError: files of any concept of the run that cannot be read or do not fit together.
+            UserError: files of any concept of the run are unreadable or do not match.
         """
-        for concept in self.task.concepts:  # before the first map is made, of whichever
+        for concept in self.task.concepts:  # all, before anything costly
             self._readable(self.task.pairs(concept))
         return [self._outcome(concept, Phase.baseline, FROZEN) for concept in group]
 
@@ -89,9 +89,9 @@ class SegmentationEvaluator:
                 for concept in group]
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
-        """Draw the images whose DSC rose most, and least: truth, before, after.
+        """Draw the images with the best and the worst change in DSC: truth, before, after.
 
-        Returns title → file name in `folder`; nothing of a concept that lacks a phase.
+        Returns title → file name in `folder`. Concepts without both phases are left out.
         """
         scores = [score for outcome in outcomes for score in outcome.per_image]
         drawn: dict[str, str] = {}
@@ -130,7 +130,7 @@ class SegmentationEvaluator:
                          self.progress)
 
     def _readable(self, pairs: MaskedImages) -> tuple[MaskedImages, list[str]]:
-        """Return the pairs that can be read, and the files that cannot; looked at once."""
+        """Return the readable pairs and the paths of unreadable files; cached."""
         key = signature([VERSION, str(pairs.root), pairs.fingerprint(),
                          self.task.on_bad_image])
 
@@ -152,10 +152,9 @@ class SegmentationEvaluator:
         scores = []
         with self.progress(f"Scoring {concept.name}", len(images)) as bar:
             for index, mask in enumerate(masks_in(self.store, masks)):
-                found = overlap(images.mask(index), mask, self.task.nsd,
-                                self.task.tolerance)
+                scored = overlap(images.mask(index), mask, self.task.nsd, self.task.tolerance)
                 scores += [ImageScore(phase, concept.name, images.name(index), metric, value)
-                           for metric, value in found._asdict().items()]
+                           for metric, value in scored._asdict().items()]
                 bar.advance()
         return scores
 
@@ -167,4 +166,4 @@ def _means(scores: Sequence[ImageScore]) -> list[Metric]:
         values.setdefault(score.metric, []).append(score.value)
     first = scores[0]
     return [Metric(first.phase, first.concept, "target", metric, fmean(of_metric), None,
-                      len(of_metric)) for metric, of_metric in values.items()]
+                   len(of_metric)) for metric, of_metric in values.items()]

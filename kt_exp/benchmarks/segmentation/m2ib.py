@@ -1,15 +1,15 @@
 """Multi-modal information bottleneck attribution (Wang et al. 2023) of the image tower.
 
 After one layer of the trunk, each feature x becomes λx + (1 − λ)ε with noise ε ~ N(0, var) and
-λ = σ(α). A few steps of Adam on α lower β · KL − cos(image, text): what the bottleneck still lets
-through is what the image shares with the text.
+λ = σ(α). A few steps of Adam on α minimise β · KL − cos(image, text). The information that still
+passes the bottleneck is what the image shares with the text.
 
-As in the published code of M2IB and MedCLIP-SAMv2: α for every token and channel, starting at 5;
-KL averaged over both; the map shows the capacity of the last step's forward pass; its class token
-is dropped. Not as there:
+As in the published code of M2IB and MedCLIP-SAMv2: one α per token and channel, starting at
+`alpha`; KL averaged over both; the map is the capacity in the last step's forward pass, without the
+class token. Different from that code:
 
-- `var` is the variance of the noise. In that code it reaches no formula: all its values act as 1.
-- All images share their noise draws, so that no map depends on what else is in its batch.
+- `var` is the variance of the noise. In that code it enters no formula: it always acts as 1.
+- All images share their noise draws, so that a map does not depend on its batch.
 - log(1 − λ) is computed as log σ(−α), which stays finite.
 """
 
@@ -32,11 +32,11 @@ def saliency(model: TransformerTrunk, images: Tensor, text: Tensor,
              settings: M2IBSettings) -> Tensor:
     """Return the capacity of each patch, `(B, G, G)`, in nats, on the model's device.
 
-    The model is in eval mode with frozen weights; images do not influence each other.
+    The model must be in eval mode with frozen weights. Images do not influence each other.
 
     Args:
         images: `(B, 3, H, W)`.
-        text: unit-norm embedding of what is looked for, `(D,)`.
+        text: unit-norm embedding of the text to look for, `(D,)`.
 
     Raises:
         UserError: the layer does not return a square of patches, or the result is not finite.
@@ -50,12 +50,12 @@ def saliency(model: TransformerTrunk, images: Tensor, text: Tensor,
     capacity = features
     with torch.enable_grad():
         for _ in range(settings.steps):
-            kept, lost = alpha.sigmoid(), (-alpha).sigmoid()
+            passed, lost = alpha.sigmoid(), (-alpha).sigmoid()
             noise = torch.randn((settings.draws, *features.shape[1:]), generator=generator,
                                 device=features.device)
-            mixed = (kept * features)[:, None] + lost[:, None] * scale * noise
+            mixed = (passed * features)[:, None] + lost[:, None] * scale * noise
             capacity = _capacity(features, alpha, settings.var)
-            # The layers below see each image once, those above every draw of it.
+            # Layers before the bottleneck run once per image, those after it once per draw.
             with _replaced(layer, mixed.flatten(0, 1)):
                 cosines = (model.encode_image(images) @ text).view(len(images), settings.draws)
             loss = settings.beta * capacity.mean(dim=(1, 2)) - cosines.mean(dim=1)
@@ -66,13 +66,13 @@ def saliency(model: TransformerTrunk, images: Tensor, text: Tensor,
 
 
 def _capacity(features: Tensor, alpha: Tensor, var: float) -> Tensor:
-    """KL[N(λx, (1 − λ)² var) ‖ N(0, var)] of each feature, in nats."""
-    kept, lost = alpha.sigmoid(), (-alpha).sigmoid()
-    return 0.5 * ((kept * features).square() / var + lost.square() - 1 - 2 * F.logsigmoid(-alpha))
+    """Return KL[N(λx, (1 − λ)² var) ‖ N(0, var)] of each feature, in nats."""
+    passed, lost = alpha.sigmoid(), (-alpha).sigmoid()
+    return 0.5 * ((passed * features).square() / var + lost.square() - 1 - 2 * F.logsigmoid(-alpha))
 
 
 def _features(model: TransformerTrunk, layer: torch.nn.Module, images: Tensor) -> Tensor:
-    """Return what the layer makes of the images, `(B, N, C)`, fp32."""
+    """Return the layer's output for the images, `(B, N, C)`, fp32."""
     seen: list[Tensor] = []
     handle = layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:
@@ -85,7 +85,7 @@ def _features(model: TransformerTrunk, layer: torch.nn.Module, images: Tensor) -
 
 @contextmanager
 def _replaced(layer: torch.nn.Module, tokens: Tensor) -> Iterator[None]:
-    """Within it the layer returns `tokens`, whatever it is given."""
+    """Replace the layer's output by `tokens` within the block."""
     handle = layer.register_forward_hook(
         lambda module, inputs, output: tokens.to(output.dtype))
     try:

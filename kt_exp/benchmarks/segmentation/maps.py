@@ -1,4 +1,4 @@
-"""Saliency maps and masks of an image set, kept in the store chunk by chunk as they are made."""
+"""Saliency maps and masks of an image set, computed and stored in chunks."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from kt_exp.store import Entry, Store, signature
 
 VERSION = 1
 SALIENCY, MASKS = "saliency", "masks"
-CHUNK = 64  # images per entry of the store: what a killed run loses at most
+CHUNK = 64  # images per store entry: the most that a killed run loses
 
 Make = Callable[[int, MaskedImages, Bar], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Segmenter:
-    """Segments images by what a model sees of a text in them.
+    """Segments images by the saliency of a text in them.
 
     Attributes:
-        weights: signs the model's architecture, its weights as they are now, and its device.
-        text: what M2IB looks for.
-        sam: turns a coarse mask's boxes into masks; None keeps the coarse masks.
-        components: connected parts of a mask that are kept, the largest.
-        batch_size: images whose maps are made at once; changes no result.
+        weights: signature of the model's architecture, current weights and device.
+        text: the text that M2IB looks for.
+        sam: turns the coarse mask's boxes into a mask; None: the coarse mask is the result.
+        components: number of largest connected components that are kept of a mask.
+        batch_size: images per batch of M2IB; does not change results.
     """
 
     model: TransformerTrunk
@@ -55,41 +55,42 @@ class Segmenter:
     progress: Progress
 
     def maps(self, images: MaskedImages, settings: M2IBSettings, of: str) -> list[Tensor]:
-        """Return the saliency of each image as a grid of its patches, `(G, G)`, on the CPU."""
-        def make(start: int, some: MaskedImages, bar: Bar) -> dict[str, Tensor]:
-            batches = [self._saliency(some[at : at + self.batch_size], settings, bar)
-                       for at in range(0, len(some), self.batch_size)]
+        """Return the saliency map of each image, one value per patch `(G, G)`, on the CPU."""
+        def make(start: int, chunk: MaskedImages, bar: Bar) -> dict[str, Tensor]:
+            batches = [self._saliency(chunk[at : at + self.batch_size], settings, bar)
+                       for at in range(0, len(chunk), self.batch_size)]
             return {"maps": torch.cat(batches)}
 
-        entries = self._kept(SALIENCY, self._map_keys(images, settings), images, make,
-                             f"Saliency of {of}")
+        entries = self._stored(SALIENCY, self._map_keys(images, settings), images, make,
+                               f"Saliency of {of}")
         return [grid for entry in entries for grid in entry.tensors["maps"]]
 
     def masks(self, images: MaskedImages, settings: M2IBSettings, of: str) -> list[str]:
-        """Segment the images; return the keys of the entries that hold their masks, in order."""
+        """Segment the images; return the keys of the store entries with their masks, in order."""
         maps = self.maps(images, settings, of)
 
-        def make(start: int, some: MaskedImages, bar: Bar) -> dict[str, Tensor]:
-            made = {}
-            for index in range(len(some)):
-                made[str(index)] = packed(self._segment(some.open(index), maps[start + index]))
+        def make(start: int, chunk: MaskedImages, bar: Bar) -> dict[str, Tensor]:
+            masks = {}
+            for index in range(len(chunk)):
+                mask = self._segment(chunk.open(index), maps[start + index])
+                masks[str(index)] = packed(mask)
                 bar.advance()
-            return made
+            return masks
 
         sam = self.sam and self.sam.fingerprint
         keys = [signature([VERSION, key, self.components, sam])
                 for key in self._map_keys(images, settings)]
-        self._kept(MASKS, keys, images, make, f"Masks of {of}")
+        self._stored(MASKS, keys, images, make, f"Masks of {of}")
         return keys
 
     def _saliency(self, images: MaskedImages, settings: M2IBSettings, bar: Bar) -> Tensor:
         pixels = torch.stack([self._pixels(images.open(index)) for index in range(len(images))])
-        found = saliency(self.model, pixels.to(self.model.device), self._embedding, settings)
+        maps = saliency(self.model, pixels.to(self.model.device), self._embedding, settings)
         bar.advance(len(images))
-        return found.cpu()
+        return maps.cpu()
 
     def _pixels(self, image: Image.Image) -> Tensor:
-        """Squeeze the image to the model's square, so that the map covers all of it."""
+        """Resize the image to the model's square without cropping, so that the map covers it."""
         side = self.model.image_size
         return self.model.to_tensor(image.resize((side, side), Image.Resampling.BICUBIC))
 
@@ -109,22 +110,22 @@ class Segmenter:
                            images[at : at + CHUNK].image_files.fingerprint()])
                 for at in range(0, len(images), CHUNK)]
 
-    def _kept(self, kind: str, keys: list[str], images: MaskedImages, make: Make,
-              description: str) -> list[Entry]:
+    def _stored(self, kind: str, keys: list[str], images: MaskedImages, make: Make,
+                description: str) -> list[Entry]:
         entries = []
         with self.progress(description, len(images)) as bar:
             for start, key in zip(range(0, len(images), CHUNK), keys, strict=True):
-                some = images[start : start + CHUNK]
+                chunk = images[start : start + CHUNK]
                 entry = self.store.get_or_compute(
-                    kind, key, lambda: Entry({}, make(start, some, bar)))  # noqa: B023
+                    kind, key, lambda: Entry({}, make(start, chunk, bar)))  # noqa: B023
                 if entry.found:
-                    bar.advance(len(some))
+                    bar.advance(len(chunk))
                 entries.append(entry)
         return entries
 
 
 def masks_in(store: Store, keys: Sequence[str]) -> Iterator[Mask]:
-    """Yield the masks of the entries `keys`, which are there, in order."""
+    """Yield the masks of the store entries `keys`, which must exist, in order."""
     for key in keys:
         entry = store.fetch(MASKS, key)
         assert entry is not None
@@ -133,19 +134,19 @@ def masks_in(store: Store, keys: Sequence[str]) -> Iterator[Mask]:
 
 
 def mask_at(store: Store, keys: Sequence[str], index: int) -> Mask | None:
-    """Return mask `index` of those in the entries `keys`; None if the store lost it."""
+    """Return mask `index` of the store entries `keys`; None if the store lost it."""
     entry = store.fetch(MASKS, keys[index // CHUNK])
     return unpacked(entry.tensors[str(index % CHUNK)]) if entry else None
 
 
 def packed(mask: Mask) -> Tensor:
-    """Return a mask `(H, W)` as the bytes of a 1-bit PNG, uint8: some hundred bytes."""
+    """Return a mask `(H, W)` as the bytes of a 1-bit PNG, uint8: a few hundred bytes."""
     written = io.BytesIO()
     Image.fromarray(mask).save(written, "PNG")
     return torch.frombuffer(bytearray(written.getvalue()), dtype=torch.uint8)
 
 
 def unpacked(png: Tensor) -> Mask:
-    """Return the mask that `packed` packed."""
+    """Return the mask `(H, W)` from the bytes that `packed` made."""
     with Image.open(io.BytesIO(png.numpy().tobytes())) as image:
         return np.asarray(image.convert("1"))

@@ -1,4 +1,4 @@
-"""Image–mask pairs on disk: `images/` and `masks/`, with the same file names but for the ending."""
+"""Image–mask pairs on disk: `images/` and `masks/`, with the same names up to the suffix."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class MaskedImages:
-    """Images with a mask each. A mask's pixel above `threshold` (0–254) belongs to the finding."""
+    """Images with one mask each; a mask's foreground is what lies above `threshold` (0–254)."""
 
     root: Path
     images: list[Path]
@@ -49,14 +49,14 @@ class MaskedImages:
                             [self.masks[i] for i in indices], self.threshold)
 
     def name(self, index: int) -> str:
-        """Return the path of image `index`, from the root of the set."""
+        """Return the path of image `index`, relative to the root of the set."""
         return self.images[index].relative_to(self.root).as_posix()
 
     def open(self, index: int) -> Image.Image:
         """Return image `index` in RGB.
 
         Raises:
-            UserError: the file cannot be read as an image; names its path.
+            UserError: the file cannot be read as an image; the error names its path.
         """
         return self.image_files.open(index)
 
@@ -64,9 +64,9 @@ class MaskedImages:
         """Return mask `index`, `(H, W)`.
 
         Raises:
-            UserError: the file cannot be read as an image; names its path.
+            UserError: the file cannot be read as an image; the error names its path.
         """
-        # Clipped, not scaled: a mask of 16 bits may have 255 or 65535 where the finding is.
+        # Clipped, not scaled: the foreground of a 16-bit mask may be 255 or 65535.
         grey = decoded(self.masks[index], lambda image: image.convert("L"))
         return np.asarray(grey) > self.threshold
 
@@ -85,8 +85,9 @@ class MaskedImages:
 
 
 def concept_folder(root: Path, concept: Concept) -> Path:
-    """Return where a concept's pairs lie: `root` itself, or its sub-folder named like the concept
-    or its `images_of`.
+    """Return the folder of a concept's pairs: `root`, or its sub-folder with the concept's name.
+
+    The name is that of the concept's `images_of`, if it has one.
 
     Raises:
         UserError: neither holds `images/` and `masks/`.
@@ -96,10 +97,10 @@ def concept_folder(root: Path, concept: Concept) -> Path:
     if _holds_pairs(root):
         return root
     slug = folder_name(concept.image_class)
-    wanted = {name_key(concept.image_class), name_key(slug)}
+    names = {name_key(concept.image_class), name_key(slug)}
     folders = sorted(path for path in root.iterdir() if path.is_dir())
     for folder in folders:
-        if name_key(folder.name) in wanted and _holds_pairs(folder):
+        if name_key(folder.name) in names and _holds_pairs(folder):
             return folder
     found = listing([folder.name for folder in folders]) or "no folder"
     raise UserError(WHERE, f"{root} has neither images/ and masks/ nor a folder "
@@ -107,11 +108,11 @@ def concept_folder(root: Path, concept: Concept) -> Path:
 
 
 def read_pairs(root: Path, threshold: int, limit: int = 0) -> MaskedImages:
-    """Return the pairs in `root`, sorted; the first `limit` of them unless it is 0.
+    """Return the first `limit` pairs in `root`, sorted by name; all if `limit` is 0.
 
     Raises:
         UserError: no images, an image without a mask or a mask without an image, or two files of
-            one name; names the files.
+            one name; the error names the files.
     """
     images, masks = _by_name(root / IMAGES), _by_name(root / MASKS)
     if not images:
@@ -131,11 +132,11 @@ def read_pairs(root: Path, threshold: int, limit: int = 0) -> MaskedImages:
 
 def readable(pairs: MaskedImages, on_bad_image: str,
              advance: Callable[[], None]) -> tuple[list[int], list[str]]:
-    """Return the indices of the pairs that can be read whole, and the paths of the files that not.
+    """Return the indices of the readable pairs, and the paths of unreadable files.
 
     Raises:
-        UserError: masks that are empty or of another size than their image; under
-            `on_bad_image: error`, an unreadable file. Names the files.
+        UserError: a mask is empty or not of its image's size; under `on_bad_image: error`, a file
+            is unreadable. The error names the files.
     """
     good, skipped = [], []
     empty, resized = [], []

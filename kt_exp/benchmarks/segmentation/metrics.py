@@ -1,4 +1,4 @@
-"""How well a mask matches the truth: Dice, intersection over union, normalised surface Dice."""
+"""Metrics of a mask: Dice, intersection over union, normalised surface Dice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kt_exp.benchmarks.segmentation.postprocess import Mask
 
 
 class Overlap(NamedTuple):
-    """The scores of one image, each in [0, 1]; field names are those of the result."""
+    """The scores of one image, each in [0, 1]; field names are the metrics' names in results."""
 
     DSC: float
     NSD: float
@@ -25,13 +25,13 @@ class Overlap(NamedTuple):
 def overlap(truth: Mask, predicted: Mask, nsd: str, tolerance: float) -> Overlap:
     """Return the scores of a mask against the truth, both `(H, W)`.
 
-    An empty prediction scores 0. So does any prediction where the truth is empty, but for an empty
-    one, which scores 1 (reading refuses empty truths, so this does not enter a benchmark).
+    If only one of the two is empty, all scores are 0; if both are, all are 1. Benchmarks refuse
+    empty truths.
 
     Args:
-        nsd: `surface2d`, the share of both contours within `tolerance` of each other; or
-            `medclip_samv2`, the same call on masks with a third axis of one pixel, as that code
-            has it: the whole area then counts as surface, which gives much higher values.
+        nsd: `surface2d`: the share of both contours within `tolerance` of each other.
+            `medclip_samv2`: the same on masks with a third axis of one pixel, as in that code. The
+            whole area then counts as surface, which gives much higher values.
         tolerance: in pixels.
     """
     if not (truth.any() and predicted.any()):

@@ -1,4 +1,4 @@
-"""Pictures of segmentations: the truth's contour on the image, the masks before and after."""
+"""Pictures of segmentations: the image with the true contour, and masks before and after."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ BEFORE, AFTER = Phase.baseline.value, Phase.transferred.value
 
 @dataclass(frozen=True)
 class Segmented:
-    """Images, and by phase the keys of the store's entries with their masks."""
+    """Images, and for each phase the keys of the store entries with their masks."""
 
     images: MaskedImages
     masks: dict[str, list[str]]
 
 
 class Change(NamedTuple):
-    """The DSC of an image, and where it stands in its set before and after."""
+    """The DSC of the image at `position` of its set, before and after."""
 
     position: int
     before: float
@@ -44,23 +44,23 @@ class Change(NamedTuple):
 
 def draw_panels(concept: Concept, segmented: Segmented, scores: Sequence[ImageScore],
                 store: Store, folder: Path) -> dict[str, str]:
-    """Write the ten images that gained most in DSC, and the ten that gained least, as PNGs.
+    """Draw the ten images that gained most in DSC, and the ten that gained least, as PNGs.
 
-    Of fewer than twenty images each half is drawn. Returns title → file name in `folder`; nothing
-    where a phase, or its masks in the store, are missing.
+    Fewer than twenty images are split into halves. Returns title → file name in `folder`; empty if
+    a phase, or its masks in the store, are missing.
     """
     if not segmented.masks.keys() >= {BEFORE, AFTER}:
         return {}
     changes = _by_gain(concept.name, segmented.images, scores)
     middle = (len(changes) + 1) // 2
     drawn = {}
-    for which, some in (("best", changes[:middle][:MOST]),
-                        ("worst", changes[middle:][::-1][:MOST])):
-        columns = [_column(segmented, change, store) for change in some]
+    for which, shown in (("best", changes[:middle][:MOST]),
+                         ("worst", changes[middle:][::-1][:MOST])):
+        columns = [_column(segmented, change, store) for change in shown]
         whole = [column for column in columns if column]
         if whole and len(whole) == len(columns):
             name = f"segmentation-{concept.slug}-{which}.png"
-            _sheet(whole, some).save(folder / name)
+            _sheet(whole, shown).save(folder / name)
             drawn[f"{concept.name}: {which} changes in DSC"] = name
     return drawn
 
@@ -86,7 +86,7 @@ def _column(segmented: Segmented, change: Change, store: Store) -> list[Image.Im
 
 
 def _draw(image: Image.Image, truth: Mask, found: Mask | None = None) -> Image.Image:
-    """Return the image with the truth's contour, over a tint where something was found."""
+    """Return the image with the true contour, and the predicted mask `found` tinted."""
     pixels = np.asarray(image).astype(np.float32)
     if found is not None:
         inside = _at_size(found, image.size)
@@ -106,14 +106,14 @@ def _sheet(columns: Sequence[Sequence[Image.Image]], changes: Sequence[Change]) 
     sheet = Image.new("RGB", (2 * MARGIN + LABEL + len(blocks[0]) * (CELL + GAP) - GAP,
                               MARGIN + len(blocks) * block_height), PAPER)
     for number, block in enumerate(blocks):
-        some = changes[number * ABREAST :][: len(block)]
-        _block(sheet, block, some, MARGIN + number * block_height)
+        own = changes[number * ABREAST :][: len(block)]
+        _block(sheet, block, own, MARGIN + number * block_height)
     return sheet
 
 
 def _block(sheet: Image.Image, columns: Sequence[Sequence[Image.Image]],
            changes: Sequence[Change], top: int) -> None:
-    """Draw truth, before and after, one below the other, of images side by side."""
+    """Draw a column of truth, before and after for each image, side by side."""
     draw = ImageDraw.Draw(sheet)
     for row, title in enumerate(ROWS):
         write_lines(draw, [TextLine(title, 13, INK)], MARGIN, top)

@@ -1,9 +1,9 @@
-"""From a saliency map to a coarse mask: two clusters, the brighter one's largest components.
+"""From a saliency map to a coarse mask: the largest components of the brighter of two clusters.
 
-Follows MedCLIP-SAMv2: k-means with k = 2 on the map at 256 × 256, then components over eight
-neighbours at the size of the image. There the map passes through an 8-bit picture of the image's
-size and nearest-neighbour resizing before; here it goes from the grid to 256 × 256 at once, and
-k-means starts at the darkest and the brightest value instead of at random ones.
+Follows MedCLIP-SAMv2: k-means with k = 2 on the map at 256 × 256, then 8-connected components at
+the image's size. Two differences: MedCLIP-SAMv2 first converts the map to an 8-bit picture of the
+image's size with nearest-neighbour resizing, where here the grid is resized to 256 × 256 directly;
+and k-means starts at the darkest and the brightest value instead of random ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EIGHT_NEIGHBOURS = np.ones((3, 3))
 
 
 def upsample(grid: Tensor, height: int, width: int) -> NDArray[np.float32]:
-    """Return a grid `(G, G)` as a map `(height, width)`: bilinear, min–max to [0, 1].
+    """Return a grid `(G, G)` as a map `(height, width)`: bilinear, scaled to [0, 1].
 
     A constant grid becomes zeros.
     """
@@ -50,7 +50,7 @@ def coarse_mask(grid: Tensor, height: int, width: int, components: int) -> Mask:
 
 
 def largest_components(mask: Mask, count: int) -> Mask:
-    """Return the `count` largest connected parts of a mask; of equals, the first from the top."""
+    """Return the `count` largest connected components of a mask; ties go to the upper one."""
     labels, found = ndimage.label(mask, EIGHT_NEIGHBOURS)
     sizes = np.bincount(labels.ravel())[1:]
     largest = 1 + np.argsort(-sizes, kind="stable")[:count]
@@ -58,9 +58,9 @@ def largest_components(mask: Mask, count: int) -> Mask:
 
 
 def boxes(mask: Mask) -> list[Box]:
-    """Return the box of each connected part as x0, y0, x1, y1, in pixels; none of an empty mask.
+    """Return the box of each connected component as x0, y0, x1, y1, in pixels.
 
-    x1 and y1 are one past the part, but inside the image, as in MedCLIP-SAMv2.
+    x1 and y1 are one past the component, but inside the image, as in MedCLIP-SAMv2.
     """
     height, width = mask.shape
     labels, _ = ndimage.label(mask, EIGHT_NEIGHBOURS)

@@ -25,7 +25,7 @@ class Sam:
     """SAM from the hub (`facebook/sam-vit-huge`) or a folder in the same format.
 
     Raises:
-        UserError: no such model here, nor to be fetched; or a folder that holds another one.
+        UserError: the model is neither on this machine nor reachable, or it is no SAM.
     """
 
     def __init__(self, source: str, device: torch.device) -> None:
@@ -50,24 +50,24 @@ class Sam:
         self._model: Any = model.to(device).eval().requires_grad_(False)
 
     def segment(self, image: Image.Image, boxes: Sequence[Box]) -> Mask:
-        """Return what SAM finds in any of the boxes (at least one), `(H, W)`, at the image's size.
+        """Return the union of SAM's masks for the boxes (at least one), `(H, W)`.
 
-        One mask per box (`multimask_output` off), their union.
+        SAM returns one mask per box (`multimask_output` off), at the image's size.
         """
         prompt = [[list(map(float, box)) for box in boxes]]
         inputs = self._processor(image, input_boxes=prompt, return_tensors="pt")
         with torch.no_grad():
-            found = self._model(pixel_values=inputs["pixel_values"].to(self._device),
-                                input_boxes=inputs["input_boxes"].float().to(self._device),
-                                multimask_output=False)
+            output = self._model(pixel_values=inputs["pixel_values"].to(self._device),
+                                 input_boxes=inputs["input_boxes"].float().to(self._device),
+                                 multimask_output=False)
         masks = self._processor.post_process_masks(
-            found.pred_masks.float().cpu(), inputs["original_sizes"],
+            output.pred_masks.float().cpu(), inputs["original_sizes"],
             inputs["reshaped_input_sizes"])
         union: Mask = masks[0].any(dim=0).any(dim=0).numpy().astype(np.bool_)
         return union
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the weights and of how images are prepared."""
+        """A hash of the weights and of the image preprocessing."""
         prepared = self._processor.image_processor.to_json_string()
         return hashlib.sha256(f"{prepared}{digest_of(self._model)}".encode()).hexdigest()

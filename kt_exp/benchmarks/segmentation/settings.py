@@ -1,4 +1,4 @@
-"""The config of M2IB and of its tuning (conf/benchmark/segmentation.yaml)."""
+"""Settings of M2IB and of its tuning (conf/benchmark/segmentation.yaml)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kt_exp.config.checks import number
 
 @dataclass(kw_only=True)
 class M2IBSettings:
-    """The information bottleneck: where it sits, what it costs, how it is optimised."""
+    """The information bottleneck: its layer, its weight β, its noise and its optimisation."""
 
     layer: int = number(minimum=0)
     beta: float = number(minimum=0)
@@ -25,7 +25,7 @@ class M2IBSettings:
 
 @dataclass(kw_only=True)
 class TuneSettings:
-    """The grid over layer × β × variance, and what is compared."""
+    """The grid over layer × β × variance, and the threshold at which maps are compared."""
 
     root: Optional[str]
     layers: list[int] = number(minimum=0)

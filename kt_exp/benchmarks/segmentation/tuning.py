@@ -1,7 +1,7 @@
-"""Choose layer × β × variance of M2IB on images whose masks are known.
+"""Choose layer, β and variance of M2IB on images with known masks.
 
-MedCLIP-SAMv2 does so for every checkpoint, on three images: its figures are therefore not strictly
-zero-shot. What is compared is the mean Dice of the map above a threshold, without SAM.
+MedCLIP-SAMv2 does so for every checkpoint, on three images, so its results are not strictly
+zero-shot. The criterion is the mean Dice of the thresholded map, without SAM.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def tune(segmenter: Segmenter, images: MaskedImages, settings: M2IBSettings,
          grid: TuneSettings) -> M2IBSettings:
     """Return `settings` with the layer, β and variance of the highest mean Dice on `images`.
 
-    Of equals, the first wins.
+    Ties go to the first candidate.
     """
     candidates = [
         replace(settings, layer=layer, beta=beta, var=var)

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from fixtures.configs import preset
 from omegaconf import OmegaConf
 from tiny_checkpoints import write_sam
 
 from kt_exp.benchmarks.segmentation.settings import M2IBSettings
 from kt_exp.config.plugins import build
 from kt_exp.pictograms.weights import PictoClip
-from kt_exp.schema import conf_folder
 
 torch.set_num_threads(1)
 
@@ -44,11 +43,8 @@ def load():
     """Builds a benchmark from conf/benchmark, with a few steps of M2IB and no SAM by default."""
 
     def build_it(name="segmentation", **keys):
-        with initialize_config_dir(conf_folder(), version_base="1.3"):
-            preset = compose(f"benchmark/{name}").benchmark
-        OmegaConf.set_struct(preset, False)
-        small = {"sam": None, "m2ib": {"layer": 2, "steps": 2, "draws": 2}}
-        return build(OmegaConf.merge(preset, small, keys), "benchmark")
+        small = preset("benchmark", name, sam=None, m2ib={"layer": 2, "steps": 2, "draws": 2})
+        return build(OmegaConf.merge(small, keys), "benchmark")
 
     return build_it
 

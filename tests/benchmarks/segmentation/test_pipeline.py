@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import pytest
-from hydra import compose, initialize_config_dir
 
+from kt_exp import compose
 from kt_exp.pipeline import Experiment
-from kt_exp.schema import conf_folder, parse, register_schema
 
 
 @pytest.fixture
 def config(pairs, tiny_sam, tmp_path):
-    register_schema()
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        return parse(compose("config", overrides=[
-            "benchmark=brats", f"benchmark.root={pairs}", f"benchmark.sam={tiny_sam}",
-            "benchmark.prompt='a photo of a {}'", "benchmark.m2ib.layer=2",
-            "benchmark.m2ib.steps=2", "benchmark.m2ib.draws=2",
-            "concepts=segmentation", "concepts.only=[brain tumor]",
-            "concepts.on_long_caption=truncate", "inversion.steps=2", "inversion.upsize_at=[1]",
-            "inversion.images=2",
-            "finetune=authors", "finetune.lr=0.01", "finetune.batch_size=2",
-            f"store.root={tmp_path / 'store'}",
-        ]))
+    return compose([
+        "benchmark=brats", f"benchmark.root={pairs}", f"benchmark.sam={tiny_sam}",
+        "benchmark.prompt='a photo of a {}'", "benchmark.m2ib.layer=2",
+        "benchmark.m2ib.steps=2", "benchmark.m2ib.draws=2",
+        "concepts=segmentation", "concepts.only=[brain tumor]",
+        "concepts.on_long_caption=truncate", "inversion.steps=2", "inversion.upsize_at=[1]",
+        "inversion.images=2",
+        "finetune=authors", "finetune.lr=0.01", "finetune.batch_size=2",
+        f"store.root={tmp_path / 'store'}",
+    ])
 
 
 def run(config, silent) -> Experiment:

@@ -149,7 +149,7 @@ def test_words_lie_side_by_side_and_no_line_joins_them(sweeps) -> None:
 
 def test_series_over_words_hide_each_other_nowhere(sweeps) -> None:
     for captions in ("description", "named"):
-        for loss in ("ntxent", "bank"):
+        for loss in ("ntxent", "class_ce"):
             sweeps.run(captions + loss, {"moongate": (0, 50, 58, 57)}, finetune__captions=captions,
                        finetune__loss=loss)
     target, _ = frames(chart(sweeps.root, "finetune.captions"))

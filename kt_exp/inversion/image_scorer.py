@@ -1,4 +1,4 @@
-"""How the model looks at the images: as it is, or with less work (`inversion.speed`)."""
+"""Scores of images with captions, by the model as it is or faster (`inversion.speed`)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from kt_exp.models.similarity import embedding_closeness, of_unit_norm
 
 log = logging.getLogger(__name__)
 
-Look = Callable[[Tensor, int], Tensor]  # images (B, 3, H, H) and the step → scores (B,)
+ImageScorer = Callable[[Tensor, int], Tensor]  # images (B, 3, H, H) and the step → scores (B,)
 
 
-def check_look(model: Model, settings: InversionSettings) -> None:
-    """Refuse what changes the result and the model cannot do; log what the device cannot.
+def check_image_scorer(model: Model, settings: InversionSettings) -> None:
+    """Refuse speed-ups that the model does not support; log those that the device lacks.
 
     Raises:
         UserError: names the key.
@@ -39,14 +39,14 @@ def check_look(model: Model, settings: InversionSettings) -> None:
                             "of open_clip", "leave it off")
 
 
-def make_look(model: Model, captions: Sequence[str], settings: InversionSettings,
-              streams: list[torch.Generator]) -> Look:
-    """Return how `model` scores the images of a step against B captions, which are encoded once.
+def make_image_scorer(model: Model, captions: Sequence[str], settings: InversionSettings,
+                      streams: list[torch.Generator]) -> ImageScorer:
+    """Return a function that scores the images of a step against B captions, encoded once.
 
     `streams` are those of the patches, one for each image; used with `patch_dropout` alone.
     """
     if settings.speed.tower == "lean" and isinstance(model, PatchEncoder):
-        return _lean_look(model, captions, settings, streams)
+        return _lean_scorer(model, captions, settings, streams)
     scorer = _compiled(model.scorer(captions, settings.distance), settings, model.device)
     return lambda images, step: scorer(to_model_size(images, model.image_size))
 
@@ -58,8 +58,8 @@ def to_model_size(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False)
 
 
-def _lean_look(model: PatchEncoder, captions: Sequence[str], settings: InversionSettings,
-               streams: list[torch.Generator]) -> Look:
+def _lean_scorer(model: PatchEncoder, captions: Sequence[str], settings: InversionSettings,
+                 streams: list[torch.Generator]) -> ImageScorer:
     speed = settings.speed
     tower = model.patch_tower(half=speed.bf16 and _has_bf16_products(model.device))
     closeness = embedding_closeness(model, captions, settings.distance)
@@ -67,25 +67,27 @@ def _lean_look(model: PatchEncoder, captions: Sequence[str], settings: Inversion
     encode = _compiled(tower.__call__, settings, model.device)
     kept = _kept_patches(settings, tower, streams) if speed.patch_dropout else {}
 
-    def look(images: Tensor, step: int) -> Tensor:
+    def score(images: Tensor, step: int) -> Tensor:
         side = tower.patch_size * _patches_along(settings, step, tower)
         start = stage_start(settings, step)
         seen = kept[start][step - start].to(images.device, torch.long) if kept else None
         features = encode(to_model_size(images, side), seen)
         return closeness(F.normalize(features, dim=-1) if unit else features)
 
-    return look
+    return score
 
 
 def _has_bf16_products(device: torch.device) -> bool:
-    # Not in an older torch.
+    # Older versions of torch lack get_capabilities.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return device.type != "cpu" or bool(capabilities.get("avx512_bf16", True))
 
 
 def _patches_along(settings: InversionSettings, step: int, tower: PatchTower) -> int:
-    """Return how many patches the tower sees along a side: of the image as it is at `step`, or,
-    resized, of the model's own size."""
+    """Return the number of patches along a side of the tower's input.
+
+    The input is the image at its size of `step`, or resized to the model's own size.
+    """
     if not settings.speed.native_size:
         return tower.grid
     size = size_at(settings, step, tower.grid * tower.patch_size)
@@ -94,7 +96,7 @@ def _patches_along(settings: InversionSettings, step: int, tower: PatchTower) ->
 
 def _kept_patches(settings: InversionSettings, tower: PatchTower,
                   streams: list[torch.Generator]) -> dict[int, Tensor]:
-    """Return which patches are seen, `(steps, B, K)`, by the first step of each stage.
+    """Return the indices of the patches to keep, `(steps, B, K)`, by each stage's first step.
 
     Drawn at once for all steps and from each image's own stream, as the affine views are.
     """
@@ -109,11 +111,11 @@ def _kept_patches(settings: InversionSettings, tower: PatchTower,
 
 
 def _compiled(function: Callable, settings: InversionSettings, device: torch.device) -> Callable:
-    """Return the function through `torch.compile`, on CUDA as graphs, where that is asked for."""
+    """Return the function compiled if `speed.compile` is set, on CUDA with CUDA graphs."""
     if not settings.speed.compile:
         return function
-    # Each size of the ladder is its own program: shapes that are known make the better code.
+    # One program per image size: static shapes give faster code.
     program = torch.compile(function, dynamic=False,
                             mode="reduce-overhead" if device.type == "cuda" else "default")
-    # A CUDA graph writes to the same place at each step; the curve keeps what some steps gave.
+    # A CUDA graph overwrites its output at each step, but the curve keeps the scores.
     return lambda *inputs: program(*inputs).clone()

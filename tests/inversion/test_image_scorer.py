@@ -7,8 +7,8 @@ import torch
 
 from kt_exp.config.checks import check
 from kt_exp.errors import UserError
+from kt_exp.inversion.image_scorer import check_image_scorer, make_image_scorer
 from kt_exp.inversion.invert import Task
-from kt_exp.inversion.look import check_look, make_look
 
 TASKS = [Task("a tower with a roof", 0), Task("a tower with a roof", 1), Task("a round dish", 0)]
 CAPTIONS = [task.caption for task in TASKS]
@@ -42,7 +42,8 @@ def seen_patches(model, monkeypatch):
 def test_the_lean_tower_scores_as_the_model_does(model, settings, distance):
     images = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     whole, lean = (
-        make_look(model, CAPTIONS, settings(distance=distance, speed=speed), streams())(images, 0)
+        make_image_scorer(model, CAPTIONS, settings(distance=distance, speed=speed),
+                          streams())(images, 0)
         for speed in ({"tower": "model"}, {"tower": "lean"}))
     torch.testing.assert_close(whole, lean, rtol=1e-4, atol=1e-5)
 
@@ -56,7 +57,7 @@ def bf16_products(monkeypatch, there):
 def test_in_bf16_it_scores_nearly_the_same(model, settings, monkeypatch):
     bf16_products(monkeypatch, True)
     images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    full, half = (make_look(model, CAPTIONS, settings(speed={"tower": "lean", "bf16": on}),
+    full, half = (make_image_scorer(model, CAPTIONS, settings(speed={"tower": "lean", "bf16": on}),
                             streams())(images, 0) for on in (False, True))
     torch.testing.assert_close(full, half, rtol=0, atol=0.02)
     assert not torch.equal(full, half)
@@ -67,9 +68,10 @@ def test_bf16_is_off_where_the_cpu_has_none_and_the_log_says_so(
     bf16_products(monkeypatch, False)
     images = torch.rand(3, 3, 16, 16)
     with caplog.at_level("INFO"):
-        check_look(model, settings(speed={"tower": "lean", "bf16": True}))
-        full, half = (make_look(model, CAPTIONS, settings(speed={"tower": "lean", "bf16": on}),
-                                streams())(images, 0) for on in (False, True))
+        check_image_scorer(model, settings(speed={"tower": "lean", "bf16": True}))
+        full, half = (
+            make_image_scorer(model, CAPTIONS, settings(speed={"tower": "lean", "bf16": on}),
+                              streams())(images, 0) for on in (False, True))
     assert torch.equal(full, half)
     assert caplog.text.count("no products in bf16") == 1
 
@@ -91,12 +93,12 @@ def test_a_share_of_the_patches_is_not_looked_at(model, settings, seen_patches, 
 
 
 def test_pixels_of_patches_not_looked_at_get_no_gradient_and_the_patches_change(model, settings):
-    look = make_look(model, CAPTIONS, settings(speed={"tower": "lean", "patch_dropout": 0.75}),
-                     streams())
+    scorer = make_image_scorer(
+        model, CAPTIONS, settings(speed={"tower": "lean", "patch_dropout": 0.75}), streams())
     touched = []
     for step in range(2):
         images = torch.rand(3, 3, 16, 16, requires_grad=True)
-        look(images, step).sum().backward()
+        scorer(images, step).sum().backward()
         patches = images.grad.abs().sum(dim=1).unfold(1, 4, 4).unfold(2, 4, 4).sum(dim=(-1, -2))
         touched.append(patches.flatten(1) > 0)
     assert [seen.sum(dim=1).tolist() for seen in touched] == [[4, 4, 4]] * 2
@@ -109,8 +111,9 @@ def test_compiled_it_scores_the_same(model, settings, tower, monkeypatch):
     whole = tower == "lean"
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=whole))
     images = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    plain, compiled = (make_look(model, CAPTIONS, settings(speed={"tower": tower, "compile": on}),
-                                 streams())(images, 0) for on in (False, True))
+    plain, compiled = (
+        make_image_scorer(model, CAPTIONS, settings(speed={"tower": tower, "compile": on}),
+                          streams())(images, 0) for on in (False, True))
     torch.testing.assert_close(plain, compiled)
 
 
@@ -148,11 +151,11 @@ def test_a_model_that_is_no_plain_vit_keeps_its_tower_but_refuses_what_would_cha
 
     images = torch.rand(3, 3, 16, 16)
     lean = settings(speed={"tower": "lean"})
-    scores = make_look(Other(), CAPTIONS, lean, streams())(images, 0)
+    scores = make_image_scorer(Other(), CAPTIONS, lean, streams())(images, 0)
     assert torch.equal(scores, model.scorer(CAPTIONS)(images))
-    check_look(Other(), lean)
+    check_image_scorer(Other(), lean)
     with pytest.raises(UserError, match="native_size"):
-        check_look(Other(), settings(speed={"tower": "lean", "native_size": True}))
+        check_image_scorer(Other(), settings(speed={"tower": "lean", "native_size": True}))
 
 
 def test_it_saves_no_more_often_than_saving_is_worth(

@@ -5,7 +5,7 @@ import torch
 
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
-from kt_exp.finetune.lesson import plan_lesson
+from kt_exp.finetune.plan import plan_training
 
 TOWER, DISH = Concept("tower", "a tall house"), Concept("dish", "a round plate")
 KNOWN = [["a photo of a house.", "a house."], ["a photo of a wheel."]]
@@ -13,9 +13,9 @@ KNOWN = [["a photo of a house.", "a house."], ["a photo of a wheel."]]
 
 def test_each_image_is_met_once_an_epoch_with_a_caption_of_its_own(settings):
     chosen = settings(captions="mixed", batch_size=4, epochs=3)
-    lesson = plan_lesson([TOWER, DISH], [5, 5], chosen, KNOWN, 0)
-    assert [len(batch.images) for batch in lesson.batches] == [4, 4, 2] * 3
-    met = [(int(i), int(c)) for batch in lesson.batches
+    plan = plan_training([TOWER, DISH], [5, 5], chosen, KNOWN, 0)
+    assert [len(batch.images) for batch in plan.batches] == [4, 4, 2] * 3
+    met = [(int(i), int(c)) for batch in plan.batches
            for i, c in zip(batch.images, batch.captions, strict=True)]
     for epoch in range(3):
         assert sorted(i for i, _ in met[epoch * 10:(epoch + 1) * 10]) == list(range(10))
@@ -28,8 +28,8 @@ def test_each_image_is_met_once_an_epoch_with_a_caption_of_its_own(settings):
 
 def test_the_order_is_that_of_the_seed(settings):
     def order(seed):
-        lesson = plan_lesson([TOWER], [20], settings(epochs=2), KNOWN, seed)
-        return [batch.images.tolist() for batch in lesson.batches]
+        plan = plan_training([TOWER], [20], settings(epochs=2), KNOWN, seed)
+        return [batch.images.tolist() for batch in plan.batches]
 
     assert order(0) == order(0)
     assert order(0) != order(1)
@@ -39,17 +39,17 @@ def test_the_order_is_that_of_the_seed(settings):
 def test_rehearsal_images_are_drawn_anew_at_each_step(settings):
     chosen = settings(rehearsal=1.0, rehearsal_per_class=25, rehearsal_batch=6, epochs=2)
     drawn = [batch.rehearsal.tolist()
-             for batch in plan_lesson([TOWER], [8], chosen, KNOWN, 0).batches]
+             for batch in plan_training([TOWER], [8], chosen, KNOWN, 0).batches]
     assert all(len(set(some)) == 6 and max(some) < 50 for some in drawn)
     assert len({tuple(some) for some in drawn}) == 4
 
 
 def test_negatives_are_captions_of_the_other_concepts(settings):
     chosen = settings(loss="itm", itm_negatives_per_image=3, epochs=4)
-    lesson = plan_lesson([TOWER, DISH, Concept("ball", "a round thing")], [4, 4, 4], chosen, [], 0)
-    assert lesson.negative_captions == lesson.captions
+    plan = plan_training([TOWER, DISH, Concept("ball", "a round thing")], [4, 4, 4], chosen, [], 0)
+    assert plan.negative_captions == plan.captions
     drawn = set()
-    for batch in lesson.batches:
+    for batch in plan.batches:
         assert batch.negatives.shape == (4, 3)
         for image, others in zip(batch.images.tolist(), batch.negatives.tolist(), strict=True):
             assert image // 4 not in others
@@ -61,28 +61,28 @@ def test_negatives_are_captions_of_the_other_concepts(settings):
     ([TOWER], "concepts"), ([TOWER], "known"), ([TOWER, DISH], "known")])
 def test_a_concept_alone_has_the_known_classes_as_negatives(settings, concepts, source):
     chosen = settings(loss="itm", itm_negatives=source)
-    lesson = plan_lesson(concepts, [40] * len(concepts), chosen, KNOWN, 0)
-    assert lesson.negative_captions == ["a photo of a house.", "a house.", "a photo of a wheel."]
-    drawn = torch.cat([batch.negatives for batch in lesson.batches]).flatten()
+    plan = plan_training(concepts, [40] * len(concepts), chosen, KNOWN, 0)
+    assert plan.negative_captions == ["a photo of a house.", "a house.", "a photo of a wheel."]
+    drawn = torch.cat([batch.negatives for batch in plan.batches]).flatten()
     assert drawn.unique().tolist() == [0, 1, 2]
 
 
 def test_itm_without_any_negatives_is_refused(settings):
     with pytest.raises(UserError, match=r"^finetune\.loss: 'itm' finds no negative captions"):
-        plan_lesson([TOWER], [8], settings(loss="itm"), [], 0)
+        plan_training([TOWER], [8], settings(loss="itm"), [], 0)
 
 
 @pytest.mark.parametrize(("changes", "key"), [
-    ({"loss": "bank"}, "loss"), ({"rehearsal": 1.0}, "rehearsal")])
+    ({"loss": "class_ce"}, "loss"), ({"rehearsal": 1.0}, "rehearsal")])
 def test_what_needs_known_classes_is_refused_where_there_are_none(settings, changes, key):
     with pytest.raises(UserError, match=rf"^finetune\.{key}: .*needs known classes, and this"):
-        plan_lesson([TOWER, DISH], [8, 8], settings(**changes), [], 0)
+        plan_training([TOWER, DISH], [8, 8], settings(**changes), [], 0)
 
 
 def test_each_image_meets_a_masking_of_its_own_and_the_next_at_the_next_epoch(settings):
     chosen = settings(loss="mlm", maskings=10, epochs=2)
-    lesson = plan_lesson([TOWER], [10], chosen, KNOWN, 0)
-    first, second = lesson.batches[:3], lesson.batches[3:]
+    plan = plan_training([TOWER], [10], chosen, KNOWN, 0)
+    first, second = plan.batches[:3], plan.batches[3:]
     assert [len(batch.images) for batch in first] == [4, 4, 2]  # three steps, paper D.3.1
     for batch in first:
         assert torch.equal(batch.maskings, batch.images)
@@ -93,61 +93,62 @@ def test_each_image_meets_a_masking_of_its_own_and_the_next_at_the_next_epoch(se
 def test_what_a_captioner_shall_say_is_drawn_for_each_image_at_each_step(settings):
     chosen = settings(caption_weight=0.1, epochs=20,
                       caption_targets=["a photo of the {}.", "a {}.", "itap of a {}."])
-    lesson = plan_lesson([TOWER, Concept("urn", "a pot")], [4, 4], chosen, KNOWN, 0)
-    assert lesson.targets == ["a photo of the tower.", "a tower.", "itap of a tower.",
+    plan = plan_training([TOWER, Concept("urn", "a pot")], [4, 4], chosen, KNOWN, 0)
+    assert plan.targets == ["a photo of the tower.", "a tower.", "itap of a tower.",
                               "a photo of the urn.", "an urn.", "itap of an urn."]
-    met = [(i, t) for batch in lesson.batches
+    met = [(i, t) for batch in plan.batches
            for i, t in zip(batch.images.tolist(), batch.targets.tolist(), strict=True)]
     assert all((image < 4) == (target < 3) for image, target in met)
     assert {target for image, target in met if image == 0} == {0, 1, 2}
 
 
-def test_a_lesson_holds_captions_and_what_its_loss_needs(settings):
-    lesson = plan_lesson([TOWER, DISH], [3, 5], settings(captions="mixed", loss="bank"), KNOWN, 0)
-    assert lesson.captions == ["A tower is a tall house.", "a photo of a tower.",
+def test_a_plan_holds_captions_and_what_its_loss_needs(settings):
+    chosen = settings(captions="mixed", loss="class_ce")
+    plan = plan_training([TOWER, DISH], [3, 5], chosen, KNOWN, 0)
+    assert plan.captions == ["A tower is a tall house.", "a photo of a tower.",
                                "A dish is a round plate.", "a photo of a dish."]
-    assert lesson.negatives == KNOWN
-    assert lesson.rehearsed == []
-    for batch in lesson.batches:
+    assert plan.negatives == KNOWN
+    assert plan.rehearsed == []
+    for batch in plan.batches:
         for image, caption in zip(batch.images.tolist(), batch.captions.tolist(), strict=True):
             assert (caption < 2) == (image < 3)
 
 
 def test_only_what_is_used_is_part_of_a_lesson(settings):
-    plain = plan_lesson([TOWER], [4], settings(), KNOWN, 0)
+    plain = plan_training([TOWER], [4], settings(), KNOWN, 0)
     assert (plain.negatives, plain.rehearsed) == ([], [])
     assert (plain.targets, plain.negative_captions) == ([], [])
     assert all(not batch.targets.numel() + batch.negatives.numel() + batch.maskings.sum()
                for batch in plain.batches)
-    rehearsing = plan_lesson([TOWER], [4], settings(rehearsal=1.0), KNOWN, 0)
+    rehearsing = plan_training([TOWER], [4], settings(rehearsal=1.0), KNOWN, 0)
     assert rehearsing.rehearsed == ["a photo of a house.", "a photo of a wheel."]
 
 
 def test_clip_loss_with_one_concept_is_refused(settings):
     with pytest.raises(UserError, match=r"^finetune\.loss: 'clip' learns nothing .* use ntxent"):
-        plan_lesson([TOWER], [8], settings(loss="clip"), KNOWN, 0)
+        plan_training([TOWER], [8], settings(loss="clip"), KNOWN, 0)
 
 
 def test_clip_loss_is_refused_where_one_batch_alone_is_degenerate(settings):
     with pytest.raises(UserError, match="'clip' learns nothing"):
-        plan_lesson([TOWER, DISH], [3, 2], settings(loss="clip", batch_size=4), KNOWN, 0)
-    plan_lesson([TOWER, DISH], [3, 3], settings(loss="clip", batch_size=6), KNOWN, 0)
+        plan_training([TOWER, DISH], [3, 2], settings(loss="clip", batch_size=4), KNOWN, 0)
+    plan_training([TOWER, DISH], [3, 3], settings(loss="clip", batch_size=6), KNOWN, 0)
 
 
 def test_ntxent_with_a_batch_of_one_is_refused(settings):
     for images, size in ((1, 4), (5, 4), (3, 1)):
         with pytest.raises(UserError, match=r"^finetune\.batch_size: leaves a batch of one image"):
-            plan_lesson([TOWER], [images], settings(batch_size=size), KNOWN, 0)
-    plan_lesson([TOWER], [5], settings(loss="bank"), KNOWN, 0)
+            plan_training([TOWER], [images], settings(batch_size=size), KNOWN, 0)
+    plan_training([TOWER], [5], settings(loss="class_ce"), KNOWN, 0)
 
 
 def test_a_batch_is_not_refused_for_a_loss_that_has_no_weight(settings):
     chosen = settings(loss="clip", contrastive_weight=0.0, caption_weight=1.0,
                       caption_targets=["a {}."])
-    assert plan_lesson([TOWER], [8], chosen, KNOWN, 0).batches
+    assert plan_training([TOWER], [8], chosen, KNOWN, 0).batches
 
 
 def test_lessons_do_not_touch_the_global_random_state(settings):
     before = torch.random.get_rng_state()
-    plan_lesson([TOWER], [8], settings(), KNOWN, 0)
+    plan_training([TOWER], [8], settings(), KNOWN, 0)
     assert torch.equal(torch.random.get_rng_state(), before)

@@ -1,0 +1,109 @@
+"""What runs measured of the same concepts over seeds, and their gains over bias alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from kt_exp.errors import UserError
+from kt_exp.report.grouping import Estimate
+from kt_exp.report.runs import Job
+from kt_exp.results.gains import Comparison, PhaseMargins, target_at_gain
+from kt_exp.results.intervals import Gain
+from kt_exp.results.margins_file import FILE_NAME, read_margins
+from kt_exp.results.outcome import Phase
+
+LOSS = 0.02  # share of the known images that may be lost: `target_at_2`
+TARGET_AT = f"target_at_{round(100 * LOSS)}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One concept in one run: its numbers are in the job's record, its margins here, by phase."""
+
+    job: Job
+    margins: Mapping[str, PhaseMargins]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The runs of one variant: `cases[seed][concept]`."""
+
+    cases: Mapping[Any, Mapping[str, Case]]
+
+    @property
+    def concepts(self) -> list[str]:
+        """The concepts that were measured under every seed."""
+        rows = [*self.cases.values()]
+        return [name for name in rows[0] if all(name in row for row in rows)]
+
+    def first_seed(self) -> Evidence:
+        """Return the runs of one seed: all there is to know of the untrained model."""
+        seed = next(iter(self.cases))
+        return Evidence({seed: self.cases[seed]})
+
+    def has(self, phase: Phase, concepts: Sequence[str]) -> bool:
+        """Tell whether every seed has the margins of all `concepts` in that phase."""
+        return all(phase in row[name].margins for row in self.cases.values() for name in concepts)
+
+    def mean(self, phase: Phase, concepts: Sequence[str], split: str,
+             metric: str) -> Estimate | None:
+        """Return the mean over `concepts`, in percent, over seeds; None where a value is missing.
+        """
+        rows = [[case.job.measured(phase, name, split, metric)
+                 for name, case in row.items() if name in concepts] for row in self.cases.values()]
+        seeds = [[100 * value for value in row if value is not None] for row in rows]
+        if any(len(row) < len(concepts) for row in seeds):
+            return None
+        return Estimate.of([fmean(row) for row in seeds])
+
+    def known_change(self, phase: Phase, concepts: Sequence[str]) -> Estimate | None:
+        """Return the change of the mean known accuracy from the baseline, in points, over seeds."""
+        changes = []
+        for seed, row in self.cases.items():
+            alone = Evidence({seed: row})
+            before = alone.mean(Phase.baseline, concepts, "known", "accuracy")
+            after = alone.mean(phase, concepts, "known", "accuracy")
+            if before is None or after is None:
+                return None
+            changes.append(after.mean - before.mean)
+        return Estimate.of(changes)
+
+    def gain(self, phase: Phase, concepts: Sequence[str], draws: int) -> Gain | None:
+        """Return the gain in target accuracy at `LOSS` over bias alone, in [−1, 1].
+
+        None where margins are not finite.
+        """
+        comparisons = [[_comparison(row[name].margins, phase) for name in concepts]
+                       for row in self.cases.values()]
+        try:
+            return target_at_gain(comparisons, LOSS, draws)
+        except ValueError:
+            return None
+
+
+def evidence_of(jobs: Sequence[Job]) -> Evidence:
+    """Return what completed runs of one variant measured.
+
+    Raises:
+        UserError: a run has no margins, or its file of margins is damaged.
+    """
+    cases: dict[Any, dict[str, Case]] = {}
+    for job in jobs:
+        margins = read_margins(job.folder)
+        if not margins:
+            raise UserError(str(job.folder / FILE_NAME), "there is none, and no interval without",
+                            "run the job again with on_existing=rerun; only classification has "
+                            "margins")
+        row = cases.setdefault(job.value("seed"), {})
+        for concept in dict.fromkeys(concept for _, concept in margins):
+            row[concept] = Case(job, {phase: found for (phase, name), found in margins.items()
+                                      if name == concept})
+    return Evidence(dict(sorted(cases.items(), key=lambda item: str(item[0]))))
+
+
+def _comparison(margins: Mapping[str, PhaseMargins], phase: Phase) -> Comparison:
+    before = margins[Phase.baseline]
+    return Comparison(before, margins[phase], before.right & ~(before.known > 0))

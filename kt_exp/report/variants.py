@@ -1,0 +1,65 @@
+"""Training variants: the recipe and its controls, told apart by the settings of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kt_exp.report.grouping import grouped, labels, varied
+from kt_exp.report.runs import Job
+
+IMAGES, CAPTIONS, EXCHANGE = KEYS = ("finetune.images", "finetune.captions", "concepts.exchange")
+OPTION = "control"  # the config group that sets these keys
+TRAINING = ("finetune", "inversion")  # sections of which the untrained model knows nothing
+IMAGE_NAMES = {"inverted": "inverted images", "noise": "noise", "folder": "images from a folder"}
+NAMELESS, EXCHANGED = "captions without the name", "exchanged descriptions"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Runs that differ in nothing but their seed and their concepts.
+
+    Attributes:
+        label: what they were trained with, in words.
+        is_noise: trained on noise in place of images of the concept.
+        is_exchanged: each concept was taught with the description of another one.
+    """
+
+    label: str
+    is_noise: bool
+    is_exchanged: bool
+    jobs: Sequence[Job]
+
+
+def variants_of(jobs: Sequence[Job]) -> list[Variant]:
+    """Return the variants of `jobs`, the recipe before its controls.
+
+    Other training settings that differ are part of the label.
+    """
+    others = other_keys(jobs)
+    found = []
+    groups = grouped(jobs, [*KEYS, *others])
+    for values, names in labels(groups).items():
+        images, captions, exchange = values[:len(KEYS)]
+        settings = [f"{key.split('.')[-1]} {name}"
+                    for key, name in zip(others, names[len(KEYS):], strict=True)]
+        label = ", ".join([_label(images, captions, exchange), *settings])
+        found.append(Variant(label, images == "noise", _is_exchanged(exchange), groups[values]))
+    return sorted(found, key=lambda one: (one.is_exchanged, NAMELESS in one.label, one.is_noise))
+
+
+def other_keys(jobs: Sequence[Job]) -> list[str]:
+    """Return the settings besides those of a control in which `jobs` differ."""
+    return [key for key in varied(jobs) if key not in (*KEYS, OPTION)]
+
+
+def _is_exchanged(exchange: object) -> bool:
+    return exchange not in (None, "none")  # None: a run from before there was such a key
+
+
+def _label(images: object, captions: object, exchange: object) -> str:
+    parts = [NAMELESS] if captions == "description" else []
+    parts += [EXCHANGED] if _is_exchanged(exchange) else []
+    if images == "inverted" and parts:
+        return ", ".join(parts)
+    return ", ".join([IMAGE_NAMES.get(str(images), str(images)), *parts])
