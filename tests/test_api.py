@@ -7,16 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from fixtures.configs import QUICK_RUN as QUICK
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 import kt_exp
 from kt_exp.cli import main
 from kt_exp.schema import parse
-
-QUICK = ["concepts.only=[madras]", "inversion.steps=2", "inversion.upsize_at=[1]",
-         "inversion.images=2", "finetune.rehearsal=0", "benchmark.images_per_known_class=1",
-         "benchmark.images_per_target=2", "benchmark.invented_names=0"]
 
 
 @pytest.fixture(autouse=True)

@@ -10,16 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fixtures.configs import QUICK_RUN as QUICK
 from hydra import version
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 import kt_exp
-
-QUICK = ["concepts.only=[madras]", "inversion.steps=2", "inversion.upsize_at=[1]",
-         "inversion.images=2", "finetune.rehearsal=0", "benchmark.images_per_known_class=1",
-         "benchmark.images_per_target=2", "benchmark.invented_names=0"]
 
 STOPPING_TRACKER = """
 from dataclasses import dataclass

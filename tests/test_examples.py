@@ -15,10 +15,16 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "examples" / "teach_a_concept.ipynb"
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples share the stages that they have in common."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("KT_EXP_STORE", raising=False)
+    monkeypatch.setenv("KT_EXP_STORE", str(store))
     return tmp_path
 
 
