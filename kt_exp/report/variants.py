@@ -10,14 +10,14 @@ from kt_exp.report.runs import Job
 
 IMAGES, CAPTIONS, EXCHANGE = KEYS = ("finetune.images", "finetune.captions", "concepts.exchange")
 OPTION = "control"  # the config group that sets these keys
-TRAINING = ("finetune", "inversion")  # sections of which the untrained model knows nothing
+TRAINING = ("finetune", "inversion")  # sections without effect on the untrained model
 IMAGE_NAMES = {"inverted": "inverted images", "noise": "noise", "folder": "images from a folder"}
 NAMELESS, EXCHANGED = "captions without the name", "exchanged descriptions"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Runs that differ in nothing but their seed and their concepts.
+    """Runs that differ only in their seed and their concepts.
 
     Attributes:
         label: what they were trained with, in words.

@@ -153,8 +153,8 @@ class ClassSetEvaluator(EmbeddingEvaluator):
                       phase: Phase) -> None:
         """Add the trade-off metrics; known images are those of untaught classes."""
         own = [candidates.names.index(concept.name)]
-        taught = [candidates.names.index(other.name) for other in group]
-        if len(taught) == len(candidates.names):
+        concepts = [candidates.names.index(other.name) for other in group]
+        if len(concepts) == len(candidates.names):
             outcome.metrics += unmeasured(phase, concept.name, "every class is taught")
             return
         known = self._are_known(images.labels, group)
@@ -163,8 +163,8 @@ class ClassSetEvaluator(EmbeddingEvaluator):
             reference = int((scores.argmax(dim=1) == images.labels)[known].sum())
         target_scores = candidates.scores(targets.embeddings)
         add_tradeoff(
-            outcome, Scored(score_margins(scores[known], own, taught), images.labels[known], []),
-            Scored(score_margins(target_scores, own, taught), targets.labels, []), phase,
+            outcome, Scored(score_margins(scores[known], own, concepts), images.labels[known], []),
+            Scored(score_margins(target_scores, own, concepts), targets.labels, []), phase,
             concept.name, reference)
 
     def _are_known(self, labels: Tensor, group: Sequence[Concept]) -> Tensor:

@@ -231,8 +231,8 @@ class EmbeddingEvaluator(PhaseEvaluator):
 
 def _scored(images: Embedded, candidates: Tensor, own: int, concepts: int) -> Scored:
     """Return images with their margins; the last `concepts` candidates are the concepts."""
-    taught = range(len(candidates) - concepts, len(candidates))
-    margins = embedding_margins(images.embeddings, candidates, [own], taught)
+    new = range(len(candidates) - concepts, len(candidates))
+    margins = embedding_margins(images.embeddings, candidates, [own], new)
     return Scored(margins, images.labels, images.skipped)
 
 

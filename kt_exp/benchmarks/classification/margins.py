@@ -47,23 +47,23 @@ class Margins:
                        self.best_known[images], self.known_classes)
 
 
-def score_margins(scores: Tensor, own: Sequence[int], taught: Sequence[int]) -> Margins:
+def score_margins(scores: Tensor, own: Sequence[int], concepts: Sequence[int]) -> Margins:
     """Return the margins of images from their scores with every candidate.
 
     For one concept, `own` holds its index alone; the model's other concepts compete with unchanged
-    scores. If `own` equals `taught`, all concepts share γ.
+    scores. If `own` equals `concepts`, all concepts share γ.
 
     Args:
         scores: `(N, C)`; higher is more likely.
         own: indices of the candidates to which γ is added.
-        taught: indices of all concepts among the candidates; the others are known classes.
+        concepts: indices of all concepts among the candidates; the others are known classes.
 
     Raises:
-        ValueError: no candidate beside `own`, no known class, or `own` not among `taught`.
+        ValueError: no candidate beside `own`, no known class, or `own` not among `concepts`.
     """
-    known = sorted(set(range(scores.shape[1])) - set(taught))
-    if not known or not own or not set(own) <= set(taught):
-        raise ValueError(f"candidates {list(own)} of {list(taught)} taught, {len(known)} known")
+    known = sorted(set(range(scores.shape[1])) - set(concepts))
+    if not known or not own or not set(own) <= set(concepts):
+        raise ValueError(f"candidates {list(own)} of concepts {list(concepts)}, {len(known)} known")
     own_score, best_own = _best(scores, own)
     other_score, best_other = _best(scores, set(range(scores.shape[1])) - set(own))
     values = own_score.double() - other_score.double()
@@ -73,15 +73,15 @@ def score_margins(scores: Tensor, own: Sequence[int], taught: Sequence[int]) -> 
 
 
 def embedding_margins(embeddings: Tensor, candidates: Tensor, own: Sequence[int],
-                      taught: Sequence[int]) -> Margins:
+                      concepts: Sequence[int]) -> Margins:
     """Return the margins of images in cosine similarity, computed in blocks of images.
 
     Args:
         embeddings: image embeddings, unit norm `(N, D)`.
         candidates: candidate embeddings, unit norm `(C, D)`.
-        own, taught: as in `score_margins`.
+        own, concepts: as in `score_margins`.
     """
-    parts = [score_margins(block @ candidates.T, own, taught)
+    parts = [score_margins(block @ candidates.T, own, concepts)
              for block in embeddings.split(ROWS_AT_ONCE)]
     return Margins(torch.cat([part.values for part in parts]),
                    torch.cat([part.best_own for part in parts]),

@@ -90,8 +90,8 @@ class _Table:
         column = {caption: number for number, caption in enumerate(self.captions)}
         per_class = [self.pairs.scores[:, [column[prompt] for prompt in prompts]].mean(dim=1)
                      for prompts in classes]
-        taught = range(len(classes) - concepts, len(classes))
-        margins = score_margins(torch.stack(per_class, dim=1), [own], taught)
+        new = range(len(classes) - concepts, len(classes))
+        margins = score_margins(torch.stack(per_class, dim=1), [own], new)
         return Scored(margins, self.pairs.labels, self.pairs.skipped)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from fixtures.configs import preset
 from PIL import Image
+from torchvision.transforms.functional import to_tensor
 
 from kt_exp.benchmarks.captioning import evaluator as captioning_stage
 from kt_exp.benchmarks.captioning.benchmark import CaptioningBenchmark
@@ -53,14 +54,14 @@ class Parrot:
                       for index, captions in enumerate(images.captions)}
 
     def to_tensor(self, image: Image.Image) -> torch.Tensor:
-        return torch.tensor(list(image.resize((2, 2)).tobytes()))
+        return to_tensor(image.resize((2, 2)))
 
     def generate(self, images: torch.Tensor, settings: GenerationSettings) -> list[str]:
         self.said += len(images)
         return [self.known[self._key(image)][int(self.module.choice)] for image in images]
 
-    def _key(self, image: torch.Tensor) -> tuple[int, ...]:
-        return tuple(image.tolist())
+    def _key(self, image: torch.Tensor) -> tuple[float, ...]:
+        return tuple(image.flatten().tolist())
 
 
 class WordCounts:
