@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from kt_exp.errors import UserError
 from kt_exp.report.evidence import LOSS, TARGET_AT, Evidence, evidence_of
-from kt_exp.report.grid import Grid, Words
+from kt_exp.report.grid import Grid, StyledText
 from kt_exp.report.grouping import Estimate
 from kt_exp.report.runs import Job, newest
 from kt_exp.report.table import Footnotes, summary_line
@@ -62,32 +62,32 @@ def controls(jobs: Sequence[Job], draws: int = 2000) -> Grid:
     untrained = _untrained(found[0].first_seed(), concepts, draws)
     grid = Grid(f"{summary_line(jobs)} AUROC × 100.", HEADER, [], labels=1)
     for heading, rows in (("Fine-tuned", trained), ("Not trained", untrained)):
-        grid.rows += [[Words(heading)], *(_cells(row, concepts) for row in rows)]
+        grid.rows += [[StyledText(heading)], *(_cells(row, concepts) for row in rows)]
         grid.data += [_data(row, concepts) for row in rows]
     for variant, row, line in zip(variants, trained, grid.data, strict=False):
         sentence = verdict(variant, row.gain)
         grid.notes.append(sentence)
         line["verdict"] = sentence.text
-    grid.notes += [Words(_scope(found, concepts), "soft"), *_left_out(jobs, found, concepts)]
+    grid.notes += [StyledText(_scope(found, concepts), "soft"), *_left_out(jobs, found, concepts)]
     return grid
 
 
-def verdict(variant: Variant, gain: Gain | None) -> Words:
+def verdict(variant: Variant, gain: Gain | None) -> StyledText:
     """Return in words whether knowledge was gained over bias alone: "learned: …"."""
     if gain is None:
-        return Words(f"not measured: {variant.label}: margins that are not finite", "warn")
+        return StyledText(f"not measured: {variant.label}: margins that are not finite", "warn")
     text = f"{variant.label}, {_points(gain)} over bias alone"
     reasons = [reason for applies, reason in (
         (variant.is_exchanged, "each concept was taught with another one's description"),
         (variant.is_noise, "noise shows nothing of the concept")) if applies]
     if gain.is_positive and reasons:
-        return Words(f"no knowledge: {text}: {' and '.join(reasons)}", "warn")
+        return StyledText(f"no knowledge: {text}: {' and '.join(reasons)}", "warn")
     if gain.is_positive:
-        return Words(f"learned: {text}", "good")
+        return StyledText(f"learned: {text}", "good")
     aside = " (no gain would be knowledge here: each concept was taught with another one's " \
             "description)" if variant.is_exchanged else ""
     compared = "less" if gain.high < 0 else "not more"
-    return Words(f"{compared} than bias: {text}{aside}", "bad" if gain.high < 0 else "")
+    return StyledText(f"{compared} than bias: {text}{aside}", "bad" if gain.high < 0 else "")
 
 
 def _comparable(jobs: Sequence[Job]) -> list[Job]:
@@ -109,16 +109,16 @@ def _untrained(evidence: Evidence, concepts: Sequence[str], draws: int) -> list[
             for phase in phases]
 
 
-def _cells(row: _Row, concepts: Sequence[str]) -> list[Words]:
+def _cells(row: _Row, concepts: Sequence[str]) -> list[StyledText]:
     measured = [row.evidence.mean(row.phase, concepts, split, metric)
                 for split, metric in (("target", TARGET_AT), ("all", "auroc"),
                                       ("target", "accuracy"))]
     change = row.evidence.known_change(row.phase, concepts)
-    gain = Words(_points(row.gain, unit="") if row.gain else MISSING,
+    gain = StyledText(_points(row.gain, unit="") if row.gain else MISSING,
                  "good" if row.gain and row.gain.is_positive else "")
-    return [Words(row.label), *map(Words, map(_shown, measured)),
-            Words(signed(change.mean) + _spread(change) if change else MISSING), gain,
-            Words(str(len(row.evidence.cases)) if row.phase == Phase.transferred else "")]
+    return [StyledText(row.label), *map(StyledText, map(_shown, measured)),
+            StyledText(signed(change.mean) + _spread(change) if change else MISSING), gain,
+            StyledText(str(len(row.evidence.cases)) if row.phase == Phase.transferred else "")]
 
 
 def _data(row: _Row, concepts: Sequence[str]) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _scope(found: Sequence[Evidence], concepts: Sequence[str]) -> str:
 
 
 def _left_out(jobs: Sequence[Job], found: Sequence[Evidence],
-              concepts: Sequence[str]) -> list[Words]:
+              concepts: Sequence[str]) -> list[StyledText]:
     """Name the runs that are not completed, and the concepts that some variant lacks."""
     notes = Footnotes()
     for job in jobs:
@@ -156,7 +156,7 @@ def _left_out(jobs: Sequence[Job], found: Sequence[Evidence],
             notes.mark(job.state, [job])
     missing = dict.fromkeys(name for one in found for cases in one.cases.values()
                             for name in cases if name not in concepts)
-    lines = [Words(f"Left out, not measured in all runs: {', '.join(missing)}.", "warn")] \
+    lines = [StyledText(f"Left out, not measured in all runs: {', '.join(missing)}.", "warn")] \
         if missing else []
     return [*notes.lines, *lines]
 

@@ -56,6 +56,14 @@ def page(record, pictures, tmp_path) -> Page:
     return Page(write_page(record, tmp_path, pictures, pictures, {}))
 
 
+def test_a_classification_shows_what_is_bias(classified, page, tmp_path):
+    record, _ = classified.record()
+    shown = Page(write_page(record, tmp_path, {}, {}, {}))
+    assert "Knowledge or bias" in shown.words
+    assert "after fine-tuning: target" in shown.words
+    assert "Knowledge or bias" not in page.words
+
+
 def test_the_page_needs_nothing_from_outside(page):
     references = [
         value for _, attributes in page.elements for name, value in attributes.items()
