@@ -1,7 +1,7 @@
 """Teach a pre-trained vision-language model a new visual concept from its description alone.
 
-The functions below do from Python what `kt-exp` does on the command line. They are imported when
-first used, so that `import kt_exp` costs nothing.
+The functions below are the Python interface to what `kt-exp` does on the command line. They are
+imported on first use, so that `import kt_exp` is fast.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""kt_exp from Python: what `kt-exp` and `kt-report` do, as functions.
+"""Python interface to what `kt-exp` and `kt-report` do.
 
 Overrides are those of the command line: `kt_exp.run(["concepts.only=[gyroscope]", "seed=1"])`.
-Bad input raises `UserError`; nothing exits the interpreter. Hydra and logging are left as they were,
-also within a Hydra app of the caller's own. While a run lasts, logging goes where that of `kt-exp`
-goes: to standard error and to the run folder's kt_exp.log. Calls from several threads run one after
-the other.
+Bad input raises `UserError`; nothing exits the interpreter. The state of Hydra and of logging is
+restored, also within your own Hydra app. During a run, logs go where those of `kt-exp` go: to
+standard error and to kt_exp.log in the run folder. Calls from several threads run one at a time.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ log = logging.getLogger(__name__)
 def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> RunRecord:
     """Run inversion, fine-tuning and evaluation as `kt-exp` does; return the run's record.
 
-    The run folder holds what a run of the command line leaves there. A run that the folder holds
-    completed is not repeated, unless `on_existing=rerun` says so.
+    The run folder gets the same files as from the command line. A run that is already completed in
+    the folder is not repeated, except with `on_existing=rerun`.
 
     Args:
         overrides: as on the command line, one string each. Of Hydra's own keys only
@@ -47,7 +46,7 @@ def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> R
 
     Raises:
         UserError: bad input, in one line.
-        KeyboardInterrupt: stopped; the same call goes on where it stopped.
+        KeyboardInterrupt: the process was told to stop; the same call resumes the run.
     """
     from kt_exp.runs.job import execute
 
@@ -64,10 +63,10 @@ def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> R
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """Return the typed, checked config that `overrides` lead to.
+    """Return the typed, checked config for `overrides`.
 
     Raises:
-        UserError: an unknown key or option, a missing, mistyped or out-of-range value.
+        UserError: a key or option is unknown, or a value is missing, mistyped or out of range.
     """
     return with_composed(overrides, parse)
 
@@ -76,7 +75,7 @@ def load_model(config: Config) -> Model:
     """Return the model of a config, on its device, in eval mode.
 
     Raises:
-        UserError: no such device, or no weights.
+        UserError: the device or the weights are not available.
     """
     from kt_exp.models import factory
 
@@ -87,7 +86,7 @@ def read_run(folder: Path | str) -> RunRecord:
     """Return the record of a run, from its folder or its result.json.
 
     Raises:
-        UserError: no record there, or a damaged one.
+        UserError: there is no record, or it is damaged.
     """
     return read_record(folder)
 
@@ -95,12 +94,12 @@ def read_run(folder: Path | str) -> RunRecord:
 def read_runs(folder: Path | str) -> pandas.DataFrame:
     """Return all metrics of all runs under `folder`, one row each.
 
-    Columns: `folder`, `status`, `seed`, one for each config key that an override sets, `phase`,
-    `concept`, `split`, `metric`, `value` (in [0, 1]; CIDEr may pass 1), `count`, `total`. A run
+    Columns: `folder`, `status`, `seed`, one per overridden config key, `phase`,
+    `concept`, `split`, `metric`, `value` (in [0, 1]; CIDEr may exceed 1), `count`, `total`. A run
     without metrics (pending, failed) has one row without values.
 
     Raises:
-        UserError: no such folder, or pandas is not installed.
+        UserError: the folder does not exist, or pandas is not installed.
     """
     try:
         import pandas

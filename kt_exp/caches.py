@@ -1,4 +1,4 @@
-"""What the jobs of one process share, so that a sweep loads and embeds nothing twice."""
+"""Caches shared by the jobs of one process, so that a sweep loads and embeds nothing twice."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The command line: `kt-exp`, or `python -m kt_exp.run`.
 
-Composes the config, runs the pipeline, and turns what went wrong into one line and an exit code:
-0 done, 1 failed, 2 bad input, 130 interrupted.
+Composes the config, runs the pipeline, and reports errors in one line and by the exit code: 0 done,
+1 failed, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ def main() -> None:
         with Session().active() as session:
             sys.exit(_main(session))
     except BrokenPipeError:
-        # What reads the output is gone (`| head`). Python would complain once more at its end.
+        # The reader of the output has exited (`| head`). Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
 def _main(session: Session) -> int:
     register_schema()
-    # Hydra then hands exceptions on instead of printing them and exiting with 1.
+    # Makes Hydra pass exceptions on instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
-    # A job that failed does not raise: the other jobs of a multirun shall still run, and Hydra
-    # would add lines of its own.
+    # A failed job does not raise: the other jobs of a multirun still have to run, and Hydra would
+    # print lines of its own.
     @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
     def job(cfg: DictConfig) -> int:
         code = _refused_launcher() or run_unless_done(cfg, session)
@@ -58,7 +58,7 @@ def _main(session: Session) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         raise
-    # A job's own errors stay in the job: these come from the options, the launcher …
+    # Errors of jobs are handled in the job. These come from the options, the launcher …
     except UserError as error:
         return _bad_input(error)
     # … the command line, a config file or the output folder.
@@ -80,7 +80,7 @@ def _refused_launcher() -> int:
 
 
 def _check_options() -> None:
-    # Hydra's parser would show its usage, and not say that options in between divide overrides.
+    # Hydra's parser would print its usage, without saying that options must precede overrides.
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
     parser.parse_args()

@@ -25,27 +25,27 @@ EXIT_SOME_LEFT = 1
 ENDINGS = (("", "s"), ("", "es"), ("y", "ies"), ("f", "ves"), ("fe", "ves"), ("man", "men"))
 QUOTES = set("\"'“”‘’")
 
-Answer = Callable[[str, int], str]  # of a prompt, at the nth attempt
+Answer = Callable[[str, int], str]  # (prompt, attempt) → answer
 
 
 def describe(names: Sequence[str], answer: Answer, prompt: str, source: str, out: Path,
              retries: int) -> list[str]:
-    """Write a concept set of `names` to `out`, after each description; return the names left out.
+    """Write a concept set of `names` to `out`; return the names without a description.
 
-    What `out` holds already is kept. A description that is empty or contains the name is asked
-    for again, `retries` times.
+    `out` is updated after each description; existing ones are kept. If an answer is empty or
+    contains the name, the model is asked again, up to `retries` times.
 
     Raises:
-        UserError: `out` cannot be written, or was made in another way.
+        UserError: `out` cannot be written, or was made with another model or prompt.
     """
-    found = {name_key(concept.name): concept for concept in _begun(out, source)}
-    missing = [name for name in names if name_key(name) not in found]
+    described = {name_key(concept.name): concept for concept in _begun(out, source)}
+    missing = [name for name in names if name_key(name) not in described]
     left = []
     with progress(f"Describing {len(missing)} concepts", len(missing)) as bar:
         for name in missing:
             if text := _without_name(name, answer, prompt.replace("{}", name), retries):
-                found[name_key(name)] = Concept(name, text)
-                _write(out, source, _in_order(names, found.values()))
+                described[name_key(name)] = Concept(name, text)
+                _write(out, source, _in_order(names, described.values()))
             else:
                 left.append(name)
             bar.advance()
@@ -53,7 +53,7 @@ def describe(names: Sequence[str], answer: Answer, prompt: str, source: str, out
 
 
 def contains_name(text: str, name: str) -> bool:
-    """Tell whether `text` uses `name`: in any case, plural or singular, split or joined.
+    """Return whether `text` contains `name`, in any case, singular or plural, split or joined.
 
     "Moon-gates" contains "moongate"; "pretties" does not contain "tie".
     """
@@ -67,10 +67,10 @@ def contains_name(text: str, name: str) -> bool:
 
 
 def read_names(path: Path) -> list[str]:
-    """Return the names in a text file, one a line; empty lines and those with # are comments.
+    """Return the names in a text file, one per line; empty lines and lines with # are ignored.
 
     Raises:
-        UserError: no such file, no names, or a name twice.
+        UserError: the file cannot be read, has no names, or has a name twice.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -127,10 +127,10 @@ def _answer(options: argparse.Namespace) -> Answer:
 
 
 def _begun(out: Path, source: str) -> list[Concept]:
-    """The concepts that an earlier call wrote.
+    """Return the concepts that an earlier call wrote.
 
     Raises:
-        UserError: the file is something else, or by another model or prompt.
+        UserError: the file is no concept set, or was made with another model or prompt.
     """
     if out.suffix not in (".yaml", ".yml"):
         raise UserError("--out", f"'{out}' is no YAML file", "end it in .yaml")
@@ -158,7 +158,7 @@ def _without_name(name: str, answer: Answer, prompt: str, retries: int) -> str:
 
 
 def _in_order(names: Sequence[str], concepts: Iterable[Concept]) -> list[Concept]:
-    """The concepts in the order of the names; those that are no longer among them at the end."""
+    """Return the concepts in the order of `names`; those not among them come last."""
     place = {name_key(name): number for number, name in enumerate(names)}
     return sorted(concepts, key=lambda concept: place.get(name_key(concept.name), len(place)))
 

@@ -1,4 +1,4 @@
-"""What the pictures that kt_exp draws share: colours, sizes, lines of text."""
+"""Shared parts of the pictures that kt_exp draws: colours, sizes, lines of text."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ DARK: Mapping[str, Colour] = {
 }
 PAPER, INK, SOFT, LINE = (LIGHT[name] for name in ("paper", "ink", "soft", "line"))
 ACCENT, PALE = LIGHT["accent"], LIGHT["pale"]
-SCALE = 2  # drawn at twice the size it is shown at, for dense screens
+SCALE = 2  # pictures are drawn at twice their size, for high-density screens
 MARGIN, GAP = 24 * SCALE, 6 * SCALE
 CELL = 64 * SCALE
 
 
 def enlarge(image: Image.Image, side: int) -> Image.Image:
-    """Return the image with its longer edge at `side`; small ones keep their hard pixels."""
+    """Return the image with its longer edge at `side`; enlarged images keep hard pixel edges."""
     longer = max(image.size)
     size = tuple(max(1, round(edge * side / longer)) for edge in image.size)
     method = Image.Resampling.NEAREST if longer < side else Image.Resampling.LANCZOS
@@ -40,7 +40,7 @@ def enlarge(image: Image.Image, side: int) -> Image.Image:
 
 
 class TextLine(NamedTuple):
-    """A line of text; `size` in points as it is shown, `height` in pixels as it is drawn."""
+    """A line of text; `size` is in points as shown, `height` in pixels as drawn."""
 
     text: str
     size: int
@@ -52,7 +52,7 @@ class TextLine(NamedTuple):
 
 
 def text_lines(text: str, size: int, colour: Colour, width: int) -> list[TextLine]:
-    """Return `text` in lines no wider than `width`, as far as its words allow."""
+    """Wrap `text` to lines of `width` pixels; a longer word gets its own line."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

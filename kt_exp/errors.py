@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend, and the exit codes that tell them apart."""
+"""Errors that the user can fix, and exit codes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Bad input: shown as one line, `where: what is wrong; what would be right`, exit code 2.
+    """Bad input: shown as one line, `where: problem; remedy`, with exit code 2.
 
     Args:
-        where: the config key (`inversion.steps`) or the file the user has to change.
-        problem: what is wrong there.
-        remedy: what would be right.
+        where: the config key (`inversion.steps`) or file that the user has to change.
+        problem: what is wrong with it.
+        remedy: how to fix it.
     """
 
     def __init__(self, where: str, problem: str, remedy: str = "") -> None:

@@ -1,7 +1,7 @@
-"""Stop signals that wait until a block of code is done.
+"""Handling of stop signals, which can be deferred to the end of a block.
 
-The signals are Ctrl-C, SIGTERM, and SIGUSR2, by which SLURM announces preemption and the time
-limit. Each stops the program by a `KeyboardInterrupt` in the main thread.
+The signals are Ctrl-C, SIGTERM, and SIGUSR2, which SLURM sends before preemption and the time
+limit. Each raises `KeyboardInterrupt` in the main thread.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Keep stop signals from interrupting the block; yield a function that tells if one came.
+    """Defer stop signals to the end of the block; yield a function that says whether one came.
 
-    The first signal that came is handled at the end of the block, as it was to be handled before.
-    A second Ctrl-C interrupts the block at once. Other signals often come in pairs: the second one
-    does nothing. Outside the main thread, where Python allows no handlers, nothing is deferred.
+    At the end, the previous handler gets the first signal. A second Ctrl-C interrupts the block at
+    once. Other signals often come in pairs, so a second one does nothing. Outside the main thread,
+    where Python allows no handlers, nothing is deferred.
 
     Raises:
-        KeyboardInterrupt: at the end, if a signal came that is not ignored.
+        KeyboardInterrupt: at the end of the block, if a signal came that is not ignored.
     """
     came: list[int] = []
 
@@ -44,7 +44,7 @@ def deferred() -> Iterator[Callable[[], bool]]:
     finally:
         try:
             _install(before)
-        except KeyboardInterrupt:  # from a handler that was just put back
+        except KeyboardInterrupt:  # raised by a handler that was just restored
             _install(before)
             raise
         if came:
@@ -64,9 +64,9 @@ def _handle(number: int, handler: Any) -> None:
 
 
 def sigterm_interrupts() -> None:
-    """Let SIGTERM and SIGUSR2 stop the program as Ctrl-C does: it cleans up, writes its record.
+    """Make SIGTERM and SIGUSR2 raise `KeyboardInterrupt`, as Ctrl-C does.
 
-    The first of them does; those that follow do not disturb the clean-up.
+    Only the first of them does, so that later ones do not disturb the clean-up.
     """
     stopping = False
 

@@ -1,4 +1,4 @@
-"""Downloads that fail at once on a machine without network."""
+"""Makes downloads from the hub fail at once on a machine without network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PROBE_SECONDS = 5
 
 @contextmanager
 def fails_fast_offline(needs_hub: bool) -> Iterator[None]:
-    """Within it the hub's client does not retry for half a minute if there is no network."""
+    """Keep the hub's client from retrying for half a minute if there is no network."""
     if not needs_hub or constants.HF_HUB_OFFLINE or _hub_answers():
         yield
         return

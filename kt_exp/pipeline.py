@@ -1,6 +1,6 @@
 """Inversion → fine-tuning → evaluation, each through the store.
 
-Only this module knows the order of the stages and what each of them needs.
+Only this module knows the order of the stages and the inputs of each.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class FinetunedModel:
 
 @dataclass
 class RunState:
-    """What the stages have found so far; a failure loses nothing of it.
+    """The results of the stages so far; they survive a failure.
 
     Attributes:
         inverted: entries of the inversion stage, by concept.
         signatures: the store keys of each stage; `model` is the model's fingerprint.
-        reused: how many results of each stage came from the store.
+        reused: number of each stage's results that came from the store.
         seconds: wall time of each stage.
     """
 
@@ -84,16 +84,16 @@ class RunState:
 
 
 class Experiment:
-    """A run that is ready: everything is loaded and checked, nothing costly has begun.
+    """A run that is ready to start: everything is loaded and checked.
 
     Args:
         config: the checked config.
         progress: shows the progress of long loops.
         caches: shared with the other jobs of this process.
-        begin: called with the name of each stage as it begins.
+        begin: called with the name of each stage when it starts.
 
     Raises:
-        UserError: whatever is wrong with config, files, model or concepts.
+        UserError: something is wrong with the config, files, model or concepts.
     """
 
     def __init__(self, config: Config, progress: Progress, caches: Caches | None = None,
@@ -110,7 +110,7 @@ class Experiment:
         self.fingerprint = self.model.fingerprint()
         self.images = TrainingImages(self.model, self.fingerprint, config.finetune,
                                      config.inversion, config.seed)
-        # Before the other checks: whether the model can do the task matters most.
+        # Before the other checks: whether the model can do the task is the first thing to know.
         self.evaluator = self.benchmark.evaluator(self.model, self.fingerprint, self.store,
                                                   progress)
         self._check_model()
@@ -118,7 +118,7 @@ class Experiment:
         self._check_captions()
 
     def run(self) -> Iterator[str]:
-        """Run the stages; yield the name of each that is done, its results in `state`."""
+        """Run the stages; yield the name of each when done. The results are in `state`."""
         self.state.signatures["model"] = self.fingerprint
         with self._timed("evaluation"):  # first, to find unreadable images before inversion
             self._evaluate_untrained()
@@ -135,7 +135,7 @@ class Experiment:
 
     @cached_property
     def diagnoses(self) -> list[Diagnosis]:
-        """What is known of each concept in advance; cosines only where embeddings classify."""
+        """Diagnosis of each concept before the run; with cosines only for embedding classifiers."""
         if not isinstance(self.evaluator, EmbeddingEvaluator):
             return [count_tokens(self.model, concept) for concept in self.concepts]
         task = self.evaluator.task
@@ -147,7 +147,7 @@ class Experiment:
             self.state.outcomes += self.evaluator.untrained(group.concepts)
 
     def _invert(self) -> Tensor:
-        """Invert the concepts' descriptions; return the images to rehearse, `(M, 3, H, W)`."""
+        """Invert the concepts' descriptions; return the rehearsal images, `(M, 3, H, W)`."""
         config, images, state = self.config, self.images, self.state
         if config.finetune.images == "inverted" and not self._edits:
             keys = {c.name: images.inversion_key(c) for c in self.concepts}
@@ -223,7 +223,7 @@ class Experiment:
         return edit_texts(concepts, names, task.known_prompts, self.config.finetune.edit.target)
 
     def _check_model(self) -> None:
-        """Refuse what the model cannot do."""
+        """Check that the model supports the objective, the strategy and the inversion."""
         model, config = self.model, self.config
         if not isinstance(model, DualEncoder | PairMatcher):
             raise UserError("model._target_", f"{type(model).__name__} is neither a DualEncoder "
@@ -248,7 +248,7 @@ class Experiment:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        """Add the time of the block to `state.seconds`, also when it fails."""
+        """Add the wall time of the block to `state.seconds`, even if it fails."""
         self._begin(stage)
         start, seconds = time.perf_counter(), self.state.seconds
         try:

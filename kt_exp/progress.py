@@ -1,4 +1,4 @@
-"""Progress of a long loop: a bar on a terminal, a log line now and then elsewhere."""
+"""Progress of a long loop: a bar on a terminal, occasional log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,20 +28,19 @@ SHORT_SECONDS = 2.0
 
 Field = float | str | Callable[[], float | str]
 
-# One console for bars and log lines: rich then prints a line above the bar, not into it.
+# One console for bars and log lines, so that rich prints lines above the bar, not into it.
 _console = Console(stderr=True, highlight=False)
 
 
 class Bar(Protocol):
-    """What a loop reports to."""
+    """Receives the progress of a loop."""
 
     def advance(self, n: int = 1, *, earlier: bool = False, **fields: Field) -> None:
-        """Go on by `n` steps; show `fields` (`similarity=0.71`).
+        """Advance by `n` steps; show `fields` (`similarity=0.71`).
 
-        `earlier`: a run before this one did them, so that they tell nothing of the time still to
-        come.
-        A field may be a function without arguments: it is called only when it is drawn, so that a
-        number on the GPU is waited for a few times a second and not at each step.
+        `earlier` steps were done by an earlier run and do not count for the time estimate. A field
+        may be a function without arguments. It is called only when drawn, so that the loop waits
+        for a number on the GPU a few times per second, not at every step.
         """
         ...
 
@@ -51,7 +50,7 @@ Progress = Callable[[str, int], AbstractContextManager[Bar]]
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Bar]:
-    """Show the progress of `total` steps on standard error while the block runs."""
+    """Show the progress of `total` steps on standard error within the block."""
     if sys.stderr.isatty() and not _console.is_dumb_terminal:
         with _bar() as bar:
             yield _Bar(bar, description, total)
@@ -73,7 +72,7 @@ def duration(seconds: float) -> str:
 
 
 class ConsoleHandler(logging.Handler):
-    """Logging on standard error that leaves a running progress bar whole."""
+    """Logging to standard error without breaking a running progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -83,7 +82,7 @@ class ConsoleHandler(logging.Handler):
 
 
 class _Bar:
-    """Draws on `advance`, at most four times a second; no thread of its own."""
+    """Draws on `advance`, at most every `DRAW_SECONDS`; needs no thread."""
 
     def __init__(self, bar: RichProgress, description: str, total: int) -> None:
         self._bar, self._drawn = bar, 0.0
@@ -103,7 +102,7 @@ class _Bar:
 
 
 class _Lines:
-    """Logs at most every ten seconds, and a last line for what took a while."""
+    """Logs at most every `LOG_SECONDS`, and a last line if the loop took `SHORT_SECONDS`."""
 
     def __init__(self, description: str, total: int) -> None:
         self._description, self._total, self._done, self._earlier = description, total, 0, 0

@@ -1,4 +1,4 @@
-"""The typed schema of the whole config, and the checks that span its groups."""
+"""The typed schema of the whole config."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ON_EXISTING = ("skip", "rerun", "error")
 
 @dataclass
 class StoreSettings:
-    """Where stage results are kept, and which of the images that were decoded for them."""
+    """The store's folder, and the limit for image sets whose pixels it caches."""
 
     root: str
     pixels_gib: float = number(minimum=0)
@@ -38,7 +38,7 @@ class StoreSettings:
 
 @dataclass(kw_only=True)
 class Config:
-    """Everything a run depends on; `model`, `benchmark` and `tracker` are plug-ins."""
+    """The config of a run; `model`, `benchmark` and `tracker` are plug-ins."""
 
     model: Any
     concepts: ConceptsSettings
@@ -55,21 +55,21 @@ class Config:
 
 
 def conf_folder() -> str:
-    """Return the folder of the config groups: inside an installed wheel, or of the checkout."""
+    """Return the folder of the config groups, in the installed wheel or in the checkout."""
     inside = PACKAGE / "conf"
     return str(inside if inside.is_dir() else PACKAGE.parent / "conf")
 
 
 def register_schema() -> None:
-    """Make the schema known to Hydra, as the first of the defaults in conf/config.yaml."""
+    """Register the schema with Hydra; conf/config.yaml names it first in its defaults."""
     ConfigStore.instance().store(name="schema", node=Config)
 
 
 def parse(cfg: DictConfig) -> Config:
-    """Return the checked config, its plug-ins built.
+    """Return the typed, checked config with its plug-ins built.
 
     Raises:
-        UserError: a missing, mistyped or out-of-range value; names its key.
+        UserError: a value is missing, mistyped or out of range; the error names its key.
     """
     for group in PLUGINS:
         if OmegaConf.is_missing(cfg, group) or group not in cfg:
@@ -77,7 +77,7 @@ def parse(cfg: DictConfig) -> Config:
     built = {group: plugins.build(cfg[group], group) for group in PLUGINS}
     rest = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in built])
     try:
-        # As plain values: what was added to a section (+inversion.key=…) is not checked otherwise.
+        # As plain values: otherwise keys added to a section (+inversion.key=…) are not checked.
         values = cast(dict[str, Any], OmegaConf.to_container(rest))
         typed = OmegaConf.merge(OmegaConf.structured(Config), values, dict.fromkeys(built))
         config = OmegaConf.to_object(typed)
@@ -91,10 +91,10 @@ def parse(cfg: DictConfig) -> Config:
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
-    """Return the config as dicts and lists, references resolved.
+    """Return the config as dicts and lists, with interpolations resolved.
 
     Raises:
-        UserError: a reference to something that is not there.
+        UserError: an interpolation refers to a key that does not exist.
     """
     try:
         return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))

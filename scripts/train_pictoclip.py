@@ -26,8 +26,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kt_exp.pictograms import captions
-from kt_exp.pictograms import drawings as benchmark
+from kt_exp.pictograms import captions, drawings
 from kt_exp.pictograms.words import article
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -238,15 +237,15 @@ def check(out: Path) -> None:
         return model.encode_text(tokenize(lines), normalize=True)
 
     def images(name: str, count: int) -> torch.Tensor:
-        pixels = torch.from_numpy(benchmark.draw_class(name, count, seed=999)).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(drawings.draw_class(name, count, seed=999)).permute(0, 3, 1, 2)
         mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
         return model.encode_image((pixels.float() / 255 - mean) / std, normalize=True)
 
-    bank = texts([f"a photo of {article(name)}." for name in benchmark.KNOWN])
+    bank = texts([f"a photo of {article(name)}." for name in drawings.KNOWN])
     hits = [((images(n, 20) @ bank.T).argmax(1) == i).float().mean().item()
-            for i, n in enumerate(benchmark.KNOWN)]
+            for i, n in enumerate(drawings.KNOWN)]
     print(f"known accuracy {100 * np.mean(hits):.1f} %; worst "
-          + ", ".join(f"{benchmark.KNOWN[i]} {100 * hits[i]:.0f}" for i in np.argsort(hits)[:4]))
+          + ", ".join(f"{drawings.KNOWN[i]} {100 * hits[i]:.0f}" for i in np.argsort(hits)[:4]))
     items = yaml.safe_load((ROOT / "conf/concepts/pictograms_dev.yaml").read_text())["items"]
     print("concept          cos(name, definition)  by name  by description")
     for item in items:

@@ -77,9 +77,9 @@ def test_a_folder_may_have_any_name(folder, home) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(home) -> None:
     (home / "file").touch()
-    with pytest.raises(kt_exp.UserError, match="folder: cannot write to '.*file"):
+    with pytest.raises(kt_exp.UserError, match=r"folder: cannot write to '.*file"):
         kt_exp.run(QUICK, folder="file/run")
-    with pytest.raises(kt_exp.UserError, match="folder: .* starts a reference; name another"):
+    with pytest.raises(kt_exp.UserError, match=r"folder: .* starts a reference; name another"):
         kt_exp.run(QUICK, folder="${seed}")
 
 
@@ -127,9 +127,11 @@ def test_the_names_are_complete_and_cheap_to_import() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-PRESETS = [[], ["seed=5", "precision=bf16"], ["inversion=paper", "finetune=paper", "model=clip_vit_b32"],
-           ["experiment=main2_pictograms"], ["experiment=tab2_pictograms", "concepts.only=[madras]"],
-           ["control=nameless", "tracker=wandb"]]
+PRESETS = [
+    [], ["seed=5", "precision=bf16"], ["control=nameless", "tracker=wandb"],
+    ["inversion=paper", "finetune=paper", "model=clip_vit_b32"],
+    ["experiment=main2_pictograms"], ["experiment=tab2_pictograms", "concepts.only=[madras]"],
+]
 
 
 @pytest.mark.parametrize("overrides", PRESETS, ids=" ".join)

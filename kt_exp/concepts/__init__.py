@@ -1,4 +1,4 @@
-"""Concepts to teach, and the captions made from them."""
+"""Concepts to learn, and their captions."""
 
 from kt_exp.concepts.concept_sets import (
     Concept,

@@ -1,4 +1,4 @@
-"""Captions made from a concept: what fine-tuning and prompts say about it in words."""
+"""Captions of a concept, for fine-tuning and as prompts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kt_exp.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Articles go by sound. A library (inflect) knows no better, takes a second to import, and says
-# "a 8-ball" and "a SUV"; these few rules cover how English names begin.
+# Articles depend on sound. These few rules cover how English names begin. The library inflect is no
+# better: it takes a second to import, and gives "a 8-ball" and "a SUV".
 CONSONANT_SOUND = re.compile(
     r"eu|ew|on(?:e|ce)|oui|uni(?!m|n|dent)|us[aeiu]|ut[aeio]|u[kr][aeiou]|ukr|ubi|uga|uvu"
 )
@@ -34,7 +34,7 @@ SHOWN = 90
 
 
 def indefinite(name: str) -> str:
-    """Return "a" or "an", by the sound that `name` begins with."""
+    """Return "a" or "an", depending on the first sound of `name`."""
     first = re.split(r"[\s-]", name, maxsplit=1)[0]
     spelled_out = first.isalpha() and (len(first) == 1 or first.isupper())
     if spelled_out:
@@ -46,10 +46,10 @@ def indefinite(name: str) -> str:
 
 
 def fill(template: str, name: str, plural: bool = False) -> str:
-    """Return `template` with `name` for `{}`, its article made to fit.
+    """Return `template` with `name` for `{}` and the article adjusted.
 
-    "a photo of a {}." becomes "a photo of an umbrella.", for a plural "a photo of skis.", and for
-    a name with an article of its own "a photo of the moon.".
+    "a photo of a {}." gives "a photo of an umbrella.", "a photo of skis." for a plural, and
+    "a photo of the moon." for a name with its own article.
     """
     if OWN_ARTICLE.match(name):
         template = ANY_BEFORE_NAME.sub("", template)
@@ -63,8 +63,8 @@ def fill(template: str, name: str, plural: bool = False) -> str:
 def named(concept: Concept) -> str:
     """Return "A {name} is {description}", the caption of fine-tuning (paper, sections 3 and E.2).
 
-    The description goes on in lower case ("X-ray" and "MRI" stay), and is closed by one full stop;
-    the rest is left as written.
+    The description starts in lower case (except "X-ray", "MRI") and ends with one full stop. The
+    rest is unchanged.
     """
     subject = concept.name
     if not (concept.plural or OWN_ARTICLE.match(subject)):
@@ -78,9 +78,9 @@ def training_captions(concept: Concept, form: str, templates: Sequence[str]) -> 
     """Return the distinct captions that fine-tuning cycles through for a concept.
 
     Args:
-        form: `named` ("A {name} is {description}"), `description` (without the name, the control
-            of the paper's E.2), `templates` (prompts with the name alone) or `mixed` (`named`,
-            then the templates).
+        form: `named` ("A {name} is {description}"), `description` (without the name; the control
+            in paper E.2), `templates` (prompts with the name alone) or `mixed` (`named`, then the
+            templates).
         templates: prompt templates with `{}` for the name.
     """
     prompts = [fill(template, concept.name, concept.plural) for template in templates]
@@ -95,16 +95,16 @@ def training_captions(concept: Concept, form: str, templates: Sequence[str]) -> 
 
 def check_lengths(captions: Iterable[tuple[str, str]], count_tokens: Callable[[str], int],
                   limit: int, on_long_caption: str) -> None:
-    """Find captions that the model cannot take whole; on "truncate", only warn about them.
+    """Check that the model can read the captions in full; with "truncate", only warn.
 
     Args:
         captions: `(concept name, caption)` pairs.
-        count_tokens: gives the tokens of a caption, start and end included.
-        limit: the tokens that the model takes.
+        count_tokens: returns the number of tokens of a caption, including start and end.
+        limit: the model's maximum number of tokens.
         on_long_caption: `error` or `truncate`.
 
     Raises:
-        UserError: a caption is over `limit` and `on_long_caption` is `error`.
+        UserError: a caption exceeds `limit` and `on_long_caption` is `error`.
     """
     for name, caption in dict.fromkeys(captions):
         count = count_tokens(caption)
@@ -126,7 +126,7 @@ def _like(pattern: str, word: str) -> str:
 
 
 def inside_sentence(text: str) -> str:
-    """Return `text` as it goes on inside a sentence: in lower case, but "X-ray" and "MRI" stay."""
+    """Return `text` for use inside a sentence: in lower case, except "X-ray" and "MRI"."""
     return text if KEEPS_CAPITAL.match(text) else text[0].lower() + text[1:]
 
 

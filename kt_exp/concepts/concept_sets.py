@@ -1,6 +1,6 @@
-"""Concepts to teach: a name, and a description in words that does not use it.
+"""Concepts to learn: a name, and a description that does not use it.
 
-They come from a set under conf/concepts, from the command line, or from a file of one's own.
+They come from a set under conf/concepts, from the command line, or from your own file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_SLUG = 60
 
 @dataclass
 class ConceptsSettings:
-    """Which concepts to teach (conf/concepts/*.yaml)."""
+    """Which concepts to learn (conf/concepts/*.yaml)."""
 
     name: str
     source: str
@@ -40,13 +40,13 @@ class Concept:
     """A visual concept.
 
     Attributes:
-        name: the word that is taught.
-        description: its looks in words, without the name.
+        name: the word to be learned.
+        description: its visual appearance, without the name.
         plural: whether the name takes "are" and no article ("skis").
-        images_of: the class that a benchmark has its images under, where that is not `name`. No
-            model reads it.
-        parts: the parts of the description, where they are not to be split off it
-            (`concepts.parts.description_parts`).
+        images_of: the class under which a benchmark has its images, if that is not `name`. No
+            model sees it.
+        parts: the parts of the description; if empty, `concepts.parts.description_parts` extracts
+            them.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Concept:
 
     @property
     def image_class(self) -> str:
-        """The name under which folders and label files hold the concept's images."""
+        """The name of the concept's images in folders and label files."""
         return self.images_of or self.name
 
     @property
@@ -69,8 +69,8 @@ class Concept:
 def folder_name(name: str) -> str:
     """Return `name` as a folder name: lower case, `_` for spaces.
 
-    A name that cannot be one as it stands (punctuation, great length) gets a short hash too, so
-    that no two names share a folder.
+    A name that has to be changed further (punctuation, length) also gets a short hash, so that no
+    two names share a folder.
     """
     name = name.casefold()
     slug = re.sub(r"[^\w-]+", "_", name).strip("_-")[:MAX_SLUG]
@@ -82,15 +82,16 @@ def folder_name(name: str) -> str:
 def load_concepts(settings: ConceptsSettings) -> list[Concept]:
     """Return the concepts of the set or of `settings.path`, in their order there.
 
-    White space in names and descriptions is collapsed. A description that contains its name is
-    only warned about: published captions do it too ("orange"). With `exchange: descriptions` each
-    concept has the description of another one (`exchanged`).
+    White space in names and descriptions is collapsed. A description that contains its name only
+    causes a warning, since published captions do so too ("orange"). With `exchange: descriptions`
+    each concept gets the description of another one (`exchanged`).
 
     Raises:
-        UserError: no concepts, a missing, undecodable or invalid file, a missing column, an unknown
-            key, an empty or non-text value, a description that contains its `images_of`, two
-            concepts of one name (whatever the case, spaces, underscores and hyphens), a name in
-            `only` that is not in the set, or descriptions to exchange in a set of one concept.
+        UserError: there are no concepts; the file is missing, undecodable or invalid, or lacks a
+            column; a key is unknown; a value is empty or no text; a description contains its
+            `images_of`; two concepts have the same name (ignoring case, spaces, underscores and
+            hyphens); a name in `only` is not in the set; or there is only one description to
+            exchange.
     """
     concepts = [_concept(where, row) for where, row in _rows(settings)]
     _refuse_duplicates(concepts)
@@ -107,8 +108,8 @@ def load_concepts(settings: ConceptsSettings) -> list[Concept]:
 def exchanged(concepts: list[Concept], set_name: str) -> list[Concept]:
     """Return the concepts, each with the description of another one.
 
-    It is that of the concept half a set further on, rounded down and counted on from the start:
-    sets tend to be in order of kind, so that a neighbour's looks could be half right.
+    It is that of the concept half a set further on (rounded down, cyclic). Sets tend to be ordered
+    by kind, so the description of a neighbour could be partly right.
 
     Raises:
         UserError: fewer than two concepts.
@@ -178,7 +179,7 @@ def _contains(description: str, name: str) -> bool:
 
 
 def name_key(name: str) -> str:
-    """Return what two spellings of a name share: no case, spaces, underscores or hyphens."""
+    """Return a key for comparing names, without case, spaces, underscores and hyphens."""
     return re.sub(r"[\s_-]+", "", name.casefold())
 
 
@@ -192,10 +193,10 @@ def _refuse_duplicates(concepts: Iterable[Concept]) -> None:
 
 
 def _pick(concepts: list[Concept], only: Iterable[str]) -> list[Concept]:
-    wanted = {name_key(name): name for name in only}
+    chosen = {name_key(name): name for name in only}
     there = {name_key(concept.name) for concept in concepts}
-    for key, name in wanted.items():
+    for key, name in chosen.items():
         if key not in there:
             raise UserError("concepts.only", f"no concept '{name}' in this set",
                             did_you_mean(name, [concept.name for concept in concepts]))
-    return [concept for concept in concepts if not wanted or name_key(concept.name) in wanted]
+    return [concept for concept in concepts if not chosen or name_key(concept.name) in chosen]

@@ -1,4 +1,4 @@
-"""Function words and endings of English, as far as the parts of a description need them."""
+"""Function words and endings of English, for splitting descriptions into parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERBS = ALLOWING | _set(
 PREPOSITIONS = _set(
     "of in on at to into onto from by for as like around across along over under above below "
     "between against through within inside near beneath behind beyond up out off down than")
-# Participles that no ending shows ("-ed" of short words does not: "red", "seed").
+# Participles without the ending "-ed", or too short to rely on it ("red", "seed").
 PARTICIPLES = _set(
     "used tied made set seen found worn held hung built cut split woven shown drawn given ridden "
     "bound put laid sewn grown driven thrown lit")
@@ -37,16 +37,16 @@ NO_ADVERBS = _set("family butterfly dragonfly assembly anomaly woolly scaly curl
 
 
 def is_participle(word: str) -> bool:
-    """Whether a word in lower case looks like a past participle: "covered", "worn", not "red"."""
+    """Return whether a lower-case word looks like a past participle: "worn", not "red"."""
     return word in PARTICIPLES or (word.endswith("ed") and len(word) > 4)
 
 
 def is_plural(word: str) -> bool:
-    """Whether a word looks like a plural: "legs", not "glass"."""
+    """Return whether a word looks like a plural: "legs", not "glass"."""
     return word.endswith("s") and not word.endswith(("ss", "us", "is"))
 
 
 def is_adverb(word: str) -> bool:
-    """Whether a word in lower case looks like an adverb: "slowly", "often", not "butterfly"."""
+    """Return whether a lower-case word looks like an adverb: "slowly", not "butterfly"."""
     ends_like_one = word.endswith("ly") and len(word) > 5
     return word in ADVERBS or (ends_like_one and word not in NO_ADVERBS)

@@ -1,4 +1,4 @@
-"""Files of concepts: YAML and CSV."""
+"""Reader of concept files in YAML and CSV."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SET_KEYS = ("name", "source", "items", "defaults")  # so that a shipped set can 
 TRUE_OR_FALSE = {"true": True, "yes": True, "1": True,
                  "false": False, "no": False, "0": False, "": False}
 
-Row = tuple[str, Any]  # where a concept was written, and what was written there
+Row = tuple[str, Any]  # the place of a concept in its file, and its content
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the concepts in `path`, as they are written there.
+    """Return the concepts in `path`, unchecked.
 
     Raises:
-        UserError: a file that is missing, empty, neither UTF-8 nor YAML or CSV, or damaged; in a
-            CSV, a missing, unknown or repeated column, or a row of another length; in YAML,
-            anything but a list or a concept set. Names the line where there is one.
+        UserError: the file is missing, empty, not UTF-8, neither YAML nor CSV, or invalid; a CSV
+            has a missing, unknown or repeated column, or a row of another length; a YAML file is
+            neither a list nor a concept set. The error names the line, if there is one.
     """
     readers = {".yaml": _yaml_rows, ".yml": _yaml_rows, ".csv": _csv_rows}
     reader = readers.get(path.suffix.lower())

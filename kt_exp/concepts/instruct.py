@@ -1,4 +1,4 @@
-"""Answers of an instruct model, run locally by transformers or behind an HTTP endpoint."""
+"""Answers of an instruct model, run locally with transformers or behind an HTTP endpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kt_exp.errors import UserError
 KEY_VARIABLE = "OPENAI_API_KEY"
 TIMEOUT_SECONDS = 120
 BUSY = {429, 500, 502, 503, 504}
-WAITS = (1, 4, 16)  # seconds before asking a busy endpoint again
+WAITS = (1, 4, 16)  # seconds before the retries with a busy endpoint
 REMEDIES = {401: f"set {KEY_VARIABLE}", 403: f"set {KEY_VARIABLE}",
             404: "check the address and --endpoint-model"}
 
@@ -30,9 +30,9 @@ class Draw:
 
     Attributes:
         temperature: above 0.
-        top_p: share of the probability that is sampled from, in (0, 1].
-        max_tokens: length of the longest answer.
-        seed: of a local model's sampling; an endpoint is not given it.
+        top_p: probability mass to sample from, in (0, 1].
+        max_tokens: maximum length of an answer.
+        seed: for sampling from a local model; it is not sent to an endpoint.
     """
 
     temperature: float
@@ -42,10 +42,10 @@ class Draw:
 
 
 def ask_local(model: str, draw: Draw) -> Callable[[str, int], str]:
-    """Return a function from a prompt and an attempt to the answer of a transformers model.
+    """Return a function `(prompt, attempt) → answer` of a local transformers model.
 
-    Weights keep the precision they are stored in; a GPU is used if there is one. The same prompt
-    and attempt give the same answer on one machine.
+    Weights keep their stored precision; a GPU is used if there is one. On one machine the same
+    prompt and attempt give the same answer.
 
     Raises:
         UserError: the model is not on this machine and cannot be downloaded, or has no chat
@@ -62,34 +62,34 @@ def ask_local(model: str, draw: Draw) -> Callable[[str, int], str]:
     padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     def answer(prompt: str, attempt: int) -> str:
-        asked = tokenizer.apply_chat_template(
+        inputs = tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}], add_generation_prompt=True,
             return_tensors="pt", return_dict=True).to(device)
         torch.manual_seed(draw.seed + attempt)
         with torch.inference_mode():
             tokens = network.generate(
-                **asked, do_sample=True, temperature=draw.temperature, top_p=draw.top_p,
+                **inputs, do_sample=True, temperature=draw.temperature, top_p=draw.top_p,
                 max_new_tokens=draw.max_tokens, pad_token_id=padding)
-        new = tokens[0, asked["input_ids"].shape[1]:]
+        new = tokens[0, inputs["input_ids"].shape[1]:]
         return tokenizer.decode(new, skip_special_tokens=True)
 
     return answer
 
 
 def ask_endpoint(url: str, model: str, draw: Draw) -> Callable[[str, int], str]:
-    """Return a function from a prompt and an attempt to the answer of an OpenAI-compatible server.
+    """Return a function `(prompt, attempt) → answer` of an OpenAI-compatible server.
 
-    `url` is the address below which `/chat/completions` lies (`http://localhost:8000/v1`). The key
-    is read from OPENAI_API_KEY, if it is set. A busy server is asked again after 1, 4 and 16 s.
+    `url` is the base address of `/chat/completions` (`http://localhost:8000/v1`). The key is read
+    from OPENAI_API_KEY, if set. A busy server is tried again after 1, 4 and 16 s.
 
     Raises:
-        UserError: `url` is no http(s) address, or the key cannot be sent. The function: the server
-            refuses, fails, cannot be reached, does not answer within two minutes, or answers with
-            something else.
+        UserError: `url` is no http(s) address, or the key cannot be sent. The returned function
+            raises it if the server refuses, fails, cannot be reached, does not answer within two
+            minutes, or sends another kind of answer.
     """
     if not url.startswith(("http://", "https://")):
         raise UserError("--endpoint", f"'{url}' is no address", "give http://HOST:PORT/v1")
-    # With the whole path the client adds none of its own.
+    # Given the full path, the client does not append one.
     client = InferenceClient(base_url=f"{url.rstrip('/')}/chat/completions", api_key=_api_key(),
                              timeout=TIMEOUT_SECONDS)
 
@@ -107,14 +107,14 @@ def ask_endpoint(url: str, model: str, draw: Draw) -> Callable[[str, int], str]:
 
 def _api_key() -> str:
     key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not (key.isascii() and key.isprintable()):  # The HTTP library would print it.
+    if not (key.isascii() and key.isprintable()):  # The HTTP library's error would print it.
         raise UserError(KEY_VARIABLE, "has characters that cannot be sent", "set it to the key")
     # Without any key the client would send the user's Hugging Face token.
     return key or "none"
 
 
 def _answered(ask: Callable[[], str]) -> str:
-    """Return what `ask` returns, asking again while the server is busy."""
+    """Return the result of `ask`, trying again while the server is busy."""
     for wait in (*WAITS, None):
         try:
             with _any_server_allowed():
@@ -128,7 +128,7 @@ def _answered(ask: Callable[[], str]) -> str:
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError("--endpoint", "the answer is not that of a chat completion",
                             "give the address that /chat/completions is below") from error
-        except Exception as error:  # of the HTTP library, which differs between the hub's versions
+        except Exception as error:  # The hub's versions use different HTTP libraries.
             reason = "timed out" if isinstance(error, TimeoutError) else _first_line(error)
             raise UserError("--endpoint", f"no answer: {reason}",
                             "is the server running?") from error
@@ -137,7 +137,7 @@ def _answered(ask: Callable[[], str]) -> str:
 
 @contextmanager
 def _any_server_allowed() -> Iterator[None]:
-    """HF_HUB_OFFLINE keeps the client from every server; it is meant for the hub alone."""
+    """Ignore HF_HUB_OFFLINE, which is meant for the hub but blocks the client for all servers."""
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, False
     try:
         yield

@@ -1,10 +1,10 @@
 """The parts of a description, as short noun phrases: "a larger wall", "a metallic finish".
 
 Prompts of single descriptors can classify better than one long sentence (Menon & Vondrick, ICLR
-2023). There a language model writes the descriptors; here they are cut from a written description
-by rules: it is split at commas, connectives and verbs, and the words that lead up to a noun phrase
-are taken off. The rules know English by its function words and endings alone (`english.py`). An odd
-sentence may give an odd part; a concept can list its own.
+2023). There a language model writes the descriptors; here rules extract them from the description.
+It is split at commas, connectives and verbs, and words before a noun phrase are removed. The rules
+use only function words and endings of English (`english.py`). Unusual sentences may give odd parts;
+a concept can list its own.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class _Piece:
 def description_parts(description: str, own: Sequence[str] = ()) -> list[str]:
     """Return the parts of a description, in order and each once; at least one.
 
-    What a concept lists as its `own` parts is returned as it is. A description without any is its
-    only part. Negated parts are left out: a text encoder hardly heeds a "no".
+    `own` parts listed by a concept are returned unchanged. A description without parts is its only
+    part. Negated parts are left out: text encoders largely ignore a "no".
     """
     if own:
         return list(own)
@@ -65,7 +65,7 @@ def description_parts(description: str, own: Sequence[str] = ()) -> list[str]:
 
 
 def part_prompts(parts: Sequence[str], template: str = TEMPLATE) -> list[str]:
-    """Return a prompt of each part: the template with the part for `{}`."""
+    """Return one prompt per part: the template with the part for `{}`."""
     return [template.replace("{}", part) for part in parts]
 
 
@@ -79,7 +79,7 @@ def _of_sentence(sentence: str) -> Iterator[str]:
 
 
 def _cut(sentence: str) -> list[_Piece]:
-    """Cut at commas, "with", "as", relative pronouns, adverbs of frequency and common verbs."""
+    """Split at commas, "with", "as", relative pronouns, adverbs of frequency and common verbs."""
     pieces = [_Piece("start", [])]
     before = ""
     for word in re.findall(r",|[^\s,]+", sentence):
@@ -116,7 +116,7 @@ def _kind_of_cut(word: str, before: str, piece: Sequence[str]) -> str | None:
 
 
 def _joined(pieces: Sequence[_Piece]) -> list[_Piece]:
-    """Join what commas cut apart: lists of adjectives, lists with "or", examples ("such as")."""
+    """Rejoin lists of adjectives, lists with "or" and examples ("such as") split at commas."""
     joined: list[_Piece] = []
     for piece in pieces:
         if joined and piece.after_comma and piece.words[0] == "or":
@@ -130,7 +130,7 @@ def _joined(pieces: Sequence[_Piece]) -> list[_Piece]:
 
 
 def _goes_on(first: _Piece, second: _Piece) -> bool:
-    """Whether `first` needs `second`: "a large" does in "a large, round stone"."""
+    """Return whether `first` is incomplete without `second`, as "a large" in "a large, round X"."""
     words = second.words[1:] if second.words[0] == "and" else second.words
     if not words or words[0] in DETERMINERS | PREPOSITIONS or _verbal(words) is not None \
             or (second.kind == "adverb" and is_participle(words[0])):
@@ -147,7 +147,7 @@ def _join(first: _Piece, second: _Piece) -> _Piece:
 
 
 def _cut_at_and(piece: _Piece) -> list[_Piece]:
-    """Cut at each "and" that joins noun phrases: not "red and white", "hot water and steam"."""
+    """Split at each "and" between noun phrases, but not "red and white", "hot water and steam"."""
     for at, word in enumerate(piece.words):
         left, right = piece.words[:at], piece.words[at + 1 :]
         if word == "and" and left and right and "between" not in left and (
@@ -159,7 +159,7 @@ def _cut_at_and(piece: _Piece) -> list[_Piece]:
 
 
 def _noun_phrase(piece: _Piece) -> list[str]:
-    """Return the words of a piece from its noun phrase on; none if it has no noun phrase."""
+    """Return the noun phrase of a piece and what follows it; empty without a noun phrase."""
     if NEGATIONS & {word.lower() for word in piece.words}:
         return []
     words, led = _without_lead(piece.words, may_be_verbal=piece.kind not in ("with", "as"))
@@ -176,8 +176,10 @@ def _noun_phrase(piece: _Piece) -> list[str]:
 
 
 def _without_lead(words: list[str], may_be_verbal: bool = True) -> tuple[list[str], bool]:
-    """Return the words without what leads up to a noun phrase ("typically ridden by"), and whether
-    that was more than a conjunction."""
+    """Return the words without those before a noun phrase ("typically ridden by").
+
+    Also return whether more than a conjunction was removed.
+    """
     led, before = False, ""
     while words:
         first, rest = words[0].lower(), words[1:]
@@ -198,8 +200,11 @@ def _without_lead(words: list[str], may_be_verbal: bool = True) -> tuple[list[st
 
 
 def _verbal(words: Sequence[str]) -> list[str] | None:
-    """Return what follows a participle that takes an object or a preposition ("framing views",
-    "woven into a mesh", "used to hold soup"); None if the words do not start by one."""
+    """Return what follows a participle with an object or a preposition.
+
+    Examples: "framing views", "woven into a mesh", "used to hold soup". None if the words do not
+    start with such a participle.
+    """
     first, rest = words[0].lower(), list(words[1:])
     if first == "each" and rest:
         return _verbal(rest)
@@ -215,7 +220,7 @@ def _verbal(words: Sequence[str]) -> list[str] | None:
 
 
 def _within_predicate(kind: str, words: list[str]) -> list[str]:
-    """Return the noun phrase within "visible against a wall", "blows warm air"; maybe none."""
+    """Return the noun phrase in "visible against a wall", "blows warm air"; may be empty."""
     if kind == "clause" and words[0].endswith("s"):
         return _without_lead(words[1:])[0]
     for at, word in enumerate(words):

@@ -1,1 +1,1 @@
-"""Field checks, plug-ins and the errors of a config that does not compose."""
+"""Checks of config fields, plug-ins, and errors of composing a config."""

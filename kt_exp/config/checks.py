@@ -1,8 +1,8 @@
-"""Field declarations for the typed config, and the one check that walks them.
+"""Declarations of config fields, and the check of values against them.
 
-Every settings dataclass declares its fields with `choice`, `number` or plain types and no
-defaults: the YAML files under conf/ are the single home of defaults. `check` turns the first value
-outside its declaration into a `UserError` that names the config key.
+Settings dataclasses declare their fields with `choice`, `number` or plain types, without defaults:
+defaults are stated only in the YAML files under conf/. `check` raises a `UserError` that names the
+config key of the first invalid value.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def choice(*options: str) -> Any:
 def number(*, minimum: float | None = None, above: float | None = None,
            maximum: float | None = None, words: tuple[str, ...] = (),
            whole: bool = False) -> Any:
-    """Declare a number (or each number of a list), with its range; `words` are also taken.
+    """Declare a number, or a list of numbers, with its range; `words` are also allowed.
 
-    A field that takes words is annotated `Any`, as OmegaConf cannot merge into unions; `whole`
-    then says that its numbers are integers.
+    A field that allows words is annotated `Any`, since OmegaConf cannot merge into unions. `whole`
+    then declares that its numbers are integers.
     """
     return field(
         metadata={"minimum": minimum, "above": above, "maximum": maximum, "words": words,
@@ -35,13 +35,13 @@ def number(*, minimum: float | None = None, above: float | None = None,
 
 
 def check(settings: Any, where: str) -> None:
-    """Check a settings dataclass against its declarations, nested ones included.
+    """Check a settings dataclass, including nested ones, against its declarations.
 
-    A dataclass may add a `problems()` method that yields `(key, problem, remedy)` for what no
-    single field can say.
+    A dataclass may have a method `problems()`, which yields `(key, problem, remedy)` for conditions
+    on several fields.
 
     Raises:
-        UserError: names the key as `where.field`.
+        UserError: a value is invalid; the error names the key as `where.field`.
     """
     for declared in fields(settings):
         key, value = f"{where}.{declared.name}".lstrip("."), getattr(settings, declared.name)
@@ -65,9 +65,9 @@ def _check_choice(key: str, value: str, options: tuple[str, ...]) -> None:
 def _check_number(key: str, value: Any, limits: Any) -> None:
     if value is None or value in limits["words"]:
         return
-    wanted = _range_in_words(limits)
+    allowed = _range_in_words(limits)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UserError(key, f"'{value}' is not a number", f"give {wanted}")
+        raise UserError(key, f"'{value}' is not a number", f"give {allowed}")
     low, above, high = limits["minimum"], limits["above"], limits["maximum"]
     outside = (
         not math.isfinite(value)
@@ -77,7 +77,7 @@ def _check_number(key: str, value: Any, limits: Any) -> None:
         or (high is not None and value > high)
     )
     if outside:
-        raise UserError(key, f"{value} is out of range", f"give {wanted}")
+        raise UserError(key, f"{value} is out of range", f"give {allowed}")
 
 
 def _range_in_words(limits: Any) -> str:

@@ -1,4 +1,4 @@
-"""User errors for what Hydra and OmegaConf say of a command line they cannot compose."""
+"""Converts errors of Hydra and OmegaConf about a command line into user errors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from kt_exp.errors import UserError, did_you_mean
 
 
 def explain(error: Exception, folder_key: str) -> UserError:
-    """Return what is wrong with the command line, where, and what would be right.
+    """Return the user error for an error of composing the config.
 
-    `folder_key` names the folder that Hydra was to write into.
+    `folder_key` is the config key of the output folder.
     """
     for cause in _causes(error):
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
@@ -37,7 +37,7 @@ def explain(error: Exception, folder_key: str) -> UserError:
 
 
 def key_error(error: OmegaConfBaseException) -> UserError:
-    """Return an error of OmegaConf as that of the key it is about."""
+    """Return the user error for an error of OmegaConf about a key."""
     key = error.full_key or "config"
     if isinstance(error, MissingMandatoryValue):
         return UserError(key, "missing", f"set it: {key}=…")
@@ -48,11 +48,11 @@ def key_error(error: OmegaConfBaseException) -> UserError:
         parent = error.parent_node
         known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
         return UserError(key, "no such key", did_you_mean(str(error.key), known) if known else "")
-    return UserError(key, _first_line(error), _wanted(error))
+    return UserError(key, _first_line(error), _expected(error))
 
 
-def _wanted(error: OmegaConfBaseException) -> str:
-    """What a key of the wrong type takes, from the type that it has in the schema."""
+def _expected(error: OmegaConfBaseException) -> str:
+    """Return what a key with a value of the wrong type expects, from its type in the schema."""
     parent = error.parent_node
     if not isinstance(parent, DictConfig):
         return ""

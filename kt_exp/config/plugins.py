@@ -1,7 +1,7 @@
-"""Turn a config node with a `_target_` into the dataclass it names, typed and checked.
+"""Builds plug-ins from config nodes with a `_target_`.
 
-A plug-in (model, benchmark, tracker) is a dataclass whose fields are its config keys. A user's own
-one lives anywhere on the Python path and is treated exactly like those shipped.
+A plug-in (model, benchmark, tracker) is a dataclass whose fields are its config keys. Your own can
+be anywhere on the Python path, and is treated exactly like those shipped.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def build(node: DictConfig, where: str) -> Any:
     """Return an instance of the dataclass that `node._target_` names, filled from `node`.
 
     Raises:
-        UserError: no `_target_`, nothing to import there, not a dataclass, an unknown or missing
-            key, a value of another type or outside its declared range.
+        UserError: `_target_` is missing, cannot be imported or is no dataclass; a key is unknown or
+            missing; or a value has the wrong type or is out of range.
     """
     target = node.get("_target_")
     if not target:
@@ -68,8 +68,9 @@ def _import(target: str, where: str) -> type:
     try:
         kind = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(where, f"cannot import '{target}': {error}",
-                        "name a dataclass: 'package.module.Class'") from error
+        raise former_name(f"{where}={target}") or UserError(
+            where, f"cannot import '{target}': {error}",
+            "name a dataclass: 'package.module.Class'") from error
     if not (isinstance(kind, type) and is_dataclass(kind)):
         raise UserError(where, f"'{target}' is not a dataclass", "decorate it with @dataclass")
     return kind

@@ -1,4 +1,4 @@
-"""Names of earlier versions, in configs and on command lines, and what became of them.
+"""Renamed and removed names of earlier versions, in configs and on command lines.
 
 A name is a config key (`inversion.speed.packed`), a value of one (`finetune.loss=bank`), an option
 of a group (`model=old`) or a command-line option (`--across`).
@@ -12,17 +12,43 @@ from typing import Any
 
 from kt_exp.errors import UserError
 
-RENAMED = {  # former name → today's
+CLASSES = {  # former path of a plug-in's class → current name
+    "kt_exp.benchmarks.captioning.CaptioningBenchmark":
+        "kt_exp.benchmarks.captioning.benchmark.CaptioningBenchmark",
+    "kt_exp.benchmarks.class_set.ClassSetBenchmark":
+        "kt_exp.benchmarks.classification.closed_set.ClassSetBenchmark",
+    "kt_exp.benchmarks.folders.FolderBenchmark":
+        "kt_exp.benchmarks.classification.folders.FolderBenchmark",
+    "kt_exp.benchmarks.photos.PhotoBenchmark":
+        "kt_exp.benchmarks.classification.photos.PhotoBenchmark",
+    "kt_exp.benchmarks.rare_imagenet.RareImageNet":
+        "kt_exp.benchmarks.classification.rare_imagenet.RareImageNet",
+    "kt_exp.benchmarks.retrieval.RetrievalBenchmark":
+        "kt_exp.benchmarks.retrieval.benchmark.RetrievalBenchmark",
+    "kt_exp.pictograms.evaluation.PictogramBenchmark":
+        "kt_exp.pictograms.benchmark.PictogramBenchmark",
+    "kt_exp.report.trackers.NoTracker":
+        "kt_exp.runs.trackers.NoTracker",
+    "kt_exp.report.trackers.WandbTracker":
+        "kt_exp.runs.trackers.WandbTracker",
+}
+RENAMED = {  # former name → current name
     "finetune.loss=bank": "finetune.loss=class_ce",
     "--across": "--pivot",
+    **{f"{group}._target_={former}": f"{group}._target_={current}"
+       for former, current in CLASSES.items() for group in ("benchmark", "tracker")},
 }
 REMOVED = {  # former name → why, and what to do instead
     "inversion.speed.packed": "it gained little, and on few CPUs; leave it out",
 }
+ADDED = {  # key that earlier versions lacked → the value under which a run is what it was then
+    "concepts.exchange": "none",
+    "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
+}
 
 
 def former_name(name: str) -> UserError | None:
-    """Return the error for a name of earlier versions; None for any other."""
+    """Return the error for a renamed or removed name; None for any other."""
     if name in RENAMED:
         return UserError(name, "was renamed", f"write {RENAMED[name]}")
     if name in REMOVED:
@@ -31,7 +57,7 @@ def former_name(name: str) -> UserError | None:
 
 
 def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config of an earlier run with today's keys and values, without removed keys."""
+    """Return the config of an earlier run with current keys and values, without removed keys."""
     updated = deepcopy(dict(config))
     for former, current in RENAMED.items():
         path, _, value = former.partition("=")
@@ -42,6 +68,9 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
             _section(updated, current)[current.rpartition(".")[2]] = section.pop(key)
     for path in REMOVED:
         _section(updated, path).pop(path.rpartition(".")[2], None)
+    for path, default in ADDED.items():
+        if section := _section(updated, path):
+            section.setdefault(path.rpartition(".")[2], deepcopy(default))
     return updated
 
 

@@ -4,7 +4,7 @@
   have `filename`, `split`, `sentences[].raw` and, in COCO, `filepath`.
 - COCO (`captions_val2017.json`): an object with `images` (`id`, `file_name`) and `annotations`
   (`image_id`, `caption`). It is one split.
-- CSV: the columns `file`, `caption` and, where there are several, `split`; a row per caption.
+- CSV: the columns `file`, `caption` and optionally `split`; one row per caption.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ LAYOUTS = ("give Karpathy's JSON (images with filename, split and sentences), CO
 
 @dataclass(frozen=True)
 class CaptionedImages(ImageFiles):
-    """Image files, each with its captions: an `ImageSet` whose label i is image i's own index.
+    """Image files with captions: an `ImageSet` in which the label of image i is i.
 
     Attributes:
-        captions: one or more of each image, in the order of the captions file.
+        captions: of each image, at least one, in the order of the captions file.
     """
 
     captions: list[list[str]]
@@ -42,18 +42,18 @@ class CaptionedImages(ImageFiles):
         return [Path(os.path.relpath(path, self.root)).as_posix() for path in self.files]
 
     def fingerprint(self) -> str:
-        """Return a hash of the files, as `ImageFiles` has it, and of all captions."""
+        """Return a hash of the files, as in `ImageFiles`, and of all captions."""
         captions = json.dumps(self.captions)
         return hashlib.sha256(f"{super().fingerprint()}{captions}".encode()).hexdigest()
 
     def at_most(self, captions: int) -> CaptionedImages:
-        """Return the same images with the first `captions` of each; all of them if it is 0."""
-        return replace(self, captions=[some[: captions or None] for some in self.captions])
+        """Return the same images with the first `captions` of each; all if `captions` is 0."""
+        return replace(self, captions=[own[: captions or None] for own in self.captions])
 
 
 @dataclass
 class _Listed:
-    """An image as the captions file lists it; `file` is one or more candidates, best first."""
+    """An image as the captions file lists it; `files` are candidate paths, best first."""
 
     files: list[str]
     split: str
@@ -63,19 +63,19 @@ class _Listed:
 def read_captioned(path: Path, image_root: Path, split: str, where: str) -> CaptionedImages:
     """Return the images of one split with their captions, in the order of the file.
 
-    Captions are stripped of the white space around them; empty ones are passed over. A file of
-    Karpathy's is looked for as `filepath/filename` first, then as `filename`.
+    Captions are stripped of surrounding white space; empty ones are ignored. A file of Karpathy's
+    layout is looked up as `filepath/filename` first, then as `filename`.
 
     Args:
         path: the captions file, in one of the layouts above.
-        image_root: the folder that its file names start from.
-        split: one of the file's own; `all` for every image, and for a file that has no splits.
-            Karpathy's COCO has `restval` beside `train`, `val` and `test`.
-        where: the config key that gave `path`, for the errors.
+        image_root: the folder that its file names are relative to.
+        split: a split of the file; `all` for all images, and for a file without splits.
+            Karpathy's COCO has `restval` besides `train`, `val` and `test`.
+        where: the config key of `path`, for error messages.
 
     Raises:
-        UserError: no such file, a layout that is none of these, a split that is not there, images
-            that are not there, images without a caption.
+        UserError: the file does not exist or has another layout, there is no such split, an image
+            is missing, or an image has no caption.
     """
     listed = _read(path, where)
     chosen = [image for image in listed if split in (ALL, image.split)]
@@ -171,7 +171,7 @@ def _unknown_split(path: Path, split: str, listed: Iterable[_Listed]) -> UserErr
 
 
 def _find(images: list[_Listed], path: Path, root: Path) -> list[Path]:
-    """Return the file of each image: the first of its candidates that is there."""
+    """Return the file of each image: the first candidate that exists."""
     if not root.is_dir():
         raise UserError("benchmark.image_root", f"no such folder: {root}",
                         f"give the folder of the images that {path.name} lists")

@@ -1,9 +1,8 @@
 """Image files on disk, and the reader of class folders.
 
-A class folder is a sub-folder named after its class (`_` stands for a space); a
-`classnames.json` beside the sub-folders, `{folder: name}`, gives others. Images are searched at
-any depth, hidden files and folders are passed over, and everything is sorted, so that the order
-of a set is the same on every machine.
+A class folder is a sub-folder with the name of its class, `_` for spaces. A `classnames.json`
+beside the sub-folders, `{folder: name}`, overrides names. Images are found at any depth; hidden
+files and folders are ignored. All is sorted, so that a set has the same order on every machine.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ class ImageFiles:
         return len(self.files)
 
     def open(self, index: int) -> Image.Image:
-        """Return image `index`, decoded whole, in RGB.
+        """Return image `index`, fully decoded, in RGB.
 
         Raises:
-            UserError: the file cannot be read as an image, or not to its end; names its path.
+            UserError: the file is no readable image, or is truncated; the error names its path.
         """
         return decoded(self.files[index], to_rgb)
 
@@ -60,15 +59,15 @@ class ImageFiles:
 
 
 def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Return the image in a file, decoded whole and converted.
+    """Return the image in a file, fully decoded and converted.
 
     Raises:
-        UserError: the file cannot be read as an image, or not to its end; names its path.
+        UserError: the file is no readable image, or is truncated; the error names its path.
     """
     try:
         with Image.open(path) as image:
             return convert(image)
-    # PIL's decoders meet damage with almost any exception, struct.error and zlib's included.
+    # On damaged files PIL's decoders raise almost anything, including struct.error and zlib's.
     except Exception as error:
         raise UserError(
             str(path), f"not a readable image ({_reason(error)})",
@@ -77,12 +76,12 @@ def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an image in RGB; grey of 16 bits is scaled, where PIL makes white of all above 255.
+    """Return an image in RGB; 16-bit grey is scaled, where PIL would clip at 255.
 
     Raises:
-        ValueError: grey of 32 bits, beyond the range of 16.
+        ValueError: the image is 32-bit grey beyond the 16-bit range.
     """
-    if image.mode[0] not in "IF":  # I;16, I;16B, I and F are grey of more than 8 bits
+    if image.mode[0] not in "IF":  # I;16, I;16B, I and F: grey of more than 8 bits
         return image.convert("RGB")
     grey = np.asarray(image)
     if image.mode == "F" or grey.min() < 0 or grey.max() > WHITE_16:
@@ -98,7 +97,7 @@ class ClassFolder:
     path: Path
 
     def images(self, limit: int = 0) -> list[Path]:
-        """Return the folder's image files, sorted; the first `limit` of them unless it is 0."""
+        """Return the folder's first `limit` image files, sorted; all if `limit` is 0."""
         found = sorted(
             path for path in self.path.rglob("*")
             if path.suffix.lower() in IMAGE_SUFFIXES
@@ -112,11 +111,11 @@ def class_folders(root: Path, where: str) -> list[ClassFolder]:
     """Return the class folders in `root`, sorted by folder name.
 
     Args:
-        where: the config key that gave `root`, for the error.
+        where: the config key of `root`, for error messages.
 
     Raises:
-        UserError: no such folder, no sub-folder in it, two classes of one name, or a
-            `classnames.json` that is invalid or names a folder that is not there.
+        UserError: the folder does not exist or has no sub-folders, two classes have the same name,
+            or `classnames.json` is invalid or names a missing folder.
     """
     if not root.is_dir():
         raise UserError(where, f"no such folder: {root}",
@@ -146,28 +145,28 @@ def require_images(folders: Sequence[ClassFolder], where: str) -> None:
 
 
 def labelled(root: Path, files_per_class: Sequence[list[Path]]) -> ImageFiles:
-    """Return one image set of all classes: the files at position i get label i."""
+    """Return the images of all classes as one set; `files_per_class[i]` get label i."""
     pairs = [(file, label) for label, files in enumerate(files_per_class) for file in files]
     return ImageFiles(root, [file for file, _ in pairs], [label for _, label in pairs])
 
 
 def first_per_class(images: ImageFiles, limit: int) -> ImageFiles:
-    """Return the first `limit` images of each class, in their order; all of them if it is 0."""
+    """Return the first `limit` images of each class, in order; all if `limit` is 0."""
     if not limit:
         return images
     seen: dict[int, int] = {}
-    kept = []
+    chosen = []
     for index, label in enumerate(images.labels):
         seen[label] = seen.get(label, 0) + 1
         if seen[label] <= limit:
-            kept.append(index)
+            chosen.append(index)
     return ImageFiles(
-        images.root, [images.files[i] for i in kept], [images.labels[i] for i in kept]
+        images.root, [images.files[i] for i in chosen], [images.labels[i] for i in chosen]
     )
 
 
 def _reason(error: Exception) -> str:
-    """A short reason, without the path that the message of some errors repeats."""
+    """Return a short reason, without the path that some error messages contain."""
     if isinstance(error, UnidentifiedImageError):
         return "of no known format"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -205,12 +204,12 @@ def _refuse_shared_names(folders: list[ClassFolder], where: str) -> None:
 
 
 def found_in(folder: Path) -> str:
-    """Return in parentheses what a folder holds: for the error that it is not what was expected."""
+    """Return the content of a folder in parentheses, for error messages."""
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     return f"(found: {listing(names or ['nothing'], SHOWN)})"
 
 
 def listing(names: Sequence[str], most: int = 12) -> str:
-    """Return names as a short comma-separated list that says how many there are."""
+    """Return names as a comma-separated list; beyond `most` it only says how many there are."""
     more = f" … ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -1,4 +1,4 @@
-"""ImageNet-1k: class names, WordNet ids and the two layouts its validation images come in."""
+"""ImageNet-1k: class names, WordNet ids and the two layouts of its validation images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def wnids() -> list[str]:
 def class_names() -> list[str]:
     """Return the 1000 class names in label order (OpenAI's, as open_clip ships them).
 
-    "missile" and "sunglasses" each name two classes: of such a pair only the first can be
-    recognised, here as in every zero-shot figure made with these names.
+    "missile" and "sunglasses" each name two classes. Only the first of such a pair can be
+    recognised, as in all zero-shot results with these names.
     """
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
@@ -34,7 +34,7 @@ def templates(names: str) -> list[str]:
     """Return prompt templates with `{}` for the class name.
 
     Args:
-        names: "openai" for the 80 of CLIP's ImageNet evaluation, "simple" for their best 7.
+        names: "openai": the 80 of CLIP's ImageNet evaluation; "simple": the best 7 of them.
     """
     from open_clip import zero_shot_metadata
 
@@ -50,10 +50,10 @@ def read_val(root: Path, ids: Sequence[str], where: str) -> ImageFiles:
 
     Args:
         ids: WordNet id of each class, in label order.
-        where: the config key that gave `root`, for the error.
+        where: the config key of `root`, for error messages.
 
     Raises:
-        UserError: no such folder, a sub-folder that is not a class, no images.
+        UserError: the folder does not exist or has no images, or a sub-folder is no class.
     """
     val = root / "val"
     if not val.is_dir():
@@ -75,15 +75,15 @@ def read_labels_csv(path: Path, ids: Sequence[str], where: str) -> ImageFiles:
     """Return the images that a labels CSV lists, in its order.
 
     Columns: `file`, relative to the CSV's folder, and `wnid` or `class_index` (0-based) or both;
-    others are passed over.
+    other columns are ignored.
 
     Args:
         ids: WordNet id of each class, in label order.
-        where: the config key that gave `path`, for the error.
+        where: the config key of `path`, for error messages.
 
     Raises:
-        UserError: no such file, a missing column, a class that is not known, a `wnid` that
-            contradicts the `class_index`, an image file that is not there, no rows.
+        UserError: the file does not exist, has no rows, or lacks a column; a class is unknown, a
+            `wnid` contradicts the `class_index`, or an image file does not exist.
     """
     rows = _read_rows(path, where)
     index_of = {wnid: index for index, wnid in enumerate(ids)}

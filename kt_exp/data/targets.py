@@ -22,11 +22,11 @@ WHERE = "benchmark.target_root"
 def read_target(root: Path, concept: Concept, where: str = WHERE) -> ImageFiles:
     """Return the images in the sub-folder of `root` that belongs to `concept`, all labelled 0.
 
-    It is the folder named like the concept's image class or the slug of that, whatever the case,
-    with spaces, underscores, hyphens or none; or the one that `classnames.json` gives that name.
+    Its name, or that in `classnames.json`, is the concept's image class or the slug of it, ignoring
+    case, spaces, underscores and hyphens.
 
     Raises:
-        UserError: no such root or sub-folder, or no images in it.
+        UserError: the root or the sub-folder does not exist, or there are no images in it.
     """
     folder = _find(root, concept, where)
     files = folder.images()
@@ -43,8 +43,11 @@ def check_targets(root: Path, concepts: Iterable[Concept]) -> None:
 
 
 def refuse_known(concepts: Iterable[Concept], known: Sequence[str], remedy: str) -> None:
-    """Raise `UserError` if a concept or its `images_of` is a known class: both would claim the
-    same images."""
+    """Check that no concept, nor its `images_of`, is a known class with the same images.
+
+    Raises:
+        UserError: one is.
+    """
     spelled = {name_key(name): name for name in known}
     for concept in concepts:
         if same := spelled.get(name_key(concept.name)):
@@ -58,9 +61,9 @@ def refuse_known(concepts: Iterable[Concept], known: Sequence[str], remedy: str)
 def _find(root: Path, concept: Concept, where: str) -> ClassFolder:
     folders = class_folders(root, where)
     name = concept.image_class
-    wanted = {name_key(name), name_key(folder_name(name))}
+    names = {name_key(name), name_key(folder_name(name))}
     for folder in folders:
-        if wanted & {name_key(folder.name), name_key(folder.path.name)}:
+        if names & {name_key(folder.name), name_key(folder.path.name)}:
             return folder
     there = listing([folder.path.name for folder in folders])
     raise UserError(where, f"no images of '{name}': {root} has no folder "

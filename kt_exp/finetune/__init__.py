@@ -1,1 +1,1 @@
-"""Stage 2: fine-tuning, so that the name of the concept finds its images."""
+"""Stage 2: fine-tuning on the inverted images, so that the model links the name to them."""

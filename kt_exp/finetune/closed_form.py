@@ -46,26 +46,24 @@ class ProjectionEdit:
         exact = embeddings.double()
         return exact + (exact @ self.readings.T) @ self.directions.T
 
-    def then(self, later: ProjectionEdit) -> ProjectionEdit:
-        """Return this edit followed by a later one, as one edit."""
-        carried = later.readings + (later.readings @ self.directions) @ self.readings
-        return ProjectionEdit(torch.cat([self.directions, later.directions], dim=1),
-                              torch.cat([self.readings, carried]))
 
-
-def known_metric(known: Tensor, ridge: float) -> Tensor:
-    """Return K, `(D, D)`, float64: the second moment of the known classes plus a ridge.
+def known_metric(known: Tensor, ridge: float, others: Tensor | None = None,
+                 others_weight: float = 0.0) -> Tensor:
+    """Return K, `(D, D)`, float64: the second moment of texts whose scores shall stay, and a ridge.
 
     Args:
-        known: embeddings `(C, D)` of the texts whose scores shall stay, unit norm; C = 0 gives the
-            identity, so that each name moves along its own embedding.
-        ridge: ε, above 0, in units of K's mean eigenvalue.
+        known: embeddings `(C, D)` of the known classes, unit norm; C = 0, without `others`, gives
+            the identity, so that each name moves along its own embedding.
+        ridge: ε, above 0, in units of the moment's mean eigenvalue.
+        others: embeddings `(B, D)` of texts that stand for all that is not listed, B ≥ 1.
+        others_weight: their share in the moment, in [0, 1].
     """
-    exact = known.double()
-    identity = torch.eye(exact.shape[1], dtype=torch.float64)
-    if not len(exact):
+    moment = _moment(known)
+    if others is not None:
+        moment = (1 - others_weight) * moment + others_weight * _moment(others)
+    identity = torch.eye(len(moment), dtype=torch.float64)
+    if not moment.any():
         return identity
-    moment = exact.T @ exact / len(exact)
     return moment + ridge * moment.trace() / len(moment) * identity
 
 
@@ -96,7 +94,7 @@ def projection_edit(names: Tensor, targets: Tensor, metric: Tensor,
     """Return the edit that gives each name `strength` times its target's score.
 
     All names are solved for at once, so their order does not matter and each name answers to its
-    own target alone. To teach a name after others, give those as `protected`.
+    own target alone.
 
     Args:
         names: embeddings `(M, D)` of the names' prompts, unit norm.
@@ -112,6 +110,28 @@ def projection_edit(names: Tensor, targets: Tensor, metric: Tensor,
     return ProjectionEdit(directions, edit_readings(names, targets, strength))
 
 
+def extended(earlier: ProjectionEdit, earlier_names: Tensor, names: Tensor, targets: Tensor,
+             metric: Tensor, strength: Tensor | float = 1.0) -> ProjectionEdit:
+    """Return an edit of the same model that teaches further names on top of an earlier edit.
+
+    The earlier names keep the scores that they were given, exactly, and the new ones get the scores
+    of their targets in the unedited model, as if all had been taught together; only the known
+    classes' scores change a little more.
+
+    Args:
+        earlier_names: embeddings `(P, D)` of the names that `earlier` teaches.
+        names, targets, metric, strength: of the new ones, as for `projection_edit`.
+
+    Raises:
+        UserError: as for `edit_directions`.
+    """
+    directions = edit_directions(names, metric, earlier_names)
+    seen = names.double() @ earlier.directions @ earlier.readings  # what the edit adds to names
+    return ProjectionEdit(torch.cat([earlier.directions, directions], dim=1),
+                          torch.cat([earlier.readings,
+                                     edit_readings(names, targets, strength) - seen]))
+
+
 def edit_readings(names: Tensor, targets: Tensor, strength: Tensor | float) -> Tensor:
     """Return C = w · targets − names, `(M, D)`, float64."""
     each = torch.as_tensor(strength, dtype=torch.float64).reshape(-1, 1)
@@ -125,6 +145,11 @@ def mean_direction(embeddings: Tensor) -> Tensor:
     prompt ensembling (Radford et al. 2021, 3.1.4).
     """
     return normalize(embeddings.double().mean(dim=0), dim=-1)
+
+
+def _moment(texts: Tensor) -> Tensor:
+    exact = texts.double()
+    return exact.T @ exact / max(1, len(exact))
 
 
 def _refuse_dependent(rows: Tensor, gram: Tensor) -> None:

@@ -13,25 +13,25 @@ from torch import Tensor
 
 
 class FeatureCache:
-    """Tensors by what they were computed from, of one model at a time."""
+    """Tensors of one model at a time, by the key of what they were computed from."""
 
     def __init__(self) -> None:
         self._owner: Hashable = None
-        self._kept: dict[Hashable, Tensor] = {}
+        self._features: dict[Hashable, Tensor] = {}
 
     def of(self, owner: Hashable) -> FeatureCache:
         """Return the cache of a model (fingerprint and device); drop that of another model."""
         if owner != self._owner:
-            self._owner, self._kept = owner, {}
+            self._owner, self._features = owner, {}
         return self
 
     def get(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
-        """Return the tensor kept under `key`; the first time it is computed."""
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]
+        """Return the tensor under `key`; compute it on first use."""
+        if key not in self._features:
+            self._features[key] = compute()
+        return self._features[key]
 
 
 def content(values: Tensor) -> str:
-    """Return a hash of a tensor's values, which stands for them as a key."""
+    """Return a hash of a tensor's values, for use as a key."""
     return hashlib.blake2b(values.detach().cpu().contiguous().numpy().data).hexdigest()

@@ -1,4 +1,4 @@
-"""The images of fine-tuning: inverted, noise or from a folder; and those that are rehearsed."""
+"""The images of fine-tuning: inverted, noise or from a folder; and images for rehearsal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def folder_images(settings: FinetuneSettings, concept: Concept) -> ImageFiles:
 
 
 def check_folders(settings: FinetuneSettings, concepts: Iterable[Concept]) -> None:
-    """Find missing folders of training images, where images come from folders.
+    """Check the folders of training images, if `finetune.images` is `folder`.
 
     Raises:
         UserError: as `folder_images`.
@@ -44,7 +44,7 @@ def check_folders(settings: FinetuneSettings, concepts: Iterable[Concept]) -> No
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The images of a run, as tensors on the model's device, and the keys that stand for them."""
+    """The training images of a run, as tensors on the model's device, and their store keys."""
 
     model: Model
     fingerprint: str
@@ -53,7 +53,7 @@ class TrainingImages:
     seed: int
 
     def count(self, concept: Concept) -> int:
-        """Return how many images a concept is taught with, before any of them is made."""
+        """Return the number of a concept's training images, without creating them."""
         if self.finetune.images == "folder":
             return len(folder_images(self.finetune, concept))
         return self.inversion.images
@@ -63,16 +63,16 @@ class TrainingImages:
         return self._inversion_key(concept.description, self.inversion)
 
     def key(self, concept: Concept) -> str:
-        """Return a hash of all that can change a concept's images."""
+        """Return a hash of everything that can change a concept's images."""
         source = self.finetune.images
         if source == "folder":
             return folder_images(self.finetune, concept).fingerprint()
         return signature([source, self.inversion_key(concept)])
 
     def load(self, concepts: Sequence[Concept], inverted: Mapping[str, Entry]) -> Tensor:
-        """Return the images of all concepts in turn, `(N, 3, H, W)`.
+        """Return the images of all concepts, in order, `(N, 3, H, W)`.
 
-        `inverted` are the entries of the inversion stage, by concept.
+        `inverted` has the entries of the inversion stage by concept name.
         """
         source, device = self.finetune.images, self.model.device
         if source == "inverted":
@@ -85,18 +85,18 @@ class TrainingImages:
         return torch.stack([self.model.to_tensor(picture) for picture in pictures]).to(device)
 
     def rehearsal_captions(self, prompts: Iterable[str]) -> dict[str, str]:
-        """Return the prompts of known classes by the store keys of the images to rehearse."""
+        """Return the prompts of known classes, by the store keys of their rehearsal images."""
         return {self._inversion_key(prompt, self._rehearsal_inversion): prompt
                 for prompt in prompts}
 
     def rehearsal(self, prompts: Iterable[str], store: Store, progress: Progress) -> Tensor:
-        """Return images inverted from prompts of known classes, `(M, 3, H, W)`, M ≥ 0."""
+        """Return images inverted from the prompts of known classes, `(M, 3, H, W)`, M ≥ 0."""
         captions, size = self.rehearsal_captions(prompts), self.model.image_size
         entries = invert_captions(self.model, captions, self._rehearsal_inversion,
                                   self.seed, store, progress)
         images = [entries[key].tensors["images"].to(self.model.device) for key in captions]
         return torch.cat([torch.empty(0, 3, size, size, device=self.model.device),
-                          *(to_model_size(some, size) for some in images)])
+                          *(to_model_size(of_class, size) for of_class in images)])
 
     def _noise(self, concepts: Sequence[Concept]) -> Tensor:
         tasks = [Task(concept.description, index) for concept in concepts

@@ -10,9 +10,9 @@ from torch import Tensor
 def ntxent(images: Tensor, texts: Tensor, temperature: Tensor | float) -> Tensor:
     """Return the NT-Xent loss over the 2B stacked embeddings (authors' script), a scalar.
 
-    An anchor's positive is its pair, its negatives all others, those of its own modality included
-    (Chen et al. 2020, Eq. 1). With one concept, whose captions are all the same, it is the
-    same-modality negatives that make it teach.
+    The positive of an anchor is its pair; its negatives are all others, including those of its own
+    modality (Chen et al. 2020, Eq. 1). With one concept all captions are the same, and only the
+    same-modality negatives give a useful gradient.
     """
     stacked = torch.cat([images, texts])
     logits = stacked @ stacked.T / temperature

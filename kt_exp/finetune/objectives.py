@@ -1,4 +1,4 @@
-"""What fine-tuning minimises: the loss of a batch, with all that does not change computed once."""
+"""Objectives of fine-tuning: the loss of a batch; what stays constant is computed once."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _PAIR_LOSSES = ("itm", "mlm")
 
 
 def check_objective(model: Model, settings: FinetuneSettings) -> None:
-    """Refuse a loss that the model cannot compute.
+    """Check that the model can compute the loss.
 
     Raises:
-        UserError: says which losses it can, or which models the loss is for; or a checkpoint that
-            lacks the head.
+        UserError: it cannot, or its checkpoint lacks the head for it. The error names the losses
+            that it can compute, or the models that the loss is for.
     """
     possible, preset = (_PAIR_LOSSES, "vilt") if isinstance(model, PairMatcher) \
         else (CONTRASTIVE, "paper")
@@ -51,10 +51,10 @@ def check_objective(model: Model, settings: FinetuneSettings) -> None:
 
 def objective(model: Model, images: Tensor, rehearsal: Tensor, plan: TrainingPlan,
               settings: FinetuneSettings, features: FeatureCache) -> Objective:
-    """Return the loss of a batch, a scalar; made while the model is still as it was.
+    """Return the loss of a batch, a scalar; call before training.
 
-    `images` `(N, 3, H, W)` and `rehearsal` `(M, 3, H, W)` lie on the model's device. The model is
-    one that `check_objective` lets pass; `features` holds what it computed before, being the same.
+    `images` `(N, 3, H, W)` and `rehearsal` `(M, 3, H, W)` lie on the model's device. The model must
+    pass `check_objective`; `features` caches what it computes before training.
     """
     if settings.loss == "itm":
         return _Matching(cast(PairMatcher, model), images, plan)
@@ -64,8 +64,10 @@ def objective(model: Model, images: Tensor, rehearsal: Tensor, plan: TrainingPla
 
 
 class _Contrastive:
-    """Alignment of embeddings; with it distillation, rehearsal, and a captioner's own loss:
-    λ1 · contrastive + λ2 · captioning (supplementary Eq. 4)."""
+    """A contrastive loss, plus distillation, rehearsal and a captioner's own loss if enabled.
+
+    λ1 · contrastive + λ2 · captioning (supplementary Eq. 4).
+    """
 
     def __init__(self, model: DualEncoder, images: Tensor, rehearsal: Tensor, plan: TrainingPlan,
                  settings: FinetuneSettings, features: FeatureCache) -> None:
@@ -107,8 +109,10 @@ class _Contrastive:
         return loss
 
     def _embedded(self, shown: Tensor, features: FeatureCache) -> Tensor:
-        """Return the embeddings of images, given as what is encoded at each step: pixels, or what
-        the trunk makes of them, which rounds otherwise."""
+        """Return the embeddings of images, given as pixels or as trunk features.
+
+        They are encoded as in training: pixels and features give differently rounded results.
+        """
         return features.get(("embeddings", content(shown)), lambda: _in_chunks(self._encode, shown))
 
     def _alignment(self, images: Tensor, texts: Tensor) -> Tensor:
@@ -128,8 +132,11 @@ class _Contrastive:
 
 
 class _Matching:
-    """Image–text matching: cross-entropy of each image with its caption, a match, and with its
-    negative captions, no match (supplementary C.3.1; Kim et al. 2021, section 3.2)."""
+    """Image–text matching: cross-entropy of image–caption pairs as match or no match.
+
+    Each image is paired with its caption, a match, and with its negative captions (supplementary
+    C.3.1; Kim et al. 2021, section 3.2).
+    """
 
     def __init__(self, model: PairMatcher, images: Tensor, plan: TrainingPlan) -> None:
         self._model, self._images, self._plan = model, images, plan
@@ -147,8 +154,10 @@ class _Matching:
 
 
 class _MaskedWords:
-    """Masked language modelling on pairs of image and caption (supplementary D.3.1): each caption
-    is masked in several ways, once and for all, and each image meets one of them."""
+    """Masked language modelling on image–caption pairs (supplementary D.3.1).
+
+    Each caption is masked in several ways before training; each image gets one of these maskings.
+    """
 
     def __init__(self, model: PairMatcher, images: Tensor, plan: TrainingPlan,
                  settings: FinetuneSettings) -> None:
@@ -180,13 +189,15 @@ def _class_embeddings(model: DualEncoder, prompts: Sequence[list[str]]) -> Tenso
 
 
 def _distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """The squared distance of unit-norm embeddings, 0 to 4, averaged over the batch."""
+    """Return the squared distance of unit-norm embeddings, in [0, 4], averaged over the batch."""
     return (student - teacher).square().sum(dim=-1).mean()
 
 
 def _trunk_is_constant(settings: FinetuneSettings) -> bool:
-    """Whether the image tower does the same at each step, but for its projection: nothing else of
-    it is trained, dropout is off, and no decoder looks into it."""
+    """Return whether the trunk's features stay the same throughout training.
+
+    They do if only the projection is trained, dropout is off, and no decoder reads the trunk.
+    """
     return settings.strategy == "projection" and settings.mode == "eval" \
         and not settings.caption_weight
 

@@ -1,4 +1,4 @@
-"""What is taught: which image meets which caption at which step, planned before any training."""
+"""The training plan: which image is paired with which caption at each step."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Batch(NamedTuple):
         images: into the training images, `(B,)`.
         captions: into the plan's captions, `(B,)`.
         rehearsal: into the rehearsal images, `(R,)`.
-        targets: into the plan's target captions, `(B,)`; `(0,)` where no captioning is taught.
-        negatives: into the plan's negative captions, `(B, K)`; K = 0 but for the loss `itm`.
-        maskings: which masking of its caption each image meets, `(B,)`.
+        targets: into the plan's target captions, `(B,)`; `(0,)` without a captioning loss.
+        negatives: into the plan's negative captions, `(B, K)`; K = 0 except with the loss `itm`.
+        maskings: index of the masking of each image's caption, `(B,)`.
     """
 
     images: Tensor
@@ -40,11 +40,11 @@ class TrainingPlan:
     """All captions and the batches of all epochs.
 
     Attributes:
-        negatives: the prompts of known classes, one list a class, for the loss `class_ce`.
-        rehearsed: those prompts, one a class, whose inverted images are rehearsed.
-        targets: what a captioner shall say.
+        negatives: the prompts of each known class, for the loss `class_ce`.
+        rehearsed: one prompt per known class, whose inverted images are rehearsed.
+        targets: target captions of a captioner.
         negative_captions: captions that do not match, for the loss `itm`.
-        seed: of the words that the model masks.
+        seed: seed of masking and of dropout.
     """
 
     captions: list[str]
@@ -57,13 +57,13 @@ class TrainingPlan:
 
 
 def plan_training(concepts: Sequence[Concept], images_of: Sequence[int], settings: FinetuneSettings,
-                known: list[list[str]], seed: int) -> TrainingPlan:
-    """Return the plan of `concepts`, with `images_of` images of each, in that order.
+                  known: list[list[str]], seed: int) -> TrainingPlan:
+    """Return the training plan of `concepts`; concept i has `images_of[i]` images.
 
-    `known` are the prompts of the known classes, one list a class.
+    `known` has the prompts of each known class.
 
     Raises:
-        UserError: the loss cannot learn from one of the batches, or needs known classes or a
+        UserError: the loss has no gradient for one of the batches, or needs known classes or a
             second concept.
     """
     if not known:
@@ -105,7 +105,7 @@ class _Learner(NamedTuple):
 
 
 class _Numbered(NamedTuple):
-    """Texts of all concepts in one list, and which of them belong to each concept."""
+    """Texts of all concepts in one list, and the indices of each concept's own."""
 
     texts: list[str]
     of: list[list[int]]
@@ -124,8 +124,8 @@ def _negatives(learners: Sequence[_Learner], settings: FinetuneSettings,
                known: list[list[str]]) -> _Numbered:
     """Return the captions that do not match an image of each concept, for the loss `itm`.
 
-    They are those of the other concepts, or the prompts of known classes: where these are asked
-    for, or where one concept is taught alone.
+    They are the captions of the other concepts, or the prompts of known classes: if the settings
+    say so, or if there is no other concept.
     """
     if settings.loss != "itm":
         return _Numbered([], [[] for _ in learners])
@@ -144,7 +144,7 @@ def _negatives(learners: Sequence[_Learner], settings: FinetuneSettings,
 
 @dataclass(frozen=True)
 class _Plan:
-    """What each training image may meet: numbers of captions, targets and negatives."""
+    """The indices of captions, targets and negatives that each training image may get."""
 
     captions_of: Sequence[Sequence[int]]
     targets_of: Sequence[Sequence[int]]
@@ -157,8 +157,9 @@ class _Plan:
     def batches(self, batch_size: int, epochs: int, seed: int) -> list[Batch]:
         """Return the batches of all epochs, shuffled by `seed`.
 
-        An image starts at a random caption and goes on to the next at each epoch; so it does with
-        the maskings, from its own number. Targets and negatives are drawn anew at each step.
+        An image starts with a random caption and takes the next one in each epoch. It also cycles
+        through the maskings, starting at its own index. Targets and negatives are drawn anew at
+        each step.
         """
         generator = torch.Generator().manual_seed(seed)
         first = [_draw(len(own), 1, generator)[0] for own in self.captions_of]
@@ -172,8 +173,8 @@ class _Plan:
                     captions=torch.tensor([self._caption(i, first[i] + epoch) for i in chosen]),
                     rehearsal=torch.randperm(self.rehearsal_images, generator=generator)
                     [:self.rehearsal_batch],
-                    targets=_some(self.targets_of, chosen, 1, generator).flatten(),
-                    negatives=_some(self.negatives_of, chosen, self.negatives_per_image,
+                    targets=_drawn(self.targets_of, chosen, 1, generator).flatten(),
+                    negatives=_drawn(self.negatives_of, chosen, self.negatives_per_image,
                                     generator),
                     maskings=(images + epoch) % self.maskings,
                 ))
@@ -184,10 +185,9 @@ class _Plan:
         return own[turn % len(own)]
 
 
-def _some(pools: Sequence[Sequence[int]], images: Sequence[int], count: int,
+def _drawn(pools: Sequence[Sequence[int]], images: Sequence[int], count: int,
           generator: torch.Generator) -> Tensor:
-    """Return `count` random numbers from each image's pool, `(B, count)`; `(B, 0)` without pools.
-    """
+    """Return `count` random items of each image's pool, `(B, count)`; `(B, 0)` without pools."""
     if not pools:
         return torch.empty(len(images), 0, dtype=torch.long)
     return torch.tensor([[pools[i][n] for n in _draw(len(pools[i]), count, generator)]
@@ -209,8 +209,14 @@ def _refuse_need_of_classes(settings: FinetuneSettings) -> None:
 
 
 def _refuse_unteachable(batches: Sequence[Batch], loss: str) -> None:
-    """CLIP's InfoNCE has no image→text gradient where all captions of a batch are the same, and
-    NT-Xent none where a batch is a single pair."""
+    """Check that the loss has a gradient for every batch.
+
+    CLIP's InfoNCE has no image→text gradient if all captions of a batch are the same; NT-Xent has
+    none if the batch is a single pair.
+
+    Raises:
+        UserError: it has none.
+    """
     for batch in batches:
         if loss == "clip" and len(batch.captions.unique()) == 1:
             raise UserError(

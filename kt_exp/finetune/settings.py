@@ -25,7 +25,7 @@ class EditSettings:
 
 @dataclass(kw_only=True)
 class FinetuneSettings:
-    """Everything that decides the fine-tuned weights, given the images."""
+    """Everything that affects the fine-tuned weights, given the images."""
 
     strategy: str = choice("visual", "visual_trunk", "text", "both", "projection", "all",
                            "visual_decoder", EDIT)

@@ -1,4 +1,4 @@
-"""The fine-tuning stage: the weights that a training plan changes, computed once and kept."""
+"""The fine-tuning stage: the changed weights of a training plan are computed once and stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "caption_t
 
 def finetune_signature(model_fingerprint: str, device: torch.device, plan: TrainingPlan,
                        image_keys: Sequence[str], settings: FinetuneSettings, seed: int) -> str:
-    """Return the store key of the weights: a hash of all that can change them."""
+    """Return the store key of the weights: a hash of everything that can change them."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
     if settings.loss == "class_ce":
         decides["loss"] = "bank"  # Its former name: entries made under it are still valid.
@@ -39,10 +39,10 @@ def finetune_signature(model_fingerprint: str, device: torch.device, plan: Train
 def finetune(model: Model, key: str, plan: TrainingPlan, images: Callable[[], Tensor],
              rehearsal: Tensor, settings: FinetuneSettings, store: Store, progress: Progress,
              name: str, features: FeatureCache) -> Entry:
-    """Return the entry of `key`: tensors are the weights that changed, the record has the losses.
+    """Return the entry of `key`: its tensors are the changed weights, its record has the losses.
 
-    The model itself is left as it was; `features` is its cache. `images` returns the images to
-    learn from, and is called only if there is work to do.
+    The model is restored afterwards; `features` is its cache. `images` returns the training images,
+    and is called only if there is no entry yet.
 
     Raises:
         UserError: the loss became NaN or infinite.

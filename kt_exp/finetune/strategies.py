@@ -13,12 +13,13 @@ TRAINS_TEXT = ("text", "both", "all")
 def trained_parameters(model: Model, strategy: str) -> dict[str, Parameter]:
     """Return the named parameters that `strategy` trains; all others stay frozen.
 
-    `visual` is the paper's (C.1), `visual_trunk` the authors' script (no projection); `text`,
-    `both` and `projection` are its alternatives (supplementary E.1, Fig. 6). `visual_decoder` adds
-    the text decoder of a captioner (supplementary Tab. 6, †); `all` is the whole network.
+    - `visual` (paper C.1); `visual_trunk` is the same without the projection (authors' script).
+    - `text`, `both`, `projection`: the alternatives of supplementary E.1, Fig. 6.
+    - `visual_decoder`: `visual` and the text decoder of a captioner (supplementary Tab. 6, †).
+    - `all`: the whole network.
 
     Raises:
-        UserError: the model has nothing of the kind.
+        UserError: the model has no such parameters.
     """
     if strategy == "all":
         return dict(model.module.named_parameters())

@@ -25,12 +25,12 @@ def train(
 ) -> tuple[dict[str, Tensor], list[float]]:
     """Fine-tune `model` in place on `images` `(N, 3, H, W)`, which lie on its device.
 
-    `rehearsal` `(M, 3, H, W)` are images of what is known; their embeddings are held to those of
-    the frozen model; `features` is the cache of the model as it is now. Returns the changed state
-    `{name: tensor}` and the loss of each step.
+    `rehearsal` `(M, 3, H, W)` are images of known classes; their embeddings are kept close to those
+    of the frozen model. `features` is the cache of the model before training. Returns the changed
+    state `{name: tensor}` and the loss of each step.
 
-    Only what the strategy names is trained; everything else stays bit-equal. Dropout is drawn from
-    the plan's seed, whatever the process drew before. The caller puts the model back with
+    Only the strategy's parameters are trained; all others stay bit-equal. Dropout is drawn from the
+    plan's seed, independent of the process's random state. The caller restores the model with
     `models.weights.restored`.
 
     Raises:
@@ -81,7 +81,7 @@ def _set_mode(module: torch.nn.Module, mode: str) -> None:
     for part in module.modules():
         frozen = not any(p.requires_grad for p in part.parameters())
         if frozen and isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
-            part.eval()  # Its running statistics would change.
+            part.eval()  # In train mode its running statistics would change.
 
 
 def _refuse_nan(values: list[float]) -> None:

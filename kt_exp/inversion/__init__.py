@@ -1,1 +1,1 @@
-"""Stage 1: images that the model itself matches to a description, starting from noise."""
+"""Stage 1: inversion of a description into images, from noise to what the model matches."""

@@ -1,4 +1,4 @@
-"""Random affine views of the images under optimisation, drawn from each image's own stream."""
+"""Random affine augmentation of the optimised images, one random stream per image."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _DRAWS = 5  # apply?, angle, translation x and y, scale
 
 
 def draw_affine(settings: AffineSettings, steps: int, generators: list[torch.Generator]) -> Tensor:
-    """Return the transforms of all steps, `(steps, B, 2, 3)`, one generator for each image.
+    """Return the transforms of all steps, `(steps, B, 2, 3)`, from one generator per image.
 
-    Each maps output to input coordinates in [-1, 1], as `affine_grid` wants it. Drawn at once, so
-    that the loop never waits for random numbers and a resumed run meets the same ones.
+    Each maps output to input coordinates in [-1, 1], as `affine_grid` expects. All are drawn at
+    once, so that the loop never waits for random numbers and a resumed run uses the same ones.
     """
     draws = torch.stack([torch.rand(steps, _DRAWS, generator=g) for g in generators], dim=1)
     apply, angle, x, y, scale = draws.unbind(-1)
@@ -33,6 +33,6 @@ def draw_affine(settings: AffineSettings, steps: int, generators: list[torch.Gen
 
 
 def apply_affine(images: Tensor, transforms: Tensor, padding: str) -> Tensor:
-    """Return images `(B, 3, H, W)` under transforms `(B, 2, 3)`, bilinear, the same shape."""
+    """Return images `(B, 3, H, W)` transformed by `(B, 2, 3)`, sampled bilinearly."""
     grid = F.affine_grid(transforms, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)

@@ -1,4 +1,4 @@
-"""How many images go through the model together."""
+"""Chunks: how many images go through the model together."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Image = tuple[str, int]  # store key of the caption, number of the image
 _LARGEST = 256
 _CPU_BUDGET = 4 * 2**30
 _CUDA_SHARE = 0.6
-# Leaf outputs miss what autograd keeps inside attention and element-wise steps.
+# The outputs of leaf modules miss what autograd saves inside attention and element-wise steps.
 _OVERHEAD = 3
 
 
 def make_chunks(images: Sequence[Image], size: int, whole: int = 1) -> list[list[Image]]:
-    """Cut the images into chunks of at most `size`, in order, without breaking groups of `whole`.
+    """Split the images into chunks of at most `size`, in order, keeping groups of `whole` together.
 
-    A group larger than `size` is a chunk of its own.
+    A group larger than `size` is its own chunk.
     """
     size = max(size // whole, 1) * whole
     return [list(images[at:at + size]) for at in range(0, len(images), size)]
 
 
 def auto_chunk_size(model: Model) -> int:
-    """Return a number of images whose activations fit the device, from one image's activations."""
+    """Return how many images' activations fit the device, estimated from one image's."""
     if model.device.type == "cuda":
         budget = _CUDA_SHARE * torch.cuda.mem_get_info(model.device)[0]
     else:

@@ -78,14 +78,16 @@ def _lean_scorer(model: PatchEncoder, captions: Sequence[str], settings: Inversi
 
 
 def _has_bf16_products(device: torch.device) -> bool:
-    # Not in an older torch.
+    # Older versions of torch lack get_capabilities.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return device.type != "cpu" or bool(capabilities.get("avx512_bf16", True))
 
 
 def _patches_along(settings: InversionSettings, step: int, tower: PatchTower) -> int:
-    """Return how many patches the tower sees along a side: of the image as it is at `step`, or,
-    resized, of the model's own size."""
+    """Return the number of patches along a side of the tower's input.
+
+    The input is the image at its size of `step`, or resized to the model's own size.
+    """
     if not settings.speed.native_size:
         return tower.grid
     size = size_at(settings, step, tower.grid * tower.patch_size)
@@ -94,7 +96,7 @@ def _patches_along(settings: InversionSettings, step: int, tower: PatchTower) ->
 
 def _kept_patches(settings: InversionSettings, tower: PatchTower,
                   streams: list[torch.Generator]) -> dict[int, Tensor]:
-    """Return which patches are seen, `(steps, B, K)`, by the first step of each stage.
+    """Return the indices of the patches to keep, `(steps, B, K)`, by each stage's first step.
 
     Drawn at once for all steps and from each image's own stream, as the affine views are.
     """
@@ -109,11 +111,11 @@ def _kept_patches(settings: InversionSettings, tower: PatchTower,
 
 
 def _compiled(function: Callable, settings: InversionSettings, device: torch.device) -> Callable:
-    """Return the function through `torch.compile`, on CUDA as graphs, where that is asked for."""
+    """Return the function compiled if `speed.compile` is set, on CUDA with CUDA graphs."""
     if not settings.speed.compile:
         return function
-    # Each size of the ladder is its own program: shapes that are known make the better code.
+    # One program per image size: static shapes give faster code.
     program = torch.compile(function, dynamic=False,
                             mode="reduce-overhead" if device.type == "cuda" else "default")
-    # A CUDA graph writes to the same place at each step; the curve keeps what some steps gave.
+    # A CUDA graph overwrites its output at each step, but the curve keeps the scores.
     return lambda *inputs: program(*inputs).clone()

@@ -1,7 +1,8 @@
 """The inversion loop: from noise to images that a model matches to a caption (paper Eq. 1).
 
-Every image is optimised on its own: its own random stream, its own loss, and Adam works element by
-element. Working on many at once is for speed only (but `grad_clip: batch` couples a caption's).
+Images are optimised independently: each has its own random stream and loss, and Adam works element
+by element. They share a batch for speed only. One exception: `grad_clip: batch` couples the images
+of a caption.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from kt_exp.inversion.settings import InversionSettings
 from kt_exp.models.protocol import Model
 
 _CURVE_POINTS = 100
-# Where saving takes long (many large images), less often: for a twentieth of the time, but at least
-# at every fifteenth time that it was asked for.
+# Saving many large images takes long. It is then done less often, to take a twentieth of the time,
+# but at least once in fifteen times `checkpoint_seconds`.
 _WORK_PER_SAVE, _RAREST = 20, 15
 
 
 @dataclass(frozen=True)
 class Task:
-    """One image to make: the caption it shall match, and its number among those of the caption."""
+    """One image to optimise: its caption, and its index among the images of that caption."""
 
     caption: str
     index: int
@@ -40,7 +41,7 @@ class Task:
 
 @dataclass
 class State:
-    """All that a run needs to go on after `step` steps, on the model's device."""
+    """State after `step` steps, on the model's device; resuming from it is bit-exact."""
 
     step: int
     images: Tensor
@@ -51,22 +52,22 @@ class State:
 
 
 class Hooks(Protocol):
-    """What the loop tells its caller between two steps."""
+    """Callbacks that the loop calls between two steps."""
 
     def advance(self, score: Callable[[], float]) -> None:
-        """Called after each step; `score` reads the mean score, and waits for the device."""
+        """Called after each step; `score` returns the mean score and waits for the device."""
 
     def stop(self) -> bool:
-        """Tell whether the loop shall save and stop."""
+        """Return whether the loop has to save its state and stop."""
         ...
 
     def save(self, state: State) -> None:
-        """Keep `state`, from which `invert` can go on."""
+        """Store `state`, from which `invert` can resume."""
 
 
 def initial_state(tasks: Sequence[Task], settings: InversionSettings, model: Model,
                   seed: int) -> State:
-    """Return the noise that inversion starts from, in [0, 1] (`uniform`) or N(0, 1)."""
+    """Return the initial noise, uniform in [0, 1] or N(0, 1) (`inversion.init`)."""
     size = size_at(settings, 0, model.image_size)
     draw = torch.rand if settings.init == "uniform" else torch.randn
     noise = [draw(3, size, size, generator=_stream("noise", task, seed)) for task in tasks]
@@ -77,11 +78,11 @@ def invert(model: Model, tasks: Sequence[Task], settings: InversionSettings, see
            state: State, hooks: Hooks) -> State:
     """Optimise the images of `state` until `settings.steps`; return the final state.
 
-    Images come out at the last size of the ladder, `(B, 3, H, W)`; the curve holds the scores
+    The final images `(B, 3, H, W)` have the last of `settings.sizes`. The curve holds the scores
     `(B,)` of about a hundred steps. The model's weights get no gradients.
 
     Raises:
-        KeyboardInterrupt: `hooks.stop()` told so; the state was saved.
+        KeyboardInterrupt: `hooks.stop()` returned True; the state was saved.
     """
     model.module.eval().requires_grad_(False)
     captions = [task.caption for task in tasks]
@@ -141,9 +142,9 @@ def _mean(scores: Tensor) -> float:
 
 
 class _Clip:
-    """Clips gradients in place: of each image, or of all images of a caption together.
+    """Clips gradients in place, per image or over all images of a caption.
 
-    The authors clip the gradient of the mean loss over their batch, which is one caption's images.
+    The authors clip the gradient of the mean loss over their batch: the images of one caption.
     """
 
     def __init__(self, settings: InversionSettings, captions: Sequence[str],
@@ -178,7 +179,7 @@ def _stream(purpose: str, task: Task, seed: int) -> torch.Generator:
 
 def _optimizer(state: State) -> torch.optim.Adam:
     state.images = state.images.detach().requires_grad_()
-    # Fused is one kernel over all pixels; on the CPU it would round otherwise for no gain.
+    # The fused kernel is faster on CUDA only. On the CPU it rounds differently for no gain.
     optimizer = torch.optim.Adam([state.images], fused=state.images.is_cuda)
     if state.moments:
         first, second = (moment.clone() for moment in state.moments)
@@ -191,25 +192,25 @@ def _optimizer(state: State) -> torch.optim.Adam:
 
 
 def _step_device(images: Tensor) -> torch.device:
-    """Where Adam keeps its step: beside the images if it is fused, or else on the CPU."""
+    """Return the device of Adam's step count: that of the images if fused, else the CPU."""
     return images.device if images.is_cuda else torch.device("cpu")
 
 
 def _keep_moments(state: State, optimizer: torch.optim.Adam) -> None:
-    kept = optimizer.state[state.images]
-    state.moments = [kept["exp_avg"], kept["exp_avg_sq"]]
-    state.moment_steps = int(kept["step"])
+    moments = optimizer.state[state.images]
+    state.moments = [moments["exp_avg"], moments["exp_avg_sq"]]
+    state.moment_steps = int(moments["step"])
 
 
 def _grow(state: State, settings: InversionSettings, model_size: int,
           optimizer: torch.optim.Adam) -> torch.optim.Adam:
-    """Upsize the images; the optimiser starts afresh, or its moments grow along."""
+    """Upsize the images; restart the optimiser, or upsize its moments as well."""
     size = size_at(settings, state.step, model_size)
     if settings.restart_optimizer:
         state.moments, state.moment_steps = [], 0
     else:
         _keep_moments(state, optimizer)
-        # Bilinear, since bicubic would make second moments negative.
+        # Bilinear: bicubic could make second moments negative.
         state.moments = [F.interpolate(m, size=(size, size), mode="bilinear")
                          for m in state.moments]
     state.images = to_model_size(state.images.detach(), size)

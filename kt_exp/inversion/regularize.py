@@ -1,4 +1,4 @@
-"""Total variation: what keeps inverted images smooth."""
+"""Total variation, the regulariser that keeps inverted images smooth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _FIRST, _LATER, _ALL = slice(None, -1), slice(1, None), slice(None)
-# Rows and columns of the pixels that follow, and of those that they follow.
+# Slices of all pixels that have a neighbour in a direction, and of these neighbours.
 _ACROSS = (..., _ALL, _LATER), (..., _ALL, _FIRST)
 _DOWN = (..., _LATER, _ALL), (..., _FIRST, _ALL)
 _FALLING = (..., _LATER, _LATER), (..., _FIRST, _FIRST)
@@ -20,9 +20,10 @@ _DIRECTIONS = (_ACROSS, _DOWN, _FALLING, _RISING)
 def total_variation(images: Tensor, form: str) -> Tensor:
     """Return the total variation of each image, `(B,)`, for images `(B, 3, H, W)`.
 
-    `norm` (authors' script, Kazemi et al. 2024): the 2-norms over H and W of the horizontal,
-    vertical and both diagonal differences, summed, averaged over channels. `anisotropic`: the mean
-    absolute difference of neighbours, horizontal and vertical (Rudin et al. 1992).
+    - `norm` (authors' script, Kazemi et al. 2024): the sum of the 2-norms over H and W of the
+      horizontal, vertical and both diagonal differences, averaged over channels.
+    - `anisotropic` (Rudin et al. 1992): the mean absolute horizontal difference plus the mean
+      absolute vertical one.
     """
     if form == "anisotropic":
         return torch.stack([(images[here] - images[there]).abs().mean(dim=(1, 2, 3))
@@ -33,7 +34,7 @@ def total_variation(images: Tensor, form: str) -> Tensor:
 
 
 class _NormForm(torch.autograd.Function):
-    """With a gradient by hand: autograd would make an image of zeros for each of eight slices."""
+    """The form `norm` with its own gradient: autograd would allocate zeros for all eight slices."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> Tensor:
@@ -48,10 +49,11 @@ class _NormForm(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         saved, count = ctx.saved_tensors, len(_DIRECTIONS)
         share = gradient.view(-1, 1, 1, 1) / ctx.shape[1]
-        found = saved[0].new_zeros(ctx.shape)
+        gradients = saved[0].new_zeros(ctx.shape)
         parts = zip(_DIRECTIONS, saved[:count], saved[count:], strict=True)
-        for (here, there), part, norm in reversed(list(parts)):  # In autograd's order: to the bit.
+        # In autograd's order, for bit-equal sums.
+        for (here, there), part, norm in reversed(list(parts)):
             pull = (part / norm.masked_fill(norm == 0, 1)).mul_(share)
-            found[there] -= pull
-            found[here] += pull
-        return found
+            gradients[there] -= pull
+            gradients[here] += pull
+        return gradients

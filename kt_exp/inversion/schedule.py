@@ -1,4 +1,4 @@
-"""When to grow the images and which learning rate each step takes."""
+"""Schedules of the image size and the learning rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def stage_start(settings: InversionSettings, step: int) -> int:
 
 
 def size_at(settings: InversionSettings, step: int, model_size: int) -> int:
-    """Return the side of the images at `step` in pixels; never more than the model's own."""
+    """Return the side of the images at `step` in pixels, at most the model's own size."""
     if not settings.sizes:
         return model_size
     stage = sum(at <= step for at in settings.upsize_at)
@@ -23,8 +23,9 @@ def size_at(settings: InversionSettings, step: int, model_size: int) -> int:
 def learning_rate(settings: InversionSettings, step: int) -> float:
     """Return the learning rate of `step` (0-based).
 
-    `cosine` is lr · (1 + cos(π t / T)) / 2 with T the whole run, the stage, or a number of steps
-    counted from the last upsizing. Beyond T it swings back up, as the authors' script does.
+    `cosine` is lr · (1 + cos(π t / T)) / 2. T is the whole run, the stage, or a number of steps; in
+    the latter two cases t counts from the last upsizing. Beyond T the rate rises again, as in the
+    authors' script.
     """
     if settings.lr_schedule == "constant":
         return settings.lr

@@ -11,7 +11,7 @@ from kt_exp.config.checks import choice, number
 
 @dataclass(kw_only=True)
 class AffineSettings:
-    """Random affine view of an image, drawn anew at each step (paper C.1)."""
+    """Random affine augmentation, drawn anew at each step (paper C.1)."""
 
     probability: float = number(minimum=0, maximum=1)
     degrees: float = number(minimum=0, maximum=180)
@@ -27,7 +27,7 @@ class AffineSettings:
 
 @dataclass(kw_only=True)
 class SpeedSettings:
-    """How the model looks at the images: with all of its work, or with less."""
+    """Cheaper ways to score the images than by the full model."""
 
     tower: str = choice("model", "lean")
     bf16: bool
@@ -43,7 +43,7 @@ class SpeedSettings:
 
 @dataclass(kw_only=True)
 class InversionSettings:
-    """Everything that decides which images come out of the inversion loop."""
+    """Everything that affects the images of the inversion loop, and how they are saved."""
 
     images: int = number(minimum=1)
     steps: int = number(minimum=1)

@@ -1,4 +1,4 @@
-"""The inversion stage: images for each caption, computed once, kept, and resumed if killed."""
+"""The inversion stage: each caption's images are computed once and stored; killed runs resume."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _NOT_OUTCOME = ("chunk_size", "checkpoint_seconds", "png")
 
 
 def check_distance(model: Model, distance: str) -> None:
-    """Refuse a distance that the model does not know, before anything costly.
+    """Check that the model supports the distance, before anything costly.
 
     Raises:
-        UserError: names those that it knows.
+        UserError: it does not; the error names those that it supports.
     """
     known, preset = (("match",), "vilt") if isinstance(model, PairMatcher) \
         else (("cosine", "l2", "l2_unnormalized"), "paper")
@@ -42,7 +42,7 @@ def check_distance(model: Model, distance: str) -> None:
 
 def inversion_signature(model_fingerprint: str, device: torch.device, caption: str,
                         settings: InversionSettings, seed: int) -> str:
-    """Return the store key of one caption's images: all that can change them, nothing else."""
+    """Return the store key of one caption's images: a hash of exactly what can change them."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
     decides["speed"]["packed"] = False  # A former key: entries made without it are still valid.
     return signature([VERSION, model_fingerprint, device.type, caption, decides, seed])
@@ -51,17 +51,17 @@ def inversion_signature(model_fingerprint: str, device: torch.device, caption: s
 def invert_captions(model: Model, captions: dict[str, str], settings: InversionSettings, seed: int,
                     store: Store, progress: Progress,
                     names: Mapping[str, str] | None = None) -> dict[str, Entry]:
-    """Return the entry of each store key in `captions` (key → caption).
+    """Return the store entry of each key in `captions` (key → caption).
 
-    `names` (key → concept) are for errors; without them the caption tells what it is about.
+    `names` (key → concept) are for error messages; by default these quote the caption.
 
-    Tensors of an entry: `images` `(n, 3, H, W)` as optimised. Its record: `distance`, `steps` and
-    `score` of the curve (mean over the images), `start` and `end` (mean scores of the noise and of
-    the result, without augmentation).
+    An entry's tensors are `images` `(n, 3, H, W)`, as optimised. Its record has `distance`; the
+    curve as `steps` and `score` (mean over the images); `start` and `end`, the mean scores of the
+    noise and of the result without augmentation.
 
     Raises:
-        UserError: a score became NaN, or a chunk does not fit the device's memory.
-        KeyboardInterrupt: stopped from outside; what was reached is kept in the store.
+        UserError: pixels became NaN, or a chunk does not fit the device's memory.
+        KeyboardInterrupt: the process was told to stop; its checkpoint is in the store.
     """
     with store.lock(KIND, captions):
         found = {key: store.fetch(KIND, key) for key in captions}
@@ -133,7 +133,7 @@ class _Work:
 
 @dataclass(frozen=True)
 class _Partial:
-    """A chunk on its way, as the store keeps it: enough to go on bit by bit the same."""
+    """Checkpoint of an unfinished chunk; resuming is bit-exact."""
 
     chunk: list[Image]
     names: Mapping[str, str]
@@ -185,7 +185,7 @@ class _LoopHooks:
 
 def _chunks(model: Model, missing: list[str], captions: dict[str, str],
             settings: InversionSettings, store: Store) -> list[list[Image]]:
-    """Return what a killed run left half-done, cut as it was, then the rest."""
+    """Return the unfinished chunks of killed runs, then chunks of the remaining images."""
     left: list[list[Image]] = []
     covered: set[Image] = set()
     for chunk in _left_over(store):
@@ -198,7 +198,7 @@ def _chunks(model: Model, missing: list[str], captions: dict[str, str],
     if not rest:
         return left
     size = settings.chunk_size
-    # Where the clipping couples the images of a caption, they go together.
+    # Batch clipping couples the images of a caption: they must share a chunk.
     whole = settings.images if settings.grad_clip == "batch" else 1
     return left + make_chunks(rest, auto_chunk_size(model) if size == "auto" else int(size), whole)
 

@@ -1,1 +1,1 @@
-"""The jobs of a multirun elsewhere than in this process: on SLURM, or in other local processes."""
+"""Launchers that run the jobs of a multirun on SLURM or in other local processes."""

@@ -1,4 +1,4 @@
-"""`python -m kt_exp.launch FILE`: what a local process runs."""
+"""`python -m kt_exp.launch FILE` runs a pickled job in a local process."""
 
 import sys
 

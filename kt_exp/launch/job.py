@@ -1,7 +1,7 @@
-"""One job of a multirun: composed when it is submitted, run in another process, maybe days later.
+"""One job of a multirun: composed at submission, run later in another process.
 
-Everything it depends on is fixed at submission: the config is composed, the code copied
-(snapshot.py). Jobs are pickled; the pickle names functions of kt_exp, it does not hold them.
+Submission fixes everything that the job depends on: the config is composed and the code is copied
+(snapshot.py). Jobs are pickled. The pickle refers to functions of kt_exp by name.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from kt_exp.runs.session import current
 from kt_exp.runs.skip_completed import run_unless_done
 
 _SWEEP, _SUBDIR = "hydra.sweep.dir", "hydra.sweep.subdir"
-_LONGEST_NAME = 255  # of a file or folder, wherever kt_exp runs
+_LONGEST_NAME = 255  # bytes of a file or folder name, on all supported systems
 
 
 @dataclass(frozen=True)
 class Job:
-    """What runs one experiment; calling it returns the exit code."""
+    """One experiment; calling it runs it and returns the exit code."""
 
     number: int
     overrides: list[str]
@@ -56,16 +56,16 @@ class Job:
         return f"#{self.number} : {' '.join(filter_overrides(self.overrides))}"
 
     def returned(self, code: int) -> JobReturn:
-        """Return what a launcher tells Hydra of a job: that it ended, never that it raised."""
+        """Return the job's result for Hydra: always completed, as a failure would end the sweep."""
         return JobReturn(overrides=self.overrides, status=JobStatus.COMPLETED, _return_value=code)
 
 
 def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]],
             first: int) -> list[Job]:
-    """Return the jobs of a batch whose first number is `first`.
+    """Return the jobs of a batch, numbered from `first`.
 
     Raises:
-        UserError: two jobs of the multirun would write into one folder, or one's name is too long.
+        UserError: two jobs would write into the same folder, or a folder's name is too long.
     """
     setup_globals()
     jobs = []
@@ -84,17 +84,17 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
             raise UserError(_SUBDIR, f"the name of job {number}'s folder has more than "
                             f"{_LONGEST_NAME} bytes", "name it by ${hydra.job.num}")
         taken[folder] = number
-        with read_write(composed.hydra):  # Absolute, since the job may start elsewhere.
+        with read_write(composed.hydra):  # Absolute: the job may start in another folder.
             composed.hydra.sweep.dir = str(Path(composed.hydra.sweep.dir).absolute())
         jobs.append(Job(number, list(overrides), composed, context))
     return jobs
 
 
 def check_least(settings: Mapping[str, Any], **least: int) -> None:
-    """Refuse a key of the launcher that is below its least value.
+    """Check launcher keys against their minima.
 
     Raises:
-        UserError: names the key.
+        UserError: a value is too small; the error names the key.
     """
     for key, minimum in least.items():
         if settings[key] is not None and settings[key] < minimum:
@@ -103,7 +103,7 @@ def check_least(settings: Mapping[str, Any], **least: int) -> None:
 
 
 def output_folder(composed: DictConfig) -> Path:
-    """Return the folder that Hydra gives to a job."""
+    """Return the output folder that Hydra gives to a job."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(composed)
     try:

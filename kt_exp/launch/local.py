@@ -1,4 +1,4 @@
-"""The jobs of a multirun in processes of this machine, some at the same time."""
+"""Launcher that runs jobs in parallel processes of this machine."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from kt_exp.runs.session import Session, current
 
 log = logging.getLogger(__name__)
 
-FOLDER = ".submitit/processes"  # in the sweep's: the code, the pickled jobs, and their output
+FOLDER = ".submitit/processes"  # in the sweep's folder: code, pickled jobs and their output
 _POLL_SECONDS = 0.2
 
 
 def run_in_processes(jobs: Sequence[Job], *, array_parallelism: int, cpus_per_task: int | None,
                      gpus: Sequence[int]) -> list[JobReturn]:
-    """Run the jobs, `array_parallelism` at the same time; return how they ended, in their order.
+    """Run the jobs, `array_parallelism` at a time; return their results in order.
 
     Raises:
         UserError: a key of the launcher is out of range.
-        KeyboardInterrupt: stopped from outside; all jobs were stopped before.
+        KeyboardInterrupt: the process was told to stop; all jobs have been stopped.
     """
     check_least({"array_parallelism": array_parallelism, "cpus_per_task": cpus_per_task},
                 array_parallelism=1, cpus_per_task=1)
@@ -48,7 +48,7 @@ def run_in_processes(jobs: Sequence[Job], *, array_parallelism: int, cpus_per_ta
             while waiting and free:
                 slot = free.pop(0)
                 device = {"CUDA_VISIBLE_DEVICES": str(gpus[slot % len(gpus)])} if gpus else {}
-                with interrupts.deferred():  # What is started is in the list when a stop comes.
+                with interrupts.deferred():  # So that a stop finds every process in the list.
                     running.append(_start(waiting.pop(0), slot, home, shared | device))
             time.sleep(_POLL_SECONDS)
             for process in [p for p in running if p.child.poll() is not None]:
@@ -67,7 +67,7 @@ class _Process:
     output: Path
 
     def ended(self) -> int:
-        """Say how it ended; return its exit code, 1 for a signal."""
+        """Log how the process ended; return its exit code, 1 for a signal."""
         code = self.child.returncode
         how = "done" if code == 0 else f"failed with exit code {code} ({self.output})"
         log.info("\t#%d %s", self.job.number, how)
@@ -79,7 +79,7 @@ def _start(job: Job, slot: int, home: Path, variables: dict[str, str]) -> _Proce
     pickled, output = home / f"{job.number}.pkl", home / f"{job.number}.log"
     pickled.write_bytes(pickle.dumps(job))
     with output.open("ab") as file:
-        # A session of its own: Ctrl-C reaches this process alone, which then tells each job once.
+        # In a new session Ctrl-C reaches this process only, which then stops each job once.
         child = subprocess.Popen(
             [sys.executable, "-m", "kt_exp.launch", str(pickled)], env=variables, stdout=file,
             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -88,7 +88,7 @@ def _start(job: Job, slot: int, home: Path, variables: dict[str, str]) -> _Proce
 
 @contextmanager
 def _stopping_all() -> Iterator[list[_Process]]:
-    """Yield a list; what is in it when the block is interrupted is told to stop, and waited for."""
+    """Yield a list; processes in it when the block ends are terminated and waited for."""
     running: list[_Process] = []
     interrupts.sigterm_interrupts()
     try:
@@ -99,7 +99,7 @@ def _stopping_all() -> Iterator[list[_Process]]:
                 process.child.terminate()
             for process in running:
                 process.child.wait()
-        finally:  # A second Ctrl-C does not wait for them.
+        finally:  # A second Ctrl-C kills them.
             for process in running:
                 process.child.kill()
 

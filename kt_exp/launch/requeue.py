@@ -1,8 +1,8 @@
-"""A job on SLURM that is told to stop: it saves, and goes back into the queue if it shall go on.
+"""Requeueing of SLURM jobs that are told to stop: save, then go back into the queue.
 
-SLURM tells so before it preempts a job and before the job's time limit. submitit's own way is not
-taken, since it has to guess which of the two it was: with a limit of ten minutes or less it calls
-every preemption a time-out, and refuses to requeue. SLURM knows; it is asked.
+SLURM signals a job before it preempts it and before the time limit. submitit has to guess which of
+the two it was: with a limit of ten minutes or less it takes every preemption for a time-out and
+refuses to requeue. Here SLURM is asked instead.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Requeued:
-    """What submitit runs: the job, with an exit code that SLURM sees.
+    """The job as submitit runs it, with an exit code that SLURM sees.
 
-    `limit`: the restarts after which a job that reaches its time limit ends.
+    `limit` is the number of restarts after which the time limit ends the job for good.
     """
 
     job: Job
@@ -41,8 +41,8 @@ class Requeued:
             code = self.job()
         except KeyboardInterrupt:
             for number in interrupts.SIGNALS:
-                signal.signal(number, signal.SIG_IGN)  # What was to be saved is; SLURM says more.
-            if self.requeue and _shall_requeue(self.limit):
+                signal.signal(number, signal.SIG_IGN)  # All is saved; SLURM may signal again.
+            if self.requeue and _has_to_requeue(self.limit):
                 log.info("Back into the queue: the job goes on where it stopped.")
                 subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
             code = EXIT_INTERRUPTED
@@ -50,18 +50,18 @@ class Requeued:
             sys.exit(code)
 
     def checkpoint(self) -> DelayedSubmission:
-        """Let submitit requeue the job as it is, for a signal that comes before it began."""
+        """Let submitit requeue the unchanged job if a signal comes before the job began."""
         return DelayedSubmission(self)
 
 
-def _shall_requeue(limit: int) -> bool:
-    """Tell whether the job shall requeue itself: it goes on, and SLURM does not do so by itself."""
+def _has_to_requeue(limit: int) -> bool:
+    """Return whether the job has to requeue itself: it is unfinished, and SLURM will not do it."""
     job = _shown("job", os.environ["SLURM_JOB_ID"])
     if job["JobState"] != "RUNNING":  # cancelled, say, or preempted without grace
         return False
     if job.get("PreemptTime", "None") != "None":
-        # SLURM requeues a job that ends within the grace, where it may. Were it asked to as well,
-        # it would do so twice: versions before 26.05 then run a completed job once more.
+        # With PreemptMode=REQUEUE SLURM itself requeues a job that ends within the grace time. A
+        # second request makes versions before 26.05 run a completed job once more.
         return _shown("partition", job["Partition"]).get("PreemptMode") != "REQUEUE"
     if int(job["Restarts"]) < limit:
         return True

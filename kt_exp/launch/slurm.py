@@ -1,4 +1,4 @@
-"""The jobs of a multirun on SLURM: one job array, submitted by submitit, waited for or left."""
+"""Launcher that submits a multirun to SLURM as one job array, by submitit."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _ALIVE = {"PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUE
 
 
 def submit(jobs: Sequence[Job], settings: Mapping[str, Any]) -> list[JobReturn]:
-    """Submit the jobs as one array; return how they ended, or success if they are not waited for.
+    """Submit the jobs as one array; return their results, or success without waiting.
 
     Raises:
-        UserError: no SLURM here, a value of `hydra.launcher` it does not take, or sbatch refused.
+        UserError: there is no SLURM, it rejects a value of `hydra.launcher`, or sbatch fails.
     """
     check(settings)
     logs = submitit.core.utils.JobPaths.get_first_id_independent_folder(
@@ -75,11 +75,11 @@ def submit(jobs: Sequence[Job], settings: Mapping[str, Any]) -> list[JobReturn]:
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    """Refuse what cannot work, before anything is submitted.
+    """Check the settings before anything is submitted.
 
     Raises:
-        UserError: SLURM's commands are absent, its controller does not answer, no such partition,
-            or a number that does not fit.
+        UserError: SLURM's commands are missing, its controller does not answer, the partition does
+            not exist, or a number is out of range.
     """
     missing = [command for command in COMMANDS if shutil.which(command) is None]
     if missing:
@@ -104,7 +104,7 @@ def _executor(settings: Mapping[str, Any], code: Path) -> submitit.AutoExecutor:
     general = {declared.name for declared in fields(BaseQueueConf)}
     variables = environment(code)
     if cpus := settings["cpus_per_task"]:
-        # srun does not take over the number of cores from sbatch.
+        # srun does not inherit the number of cores from sbatch.
         variables |= {"OMP_NUM_THREADS": str(cpus), "SRUN_CPUS_PER_TASK": str(cpus)}
     options["setup"] = [*(options["setup"] or []), *(
         f"export {name}={shlex.quote(value)}" for name, value in variables.items())]
@@ -117,11 +117,12 @@ def _executor(settings: Mapping[str, Any], code: Path) -> submitit.AutoExecutor:
     return executor
 
 
-_GONE = "GONE"  # SLURM forgot the job, some minutes after its end: its result.json tells how it was
+# SLURM forgets a job a few minutes after its end. Its result.json then says how it ended.
+_GONE = "GONE"
 
 
 def _wait(array: str, ids: Sequence[str]) -> dict[str, str]:
-    """Return the state in which each job of an array ended."""
+    """Wait for all jobs of an array; return the final state of each."""
     ended: dict[str, str] = {}
     pause = 1.0
     while len(ended) < len(ids):
@@ -135,21 +136,21 @@ def _wait(array: str, ids: Sequence[str]) -> dict[str, str]:
 
 
 def _states(array: str) -> dict[str, str] | None:
-    """Ask for the states of an array's jobs; None where SLURM does not answer at the moment.
+    """Return the states of an array's jobs; None if SLURM does not answer at the moment.
 
-    squeue needs no accounting, which not every cluster has.
+    squeue works without accounting, which not every cluster has.
     """
-    asked = subprocess.run(
+    done = subprocess.run(
         ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--jobs={array}"],
         capture_output=True, text=True)
-    if asked.returncode != 0:
-        return {} if "Invalid job id" in asked.stderr else None
-    return dict(line.split() for line in asked.stdout.splitlines())
+    if done.returncode != 0:
+        return {} if "Invalid job id" in done.stderr else None
+    return dict(line.split() for line in done.stdout.splitlines())
 
 
 def _slurm(*command: str) -> str:
-    asked = subprocess.run(command, capture_output=True, text=True)
-    if asked.returncode != 0:
-        raise UserError("hydra/launcher", f"{command[0]} fails ({asked.stderr.strip()})",
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise UserError("hydra/launcher", f"{command[0]} fails ({done.stderr.strip()})",
                         "is SLURM running, and SLURM_CONF right?")
-    return asked.stdout
+    return done.stdout

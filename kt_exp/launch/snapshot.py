@@ -1,7 +1,7 @@
-"""The code as it was when jobs were submitted: a copy of the package, beside their results.
+"""Snapshot of the code at submission: a copy of the package, beside the results.
 
-The copy holds for checkouts with changes and for installed wheels alike. It does not hold other
-packages: neither what pip installed nor a user's own modules.
+It is taken from a checkout, with its uncommitted changes, or from an installed wheel. It does not
+include other packages or a user's own modules.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ log = logging.getLogger(__name__)
 def take_snapshot(folder: Path) -> Path:
     """Copy package and config groups into a new folder under `folder`; return it.
 
-    Says so where the checkout differs from its commit. The commit is kept in the copy, for the
-    records of its jobs.
+    Warns if the checkout has uncommitted changes. The commit is written into the copy, for the
+    records of the jobs.
     """
     copy = folder / f"code-{uuid.uuid4().hex[:8]}"
     unwanted = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, copy / PACKAGE.name, ignore=unwanted)
-    if not (PACKAGE / "conf").is_dir():  # A checkout has them elsewhere, a wheel inside.
+    if not (PACKAGE / "conf").is_dir():  # In a checkout conf/ is outside the package.
         shutil.copytree(conf_folder(), copy / PACKAGE.name / "conf", ignore=unwanted)
-    launcher = find_spec("hydra_plugins.kt_exp_launcher")  # The config of a job names its classes.
+    launcher = find_spec("hydra_plugins.kt_exp_launcher")  # A job's config names its classes.
     if launcher and launcher.origin:
         (copy / "hydra_plugins").mkdir()
         shutil.copy(launcher.origin, copy / "hydra_plugins")
@@ -47,8 +47,8 @@ def take_snapshot(folder: Path) -> Path:
 def environment(snapshot: Path) -> dict[str, str]:
     """Return the environment variables that make Python import kt_exp from `snapshot`.
 
-    All else is found where this process finds it.
+    All other modules are found as in this process.
     """
     paths = [str(snapshot), *(path or os.getcwd() for path in sys.path)]
-    # Without PYTHONSAFEPATH the current folder, maybe a checkout, would come first.
+    # Without PYTHONSAFEPATH the current folder, possibly a checkout, would come first.
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}

@@ -1,1 +1,1 @@
-"""Records, tables, pictures and trackers: reads results, never models."""
+"""Tables, plots and pages of runs: reads their records, never models."""

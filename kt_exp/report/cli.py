@@ -1,7 +1,7 @@
 """`kt-report`: tables, plots, one page and the state of runs, from their files alone.
 
-Exit codes: 0 done, 1 a number differs from the published one, or there is none to compare
-(`--check`), 2 bad input.
+Exit codes: 0 done; 1 a number differs from the published one, or there is none to compare
+(`--check`); 2 bad input.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"kt-report: error: {error}", file=sys.stderr)
         code = EXIT_BAD_INPUT
     except BrokenPipeError:
-        # What reads the output is gone (`| head`). Python would complain once more at its end.
+        # The reader of the output has exited (`| head`). Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
@@ -127,7 +127,7 @@ def _tolerance(text: str) -> float:
 
 def _console() -> Console:
     if hasattr(sys.stdout, "reconfigure"):
-        # A pipe that is not UTF-8 shows "?" for an arrow, rather than ending in an error.
+        # On a pipe that is not UTF-8 an arrow becomes "?", instead of raising an error.
         sys.stdout.reconfigure(errors="replace")
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 

@@ -1,4 +1,4 @@
-"""Pictures for people: contact sheets, and one figure that tells a whole run."""
+"""Pictures of a run: contact sheets, and an overview."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from kt_exp.drawing import (
 from kt_exp.results import summary
 from kt_exp.results.record import RunRecord
 
-# The noise in inverted images does not shrink further, however long it is tried.
+# The noise in inverted images does not compress further at higher levels.
 _COMPRESSION = 1
 
 
@@ -36,7 +36,7 @@ def contact_sheet(rows: Images, path: Path) -> Path:
     """Write a PNG with one labelled row of images per concept; return its path.
 
     Raises:
-        ValueError: no images at all.
+        ValueError: there are no images.
     """
     longest = max((len(images) for images in rows.values()), default=0)
     if not longest:
@@ -57,11 +57,11 @@ def contact_sheet(rows: Images, path: Path) -> Path:
 
 def overview(record: RunRecord, inverted: Images, targets: Images, path: Path,
              shown: int = 4) -> Path:
-    """Write the picture of a run as a PNG; return its path.
+    """Write the overview of a run as a PNG; return its path.
 
-    Per concept: its name and description, `shown` inverted images beside as many real ones, and
-    what was measured on its images (`summary.target_metric`) before → after as bars. Without
-    inverted (or real) images their column is left out.
+    Each concept has its name and description, `shown` inverted and as many real images, and the
+    metric of its images (`summary.target_metric`) before and after as bars. A column without
+    images is left out.
     """
     metric = summary.target_metric(record) or "accuracy"
     text_width, bars_width = 190 * SCALE, 190 * SCALE

@@ -1,4 +1,4 @@
-"""What was varied between jobs, and numbers over seeds."""
+"""Grouping of jobs by the settings that were varied, and estimates over seeds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from kt_exp.concepts import name_key
 from kt_exp.report.runs import Job
 from kt_exp.results.outcome import JOINT
 
-LONGEST = 48  # letters of a setting
+LONGEST = 48  # characters of a setting's value
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number over `n` seeds: its mean, and its sample standard deviation where n > 1."""
+    """A number over `n` seeds: its mean and, if n > 1, its sample standard deviation."""
 
     mean: float
     std: float | None
@@ -28,11 +28,11 @@ class Estimate:
 
 
 def varied(jobs: Iterable[Job]) -> list[str]:
-    """Return the settings to tell `jobs` apart by, in the order of the config.
+    """Return the settings that distinguish `jobs`, in the order of the config.
 
-    Where the option of a config group differs (`model`), it stands for the keys it brings. Other
-    keys are returned where they were varied by an override, or where nothing else tells two jobs
-    apart. Jobs without a config count as nothing.
+    If the option of a config group differs (`model`), it stands for the keys that it sets. Other
+    keys are returned if an override varied them, or if nothing else distinguishes two jobs. Jobs
+    without a config are ignored.
     """
     jobs = [job for job in jobs if job.config]
     keys = list(dict.fromkeys(key for job in jobs for key in job.identity))
@@ -51,7 +51,7 @@ def varied(jobs: Iterable[Job]) -> list[str]:
 
 
 def grouped(jobs: Iterable[Job], keys: Sequence[str]) -> dict[tuple[Any, ...], list[Job]]:
-    """Return the jobs by their values of `keys`, numbers in their order."""
+    """Return the jobs by their values of `keys`, in numeric, then alphabetical order."""
     groups: dict[tuple[Any, ...], list[Job]] = {}
     for job in jobs:
         groups.setdefault(tuple(job.value(key) for key in keys), []).append(job)
@@ -59,7 +59,7 @@ def grouped(jobs: Iterable[Job], keys: Sequence[str]) -> dict[tuple[Any, ...], l
 
 
 def concepts_of(jobs: Iterable[Job]) -> list[str]:
-    """Return what the jobs measure, or will: each concept, or all of them as one."""
+    """Return the concepts that the jobs measure or will measure; `JOINT` if taught together."""
     names: dict[str, None] = {}
     for job in jobs:
         joint = [JOINT] if job.settings.get("finetune.scope") == "joint" else job.concepts
@@ -69,14 +69,14 @@ def concepts_of(jobs: Iterable[Job]) -> list[str]:
 
 
 def teaching(jobs: Iterable[Job], concept: str) -> list[Job]:
-    """Return the jobs that measure `concept`, or will; those that may, where none is known."""
+    """Return the jobs that measure or will measure `concept`, and those without known concepts."""
     named = [(job, {*concepts_of([job]), *job.concepts}) for job in jobs]
     return [job for job, names in named
             if not names or name_key(concept) in map(name_key, names)]
 
 
 def shown_alike(values: Iterable[Any]) -> dict[Any, str]:
-    """Return the values of a setting for people; where one needs an exponent, all have it."""
+    """Return a setting's values as text; if one needs an exponent, all have it."""
     values = list(values)
     small = any(isinstance(value, float) and "e" in shown(value) for value in values)
     return {value: _scientific(value) if small and isinstance(value, float) and value
@@ -84,7 +84,7 @@ def shown_alike(values: Iterable[Any]) -> dict[Any, str]:
 
 
 def labels(groups: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], list[str]]:
-    """Return the values of each group for people, alike in all groups."""
+    """Return the values of each group as text, formatted alike in all groups."""
     groups = list(groups)
     names = [shown_alike(values) for values in zip(*groups, strict=True)]
     return {group: [name[value] for name, value in zip(names, group, strict=True)]
@@ -92,7 +92,7 @@ def labels(groups: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], list[str]
 
 
 def shown(value: Any) -> str:
-    """Return a setting for people: 2e-05 as "2e-5"; long text is cut."""
+    """Return a setting's value as text: 2e-05 as "2e-5"; long text is truncated."""
     if isinstance(value, float) and 0 < abs(value) <= 1e-3:
         return _scientific(value)
     if isinstance(value, float):
@@ -107,7 +107,7 @@ def _scientific(value: float) -> str:
 
 
 def sort_key(value: Any) -> tuple[bool, float, str]:
-    """Return a key that puts numbers in their order, before words in theirs."""
+    """Return a sort key: numbers first, in numeric order, then text in alphabetical order."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return not is_number, value if is_number else 0.0, str(value)
 

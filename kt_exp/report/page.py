@@ -1,4 +1,4 @@
-"""report.html: a run as one page that needs nothing beside it, no network and no script."""
+"""report.html: a run as one self-contained page, without network access or scripts."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from kt_exp.results.record import ConceptEntry, RunRecord, plain
 FILE_NAME = "report.html"
 MOST_IMAGES = 10  # of each kind and concept
 MOST_CONFUSIONS = 5
-LARGEST_EXACT = 128  # px: up to here images are kept as PNG, their pixels shown hard
-LARGEST_SHOWN = 256  # px: larger ones are reduced to this
+LARGEST_EXACT = 128  # px: images up to this size are embedded as PNG, with hard pixel edges
+LARGEST_SHOWN = 256  # px: larger images are reduced to this size
 WIDEST_PANEL = 1920  # px
 NO_CHARTS = f"No charts: {MISSING} ({REMEDY})."
-SCORES = {"match": "log-probability of a match"}  # by distance; of all others a similarity
+SCORES = {"match": "log-probability of a match"}  # by distance; all others are similarities
 
 
 def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Images,
                panels: Mapping[str, str]) -> Path:
     """Write `folder/report.html` and return its path.
 
-    `inverted` and `targets` map a concept's name to its images, real ones for `targets`; concepts
-    may be missing in both (a run that failed has none). `panels` are pictures in `folder`, title
-    → file name, drawn at twice the size they are shown at.
+    `inverted` and `targets` map a concept's name to its inverted and its real images; both may lack
+    concepts, as in failed runs. `panels` are pictures in `folder`, title → file name, drawn at
+    twice their size on the page.
     """
     rows = summary.concept_rows(record)
     scores = summary.scores(record)
@@ -67,7 +67,7 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
 
 
 def html_environment() -> Environment:
-    """Return what renders the pages' templates."""
+    """Return the Jinja environment of the pages' templates."""
     environment = Environment(
         loader=PackageLoader("kt_exp.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -117,7 +117,7 @@ def _charts(record: RunRecord, name: str) -> list[tuple[str, Markup]]:
 
 def _bars(record: RunRecord, phase: str, name: str,
           accuracy: summary.Accuracy | None) -> list[dict[str, Any]]:
-    """What the concept's images were taken for: itself first, then what was most often wrong."""
+    """Return what a concept's images were assigned to: itself, then the most frequent errors."""
     if accuracy is None or not accuracy.total:
         return []
     answers = [(name, accuracy.hits or 0, True)] + [
@@ -136,13 +136,13 @@ def _embedded(images: Sequence[Image.Image]) -> list[str]:
 
 
 def _panel(path: Path) -> tuple[str, int]:
-    """Return a picture as data, and the width to show it at."""
+    """Return a picture as a data URI, and its width on the page in pixels."""
     with Image.open(path) as image:
         return _data_uri(image, WIDEST_PANEL, image.height), image.width // SCALE
 
 
 def _data_uri(image: Image.Image, width: int, height: int) -> str:
-    """Return an image as data, reduced to what fits into `width` × `height` pixels."""
+    """Return an image as a data URI, reduced to fit into `width` × `height` pixels."""
     image = image.convert("RGB")
     buffer = io.BytesIO()
     if max(image.size) <= LARGEST_EXACT:

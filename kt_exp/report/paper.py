@@ -1,4 +1,4 @@
-"""A table of the paper beside what runs measured: published number, measured one, difference."""
+"""A table of the paper compared with runs: published number, measured one, difference."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from kt_exp.report.runs import Job, newest
 from kt_exp.report.table import AFTER, Footnotes, estimate, number, worst
 from kt_exp.results.summary import MISSING
 
-# Settings that the untrained model knows nothing of.
+# Settings without effect on the untrained model.
 TRAINING = ("finetune.", "inversion.")
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A cell beside its runs: `found` is what they measured, in percent; else `state` says why not.
+    """A cell of the paper's table with its runs.
 
-    `state` is measured, ambiguous, failed, interrupted, pending, "no result" or "not run".
+    Attributes:
+        found: what the runs measured, in percent, if anything.
+        state: "measured", or why there is no number: "ambiguous", "failed", "interrupted",
+            "pending", "no result" or "not run".
     """
 
     cell: Cell
@@ -33,7 +36,7 @@ class Filled:
 
     @property
     def difference(self) -> float | None:
-        """Measured minus published, in points."""
+        """Measured minus published, in percentage points."""
         if self.found is None or self.cell.percent is None:
             return None
         return self.found.mean - self.cell.percent
@@ -43,15 +46,15 @@ def fill(table: Table, jobs: Sequence[Job]) -> list[list[Filled]]:
     """Return each cell of `table` with its runs.
 
     Raises:
-        UserError: the runs cover none of them.
+        UserError: the runs cover none of the cells.
     """
     jobs = newest(jobs)
     rows = [[_fill(cell, jobs) for cell in row.cells] for row in table.rows]
     if not any(filled.jobs for row in rows for filled in row):
-        wanted = {model for row in table.rows for cell in row.cells if (model := _model(cell))}
+        models = {model for row in table.rows for cell in row.cells if (model := _model(cell))}
         raise UserError(
             "--table", f"the runs cover no cell of {table.name}"
-            + (f" (models: {', '.join(sorted(wanted))})" if wanted else ""),
+            + (f" (models: {', '.join(sorted(models))})" if models else ""),
             "leave --table out for a table of the runs alone; docs/report.md says which settings "
             "a cell asks for")
     if table.mean is not None:
@@ -61,9 +64,9 @@ def fill(table: Table, jobs: Sequence[Job]) -> list[list[Filled]]:
 
 
 def paper_grid(table: Table, rows: Sequence[Sequence[Filled]], tolerance: float | None) -> Grid:
-    """Return `table` with three lines a row: paper, here, and the difference in points.
+    """Return `table` with three lines per row: paper, here, and the difference in points.
 
-    A difference beyond `tolerance` stands out.
+    A difference above `tolerance` is highlighted.
     """
     sections = len(table.rows[0].labels) > 1
     labels = len(table.rows[0].labels) - sections
@@ -85,7 +88,7 @@ def paper_grid(table: Table, rows: Sequence[Sequence[Filled]], tolerance: float 
 
 
 def comparable(rows: Sequence[Sequence[Filled]]) -> int:
-    """Return how many cells have a measured number and a published one."""
+    """Return how many cells have both a measured and a published number."""
     return sum(filled.difference is not None for row in rows for filled in row)
 
 
@@ -108,8 +111,8 @@ def _fill(cell: Cell, jobs: Sequence[Job]) -> Filled:
     kinds: dict[str, list[Job]] = {}
     for job in with_value:
         kinds.setdefault(_identity(job, cell), []).append(job)
-    means = [estimate(some, cell.phase, cell.concept, cell.split, cell.metric)
-             for some in kinds.values()]
+    means = [estimate(alike, cell.phase, cell.concept, cell.split, cell.metric)
+             for alike in kinds.values()]
     found = means[0]
     assert found is not None  # each of these jobs has a value
     if not all(other and isclose(other.mean, found.mean, abs_tol=1e-6) for other in means):
@@ -124,7 +127,7 @@ def _value(job: Job, cell: Cell) -> float | None:
 
 
 def _identity(job: Job, cell: Cell) -> str:
-    """The settings that decide the number: without training the baseline needs none of its own."""
+    """Return the settings that affect the number, for the baseline without those of training."""
     return repr({key: value for key, value in job.identity.items()
                  if cell.phase == AFTER or not key.startswith(TRAINING)})
 
@@ -199,7 +202,7 @@ def _range(counts: set[int]) -> str:
 
 
 def _model(cell: Cell) -> str:
-    """The model that a cell asks for, in a word; empty where it takes any."""
+    """Return the name of the model that a cell needs; empty if any will do."""
     conditions = cell.conditions or {}
     name = next((conditions[key] for key in ("model", "model.name", "model._target_")
                  if key in conditions), "")

@@ -1,4 +1,4 @@
-"""The numbers of the paper, from published.yaml, and which measurement each stands for."""
+"""The paper's numbers, from published.yaml, and the measurement that each corresponds to."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MEASUREMENT = ("phase", "concept", "split", "metric")
 
 @dataclass(frozen=True)
 class Cell:
-    """One published number, in percent; None where the paper prints none.
+    """One published number, in percent; None if the paper has none.
 
-    `conditions` are the settings of the runs that measure it, None where no run can (the mean of a
-    row, other people's figures).
+    `conditions` are the settings of the runs that measure it; None if no run can (the mean of a
+    row, numbers from other work).
     """
 
     percent: float | None
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table (or a figure) of the paper; `mean` is the column that holds the mean of a row."""
+    """A table or figure of the paper; `mean` is the index of the column with the row's mean."""
 
     name: str
     title: str
@@ -55,7 +55,7 @@ class Table:
 
 @cache
 def published() -> dict[str, Table]:
-    """Return all tables by their names."""
+    """Return all tables by name."""
     text = resources.files("kt_exp.report").joinpath("published.yaml").read_text(encoding="utf-8")
     content = yaml.safe_load(text)
     return {name: _table(name, entry, content["source"])
@@ -63,10 +63,10 @@ def published() -> dict[str, Table]:
 
 
 def find_table(name: str) -> Table:
-    """Return a table.
+    """Return the table of that name.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is none.
     """
     tables = published()
     if name not in tables:

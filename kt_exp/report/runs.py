@@ -1,7 +1,7 @@
-"""Jobs found on disk: their records, their settings, what they measured.
+"""Jobs on disk: their records, settings and measurements.
 
-A job is a folder with a result.json, a folder that Hydra made for one, or a job that the
-multirun.yaml of a sweep promises and that left nothing yet.
+A job is a folder with a result.json, a folder that Hydra created for one, or a job that the
+multirun.yaml of a sweep lists but that has no files yet.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from kt_exp.report.sweeps import MULTIRUN, planned, read_yaml, with_overrides
 from kt_exp.results.record import FILE_NAME, DamagedRecord, RunRecord, read_record
 
 NOT_ENTERED = {"images", "models", ".submitit", "wandb"}
-# What does not decide a result, or is told apart in another way: seeds are aggregated, concepts
-# are rows.
+# Settings that do not affect a result, or that tables show in another way: seeds are aggregated,
+# concepts are rows.
 IGNORED = {
     "seed", "device", "traceback", "on_existing", "concepts.only", "concepts.items",
     "concepts.source", "concepts.on_long_caption", "finetune.save_models", "inversion.png",
@@ -38,7 +38,7 @@ Conditions = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a sweep or a run of its own; `record` is None where it left no result.json."""
+    """One job of a sweep, or a single run; `record` is None without a result.json."""
 
     folder: Path
     record: RunRecord | None
@@ -49,30 +49,30 @@ class Job:
 
     @property
     def state(self) -> str:
-        """completed, failed, interrupted (a running one too: see status.py), or pending."""
+        """completed, failed, interrupted (also while running; see status.py) or pending."""
         return "pending" if self.record is None else self.record.status
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The config as dotted keys; lists as JSON text."""
+        """The config with dotted keys; lists are JSON text."""
         return dict(_flat(self.config))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """The settings that decide a result: equal for runs that differ in their seed only."""
-        told = set()
+        """The settings that affect a result; equal for runs that differ only in their seed."""
+        included = set()
         if self.settings.get("finetune.scope") == "joint":
-            told.add("concepts.only")  # taught together, they make another model
+            included.add("concepts.only")  # concepts that share a model affect each other
         if self.settings.get("concepts.name") == "inline":
-            told.add("concepts.items")  # a set without a name of its own
+            included.add("concepts.items")  # inline sets have no name of their own
         return {
             key: value for key, value in self.settings.items()
-            if key.split(".")[0] not in IGNORED_GROUPS and (key not in IGNORED or key in told)
+            if key.split(".")[0] not in IGNORED_GROUPS and (key not in IGNORED or key in included)
         }
 
     @cached_property
     def concepts(self) -> list[str]:
-        """The names of what is taught, also of a job that did not begin."""
+        """The names of the job's concepts, also if it has not begun."""
         if self.record and self.record.concepts:
             return [concept.name for concept in self.record.concepts]
         section = self.config.get("concepts") or {}
@@ -81,21 +81,21 @@ class Job:
         return [name for name in names if name and (not only or name_key(name) in only)]
 
     def value(self, key: str) -> Any:
-        """Return a setting, or the option chosen of a config group."""
+        """Return a setting, or the chosen option of a config group."""
         return self.settings[key] if key in self.settings else self.choices.get(key)
 
     def fits(self, conditions: Conditions) -> bool:
-        """Tell whether each key has its value in `conditions`, or one of a list of them.
+        """Return whether each key has the value in `conditions`, or one of a list of values.
 
-        Numbers are compared as numbers, text as a pattern in which * stands for anything.
+        Numbers are compared as numbers; text is a pattern in which * matches anything.
         """
-        return all(_equal(self.value(key), wanted) for key, wanted in conditions.items())
+        return all(_equal(self.value(key), expected) for key, expected in conditions.items())
 
     def measured(self, phase: str, concept: str | None, split: str | None,
                  metric: str) -> float | None:
-        """Return a measured value; None where there is none.
+        """Return a measured value; None if there is none.
 
-        None as `split` takes any; None as `concept` takes the only one that has such a value.
+        `split=None` matches any split; `concept=None` matches the only concept with such a value.
         """
         rows = [row for row in (self.record.metrics if self.record else [])
                 if (row.phase, row.metric) == (phase, metric)
@@ -105,12 +105,12 @@ class Job:
 
 
 def find_jobs(paths: Iterable[Path | str], where: Conditions | None = None) -> list[Job]:
-    """Return the jobs under `paths` (folders, searched through, or result.json files).
+    """Return the jobs under `paths`: folders, searched recursively, or result.json files.
 
-    `where` keeps those that fit.
+    Only jobs that fit the conditions `where` are returned.
 
     Raises:
-        UserError: no such path, no runs there, a file that is not a record, or none that fits.
+        UserError: a path does not exist, a file is no record, or no runs are found or fit.
     """
     places = [Path(path) for path in paths]
     jobs: dict[tuple[Path, tuple[str, ...]], Job] = {}
@@ -118,7 +118,7 @@ def find_jobs(paths: Iterable[Path | str], where: Conditions | None = None) -> l
         if not path.exists():
             raise UserError(str(path), "no such folder", "give the folder of a run or of a sweep")
         if path.is_file():
-            read_record(path)  # a damaged one, which is a failed job in a folder, is refused
+            read_record(path)  # raises if damaged; in a folder this counts as a failed job
         found = _search(path) if path.is_dir() else [_read(path.parent, None)]
         for job in found:
             jobs.setdefault((job.folder.resolve(), tuple(job.overrides)), job)
@@ -133,15 +133,15 @@ def find_jobs(paths: Iterable[Path | str], where: Conditions | None = None) -> l
 
 
 def newest(jobs: Iterable[Job]) -> list[Job]:
-    """Return one job of those with the same settings, seed and concepts.
+    """Return one job for each combination of settings, seed and concepts.
 
-    That is the newest that was completed, or else the newest.
+    It is the newest completed one, or else the newest.
     """
     best: dict[Any, Job] = {}
     for job in jobs:
-        # A job that did not get as far as its config is like no other.
-        taught = job.value("concepts.items"), job.value("concepts.only")
-        key = repr((job.identity, job.value("seed"), taught)) if job.config else job.folder
+        # A job without a config is unlike any other.
+        concepts = job.value("concepts.items"), job.value("concepts.only")
+        key = repr((job.identity, job.value("seed"), concepts)) if job.config else job.folder
         if key not in best or _rank(job) > _rank(best[key]):
             best[key] = job
     return list(best.values())
@@ -174,8 +174,8 @@ def _read(folder: Path, sweep: Path | None) -> Job:
     choices = hydra.get("hydra", {}).get("runtime", {}).get("choices") or {}
     record = _record(folder) if (folder / FILE_NAME).exists() else None
     config = (record and record.config) or read_yaml(folder / ".hydra" / "config.yaml") or {}
-    # Hydra's, where there are: a sweep that came again and skipped the job may have named it
-    # otherwise than the run did that left the record.
+    # Hydra's overrides have priority: a repeated sweep that skipped the job may have other ones
+    # than the run that wrote the record.
     given = read_yaml(folder / ".hydra" / "overrides.yaml")
     overrides = list(map(str, given or (record.overrides if record else [])))
     chosen = {key: value for key, value in choices.items() if isinstance(value, str)}
@@ -193,10 +193,10 @@ def _record(folder: Path) -> RunRecord:
 
 
 def _promised(sweep: Path, begun: Sequence[Job]) -> Iterator[Job]:
-    """The jobs of a sweep that left no folder, with the config of one that did as far as it holds.
+    """Yield the jobs of a sweep without a folder; their config comes from a job that has begun.
 
-    Another option of a group brings other keys: where no job with the same options began, the
-    config stays empty.
+    That job must have the same options of config groups, which bring other keys. Without such a
+    job the config is empty.
     """
     there = {tuple(job.overrides) for job in begun}
     for folder, overrides in planned(sweep):
@@ -210,7 +210,7 @@ def _promised(sweep: Path, begun: Sequence[Job]) -> Iterator[Job]:
 
 
 def _options(overrides: Iterable[str]) -> dict[str, str]:
-    """The config groups among overrides: keys without a dot."""
+    """Return the config groups among overrides: keys without a dot."""
     pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     return {key: value for key, value in pairs if "." not in key and key not in IGNORED}
 
@@ -223,13 +223,13 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", json.dumps(value) if isinstance(value, list) else value
 
 
-def _equal(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, list):
-        return any(_equal(value, option) for option in wanted)
+def _equal(value: Any, expected: Any) -> bool:
+    if isinstance(expected, list):
+        return any(_equal(value, option) for option in expected)
     try:
-        return isclose(float(value), float(wanted), rel_tol=1e-9)
+        return isclose(float(value), float(expected), rel_tol=1e-9)
     except (TypeError, ValueError):
-        return fnmatchcase(str(value).lower(), str(wanted).lower())
+        return fnmatchcase(str(value).lower(), str(expected).lower())
 
 
 def _natural(name: str) -> tuple[bool, int, str]:

@@ -1,4 +1,4 @@
-"""How far jobs are, from files alone: their progress.json and result.json."""
+"""Progress of jobs, from their files alone: progress.json and result.json."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from kt_exp.report.runs import Job
 from kt_exp.results.progress_record import read_progress
 from kt_exp.results.submission import last_submission
 
-SILENCE_SECONDS = 120.0  # after which a job is taken for dead
+SILENCE_SECONDS = 120.0  # without progress, after which a job counts as dead
 TONES = {"completed": "good", "running": "", "failed": "bad", "stopped": "warn", "pending": "soft"}
 
 
 @dataclass(frozen=True)
 class State:
-    """What a job does: completed, running, failed, stopped or pending; and more in words."""
+    """The state of a job (completed, running, failed, stopped or pending) and details."""
 
     name: str
     detail: str
 
 
 def state_of(job: Job, now: datetime | None = None) -> State:
-    """Return what a job does at the time `now` (UTC)."""
+    """Return the state of a job at the time `now` (UTC)."""
     now = now or datetime.now(UTC)
     record = job.record
     if record is None:
@@ -37,8 +37,8 @@ def state_of(job: Job, now: datetime | None = None) -> State:
         return State("completed", f"in {duration(record.elapsed() or 0)}")
     if record.status == "failed":
         error = record.error
-        told = (error.message or error.type) if error else ""
-        return State("failed", " ".join(told.split()))
+        message = (error.message or error.type) if error else ""
+        return State("failed", " ".join(message.split()))
     if record.finished is not None:
         return State("stopped", f"interrupted {_ago(record.finished, now)} ago; started "
                      "again, it goes on where it was")
@@ -46,12 +46,12 @@ def state_of(job: Job, now: datetime | None = None) -> State:
 
 
 def status_grid(jobs: Sequence[Job], now: datetime | None = None) -> Grid:
-    """Return the table of `kt-report status`: a line a job, in the order of what was varied."""
+    """Return the table of `kt-report status`: one line per job, sorted by varied settings."""
     keys = varied(jobs) or _differing(jobs)
     grid = Grid("", [*keys, "state", "", "folder"], [], labels=len(keys) + 3)
     counts: dict[str, int] = dict.fromkeys(TONES, 0)
     placed = [(values if job.config else tuple(_override(job, key) for key in keys), job)
-              for values, some in grouped(jobs, keys).items() for job in some]
+              for values, group in grouped(jobs, keys).items() for job in group]
     names = labels(values for values, _ in placed)
     for values, job in placed:
         state = state_of(job, now)
@@ -64,7 +64,7 @@ def status_grid(jobs: Sequence[Job], now: datetime | None = None) -> Grid:
 
 
 def _unbegun(job: Job) -> State:
-    """A job without a result.json: not begun, or ended before its first line."""
+    """Return the state of a job without a result.json: not begun, or failed at its start."""
     submitted = last_submission(job.sweep, job.overrides) if job.sweep else None
     if submitted is None:
         return State("pending", "")
@@ -98,8 +98,9 @@ def _last_line(submitted: Path) -> str:
     for path in sorted(submitted.glob("*_log.*")):  # .err if there is one, .out
         with suppress(OSError):
             lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            if told := [line for line in lines if not line.startswith("srun: error:")] or lines:
-                return told[-1]  # srun adds that there was an error, not which
+            # srun adds lines that say that there was an error, but not which.
+            if own := [line for line in lines if not line.startswith("srun: error:")] or lines:
+                return own[-1]
     return "no log"
 
 
@@ -112,7 +113,7 @@ def _override(job: Job, key: str) -> str | float:
 
 
 def _differing(jobs: Sequence[Job]) -> list[str]:
-    """What tells jobs apart that have no config yet."""
+    """Return the overrides that distinguish jobs without a config."""
     keys = dict.fromkeys(override.split("=")[0] for job in jobs for override in job.overrides)
     return [key for key in keys if len({_override(job, key) for job in jobs}) > 1]
 

@@ -1,4 +1,4 @@
-"""The house style of charts: series, phases, and how matplotlib is to draw."""
+"""The style of charts: colours and markers of series and phases, settings of matplotlib."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from kt_exp.drawing import ACCENT, INK, LIGHT, LINE, PALE, PAPER, SOFT
 from kt_exp.errors import UserError
 
-# The colours of series, in this order. They are told apart with any colour vision deficiency:
-# Okabe and Ito's (2008) with another blue; in the dark they are lighter.
+# The colours of series, in order: those of Okabe and Ito (2008) with another blue. They are
+# distinguishable with any colour vision deficiency. The dark theme has lighter ones.
 SERIES = ("accent", "vermilion", "green", "purple", "orange", "sky")
-MARKERS = "osD^vPX"  # one more than colours: together they tell 42 series apart
-# What each phase is called and drawn in.
+MARKERS = "osD^vPX"  # one more than colours: together they distinguish 42 series
+# Label and colour of each phase.
 PHASES: Mapping[str, tuple[str, str]] = {
     "baseline": ("before", PALE),
     "name_prompt": ("name as prompt", LIGHT["orange"]),
@@ -26,9 +26,9 @@ PHASES: Mapping[str, tuple[str, str]] = {
 
 MISSING = "matplotlib is not installed"
 REMEDY = "pip install 'kt_exp[plots]'"
-DPI = 200  # of PNG files: twice what a page shows
+DPI = 200  # of PNG files: twice the resolution on a page
 TITLE_SIZE, TEXT_SIZE, TICK_SIZE = 10.0, 9.0, 8.0  # points
-LETTER = 0.6  # of the size of text: about how wide a letter is
+LETTER = 0.6  # approximate width of a letter, relative to the font size
 BEHIND_TEXT = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.3, "alpha": 0.8}  # on lines
 _SETTINGS: dict[Any, Any] = {
     "figure.facecolor": PAPER, "savefig.facecolor": PAPER, "axes.facecolor": "none",
@@ -49,7 +49,7 @@ _ONE_AT_A_TIME = threading.RLock()
 
 
 def has_matplotlib() -> bool:
-    """Tell whether matplotlib (extra `plots`) can be imported; it is, if so."""
+    """Return whether matplotlib (extra `plots`) can be imported; imports it if so."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -59,10 +59,10 @@ def has_matplotlib() -> bool:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Let matplotlib draw in the house style within the block, whatever its own settings are.
+    """Make matplotlib draw in the project's style within the block.
 
-    These settings belong to the process: they are put back afterwards, and one thread draws at a
-    time.
+    Its settings are global to the process: they are restored afterwards, and only one thread draws
+    at a time.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -78,10 +78,10 @@ def house_style() -> Iterator[None]:
 
 
 def series_colour(index: int) -> str:
-    """Return the colour of a series, from the first on."""
+    """Return the colour of a series by its index."""
     return LIGHT[SERIES[index % len(SERIES)]]
 
 
 def series_marker(index: int) -> str:
-    """Return matplotlib's marker of a series."""
+    """Return matplotlib's marker of a series by its index."""
     return MARKERS[index % len(MARKERS)]

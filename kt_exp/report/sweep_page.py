@@ -1,4 +1,4 @@
-"""A sweep as one HTML page that needs nothing beside it: table, plots, and each run."""
+"""A sweep as one self-contained HTML page: table, plots, and each run."""
 
 from __future__ import annotations
 

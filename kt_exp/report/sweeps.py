@@ -1,4 +1,4 @@
-"""What a sweep's multirun.yaml promises: one job for each combination of its overrides."""
+"""The jobs listed by a sweep's multirun.yaml: one per combination of its overrides."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def planned(sweep: Path) -> list[tuple[Path, list[str]]]:
-    """Return the folder and the overrides of each job of the sweep in `sweep`, in their order.
+    """Return the folder and the overrides of each job of the sweep in `sweep`, in order.
 
-    Where the jobs' folders are not named after their numbers it is the sweep's. Empty where the
-    jobs cannot be told from the file (a sweeper that chooses as it goes).
+    If the jobs' folders are not named by number, the folder is the sweep's. The list is empty if
+    the file does not determine the jobs, as with an adaptive sweeper.
     """
     hydra = (read_yaml(sweep / MULTIRUN) or {}).get("hydra") or {}
     try:
         combinations = _combinations(hydra)
-    except Exception:  # Hydra's parser raises a dozen kinds; without a plan the runs still count
+    except Exception:  # Hydra's parser may raise anything; the existing runs still count
         return []
     numbered = (hydra.get("sweep") or {}).get("subdir") == "${hydra.job.num}"
     return [(sweep / str(number) if numbered else sweep, overrides)
@@ -30,7 +30,7 @@ def planned(sweep: Path) -> list[tuple[Path, list[str]]]:
 
 
 def with_overrides(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return `config` with the values that `overrides` give to keys it has."""
+    """Return `config` with the values of `overrides` for keys that it has."""
     changed = copy.deepcopy(dict(config))
     for override in overrides:
         key, _, text = override.lstrip("+").partition("=")
@@ -38,14 +38,14 @@ def with_overrides(config: Mapping[str, Any], overrides: Sequence[str]) -> dict[
         section: Any = changed
         for parent in parents:
             section = section.get(parent) if isinstance(section, dict) else None
-        # Where the config has a section the override names an option of a config group.
+        # If the config has a section here, the override is an option of a config group.
         if isinstance(section, dict) and last in section and not isinstance(section[last], dict):
             section[last] = _value(text)
     return changed
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file, None where there is none that can be read."""
+    """Return the content of a YAML file; None if it does not exist or cannot be read."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, ValueError, yaml.YAMLError):
@@ -53,7 +53,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _combinations(hydra: Mapping[str, Any]) -> list[list[str]]:
-    # Imported here: a quarter of a second, for sweeps only.
+    # Imported here: it takes a quarter of a second, and only sweeps need it.
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

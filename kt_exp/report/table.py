@@ -1,4 +1,4 @@
-"""The table of a sweep: each varied setting and concept, before → after, over seeds."""
+"""The table of a sweep: one row per setting and concept, before → after, over seeds."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from kt_exp.results.summary import MISSING
 BEFORE, AFTER = "baseline", "transferred"
 TONES = {"failed": "bad", "interrupted": "warn", "pending": "soft", "no result": "soft"}
 HIDDEN = "mean_per_class_accuracy"
-# What the untrained model finds by the bare name, and by the description.
+# Phases of the untrained model with other prompts, and their column titles.
 PROMPTS = {"name_prompt": "Name as prompt", "description_prompt": "Description as prompt"}
 
 Kind = tuple[str, str]  # the split and the metric of a measurement
 
 
 class Footnotes:
-    """Numbered places of what is not measured, a line each."""
+    """Numbered footnotes that say why measurements are missing, one line each."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self.lines: list[StyledText] = []
 
     def mark(self, state: str, jobs: Sequence[Job]) -> StyledText:
-        """Return `state` with the numbers of the jobs' notes: "failed [1]"."""
+        """Return `state` with the numbers of the jobs' footnotes: "failed [1]"."""
         numbers = [self._number(f"{job.folder}: {reason(job)}", TONES.get(job.state, ""))
                    for job in jobs]
         marks = f" [{','.join(map(str, numbers))}]" if numbers else ""
         return StyledText(f"{state}{marks}", TONES.get(state, ""))
 
     def mark_line(self, state: str, line: str) -> StyledText:
-        """Return `state` with the number of the note `line`."""
+        """Return `state` with the number of the footnote `line`."""
         return StyledText(f"{state} [{self._number(line, 'warn')}]", "warn")
 
     def mark_unplaced(self, jobs: Sequence[Job]) -> None:
-        """Note the jobs without a config, which are in no row."""
+        """Add footnotes for the jobs without a config, which have no row."""
         for job in jobs:
             if not job.config:
                 self.mark(job.state, [job])
@@ -52,16 +52,16 @@ class Footnotes:
 
 
 def overview(jobs: Sequence[Job], prompts: bool = False) -> Grid:
-    """Return the table of all that `jobs` measured, a row for each setting and concept.
+    """Return the table of all measurements of `jobs`, one row per setting and concept.
 
-    With `prompts` the target accuracy of the untrained model by other prompts is there too.
+    `prompts` adds the untrained model's target accuracy with other prompts.
     """
     jobs = newest(jobs)
     keys = varied(jobs)
     placed = [job for job in jobs if job.config]
     kinds = kinds_of(placed)
-    counted = any(len({job.value("seed") for job in some}) > 1
-                  for some in grouped(placed, keys).values())
+    counted = any(len({job.value("seed") for job in group}) > 1
+                  for group in grouped(placed, keys).values())
     header = [*keys, "concept"]
     for kind in kinds:
         header += [f"{kind_title(kind)} before", "→ after"]
@@ -71,14 +71,14 @@ def overview(jobs: Sequence[Job], prompts: bool = False) -> Grid:
     notes = Footnotes()
     groups = grouped(placed, keys)
     names = labels(groups)
-    for values, some in groups.items():
-        for concept in concepts_of(some) or [MISSING]:
-            about = teaching(some, concept)
-            row, numbers = _row(about, concept, kinds, notes)
-            row += [by_prompt(about, phase, concept) for phase in PROMPTS if prompts]
+    for values, group in groups.items():
+        for concept in concepts_of(group) or [MISSING]:
+            own = teaching(group, concept)
+            row, numbers = _row(own, concept, kinds, notes)
+            row += [by_prompt(own, phase, concept) for phase in PROMPTS if prompts]
             row = [*map(StyledText, (*names[values], concept)), *row]
             grid.rows.append([*row, StyledText(str(numbers))] if counted else row)
-            grid.data += data(dict(zip(keys, values, strict=True)), concept, kinds, about)
+            grid.data += data(dict(zip(keys, values, strict=True)), concept, kinds, own)
     notes.mark_unplaced(jobs)
     grid.title = summary_line(jobs)
     grid.notes = notes.lines
@@ -86,7 +86,7 @@ def overview(jobs: Sequence[Job], prompts: bool = False) -> Grid:
 
 
 def reason(job: Job) -> str:
-    """Return why a job has no result, or not all of it."""
+    """Return why a job has no result, or only part of it."""
     if job.record is None:
         return f"pending ({' '.join(job.overrides)})" if job.overrides else "pending"
     if job.record.error is not None:
@@ -97,20 +97,20 @@ def reason(job: Job) -> str:
 
 def estimate(jobs: Sequence[Job], phase: str, concept: str | None, split: str | None,
              metric: str) -> Estimate | None:
-    """Return a measurement over the seeds of `jobs`, in percent; None where no job has it."""
+    """Return a measurement over the seeds of `jobs`, in percent; None if no job has it."""
     values = {job.value("seed"): 100 * value for job in jobs
               if (value := job.measured(phase, concept, split, metric)) is not None}
     return Estimate.of([*values.values()]) if values else None
 
 
-def number(found: Estimate, digits: int = 1) -> str:
+def number(estimated: Estimate, digits: int = 1) -> str:
     """Return "86.0", or "86.0±2.1" over several seeds."""
-    spread = "" if found.std is None else f"±{found.std:.{digits}f}"
-    return f"{found.mean:.{digits}f}{spread}"
+    spread = "" if estimated.std is None else f"±{estimated.std:.{digits}f}"
+    return f"{estimated.mean:.{digits}f}{spread}"
 
 
 def worst(jobs: Sequence[Job]) -> str:
-    """Return the state that says most of why a number is missing."""
+    """Return the most severe state of the jobs, as the reason why a number is missing."""
     states = {job.state for job in jobs}
     return next((state for state in ("failed", "interrupted", "pending") if state in states),
                 "no result")
@@ -118,7 +118,7 @@ def worst(jobs: Sequence[Job]) -> str:
 
 def _row(jobs: Sequence[Job], concept: str, kinds: Sequence[Kind],
          notes: Footnotes) -> tuple[list[StyledText], int]:
-    """The cells of a concept, and over how many seeds."""
+    """Return the cells of a concept, and the number of seeds behind them."""
     cells, most = [], 0
     for split, metric in kinds:
         before = estimate(jobs, BEFORE, concept, split, metric)
@@ -134,7 +134,7 @@ def _row(jobs: Sequence[Job], concept: str, kinds: Sequence[Kind],
 
 
 def marked(cell: StyledText, jobs: Sequence[Job], notes: Footnotes) -> StyledText:
-    """Return `cell` with a note where not all of its jobs were completed."""
+    """Return `cell`, with a footnote if not all of its jobs are completed."""
     unfinished = [job for job in jobs if job.state != "completed"]
     if not unfinished:
         return cell
@@ -143,23 +143,23 @@ def marked(cell: StyledText, jobs: Sequence[Job], notes: Footnotes) -> StyledTex
 
 
 def tone_of(after: Estimate, before: Estimate | None) -> str:
-    """Return "good" for a rise, "bad" for a fall, by what one decimal shows."""
+    """Return "good" for a rise and "bad" for a fall that one decimal shows, else ""."""
     change = after.mean - before.mean if before else 0.0
     return "good" if change >= 0.05 else "bad" if change <= -0.05 else ""
 
 
 def by_prompt(jobs: Sequence[Job], phase: str, concept: str) -> StyledText:
-    """Return the target accuracy of the untrained model by the prompt of `phase`."""
-    found = estimate(jobs, phase, concept, "target", "accuracy")
-    return StyledText(f"{found.mean:.1f}" if found else MISSING)
+    """Return the untrained model's target accuracy with the prompt of `phase`."""
+    accuracy = estimate(jobs, phase, concept, "target", "accuracy")
+    return StyledText(f"{accuracy.mean:.1f}" if accuracy else MISSING)
 
 
 def kinds_of(jobs: Sequence[Job]) -> list[Kind]:
-    """Return what was measured; target and known accuracy where nothing was yet."""
-    found: dict[Kind, None] = dict.fromkeys(
+    """Return the kinds of measurements; target and known accuracy if there are none yet."""
+    measured: dict[Kind, None] = dict.fromkeys(
         (row.split, row.metric) for job in jobs for row in _metrics(job))
-    others = [kind for kind in found if kind[1] != HIDDEN]
-    return others or list(found) or [("target", "accuracy"), ("known", "accuracy")]
+    others = [kind for kind in measured if kind[1] != HIDDEN]
+    return others or list(measured) or [("target", "accuracy"), ("known", "accuracy")]
 
 
 def _metrics(job: Job) -> list[Metric]:
@@ -175,7 +175,7 @@ def kind_title(kind: Kind) -> str:
 
 def data(settings: dict[str, Any], concept: str, kinds: Sequence[Kind],
          jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Return a row of the CSV for each measurement of a concept."""
+    """Return one CSV row per measurement of a concept."""
     rows = []
     for split, metric in kinds:
         before = estimate(jobs, BEFORE, concept, split, metric)
@@ -193,8 +193,8 @@ def data(settings: dict[str, Any], concept: str, kinds: Sequence[Kind],
 
 
 def summary_line(jobs: Sequence[Job]) -> str:
-    """Return how many runs there are in which state."""
+    """Return the number of runs in each state, as text."""
     counts = {state: sum(job.state == state for job in jobs)
               for state in ("completed", "failed", "interrupted", "pending")}
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    return f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'}: {told}. Figures in percent."
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    return f"{len(jobs)} {'run' if len(jobs) == 1 else 'runs'}: {states}. Figures in percent."

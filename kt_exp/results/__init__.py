@@ -1,1 +1,1 @@
-"""What runs leave behind, as plain data: outcomes, records, summaries."""
+"""Results of runs as plain data: outcomes, records, summaries."""

@@ -1,4 +1,4 @@
-"""The seen–unseen curve of a concept: what a constant on its score trades, as a record keeps it."""
+"""The seen–unseen curve of a concept, as stored in records."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ MOST_POINTS = 200
 
 @dataclass(frozen=True)
 class Curve:
-    """Images that are right under each γ added to the concept's score, γ rising.
+    """Counts of correctly classified images for each γ added to the concept's score, γ rising.
 
-    From the first point (no image is the concept's) to the last one (every image is): `target`
+    At the first point no image is assigned to the concept, at the last one every image is: `target`
     rises and `known` falls. Each point has the largest γ that gives its counts.
 
     Attributes:
-        gamma: γ of each of the P points, in the unit of the scores; None for the last: unbounded.
-        target: images of the concept that are taken for it, of `target_total`.
-        known: known images that are taken for their own class, of `known_total`.
+        gamma: γ of each of the P points, in the unit of the scores; None (unbounded) for the last.
+        target: images of the concept that are assigned to it, of `target_total`.
+        known: known images that are assigned to their own class, of `known_total`.
         marks: index of the point of each named γ: "plain" (γ = 0), "target_at_2", …
     """
 
@@ -43,14 +43,16 @@ class Curve:
         return cls(**record)
 
     def thinned(self, most: int = MOST_POINTS) -> Curve:
-        """Return at most `most` of the points: the first, the last, the marked ones, and others
-        evenly along the curve. Points between which no count changes are joined.
+        """Return the curve with at most `most` points.
+
+        The first, last and marked points stay; the others are spread evenly along the curve. Of
+        points with equal counts only the last stays.
 
         Raises:
-            ValueError: `most` is below the number of points that have to stay.
+            ValueError: `most` is below the number of points that must stay.
         """
         target, known = np.array(self.target), np.array(self.known)
-        # Of points with equal counts the last one stays: it has the largest γ.
+        # The last of points with equal counts has the largest γ.
         changes = (np.diff(target) != 0) | (np.diff(known) != 0)
         distinct = np.append(np.flatnonzero(changes), len(target) - 1)
         last_equal = distinct[np.searchsorted(distinct, np.arange(len(target)))]
@@ -58,10 +60,10 @@ class Curve:
                   *(int(last_equal[index]) for index in self.marks.values())}
         if most < len(needed):
             raise ValueError(f"{len(needed)} points have to stay, {most} are too few")
-        kept = distinct if len(distinct) <= most else self._spread(distinct, needed, most)
-        place = {int(index): number for number, index in enumerate(kept)}
+        chosen = distinct if len(distinct) <= most else self._spread(distinct, needed, most)
+        place = {int(index): number for number, index in enumerate(chosen)}
         return Curve(
-            _at(self.gamma, kept), _at(self.target, kept), _at(self.known, kept),
+            _at(self.gamma, chosen), _at(self.target, chosen), _at(self.known, chosen),
             self.target_total, self.known_total,
             {name: place[int(last_equal[index])] for name, index in self.marks.items()})
 
@@ -70,8 +72,8 @@ class Curve:
         """Return `needed` and points at even distances along the curve, in the unit square."""
         way = (np.array(self.target)[distinct] / self.target_total
                - np.array(self.known)[distinct] / self.known_total)
-        wanted = np.linspace(way[0], way[-1], most - len(needed))
-        nearest = np.minimum(np.searchsorted(way, wanted), len(distinct) - 1)
+        evenly = np.linspace(way[0], way[-1], most - len(needed))
+        nearest = np.minimum(np.searchsorted(way, evenly), len(distinct) - 1)
         return np.array(sorted({*needed, *distinct[nearest].tolist()}))
 
 

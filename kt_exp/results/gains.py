@@ -1,4 +1,4 @@
-"""What a phase gains over another at equal forgetting, with an interval, from images' margins."""
+"""Gain of one phase over another at equal forgetting, with its confidence interval."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kt_exp.results.operating_point import fewest_right, largest_gamma
 
 @dataclass(frozen=True)
 class PhaseMargins:
-    """Margins of one concept in one phase: its score − the best score of another candidate.
+    """Margins of one concept in one phase: its score minus the best other candidate's.
 
     Attributes:
-        target: of the T images of the concept `(T,)`.
-        known: of the K known images `(K,)`.
-        right: whether the best other candidate is the image's own class `(K,)`.
+        target: margins of the T images of the concept `(T,)`.
+        known: margins of the K known images `(K,)`.
+        right: whether a known image's best other candidate is its own class `(K,)`.
     """
 
     target: NDArray[np.float64]
@@ -35,7 +35,7 @@ class PhaseMargins:
 class Comparison:
     """Two phases of one concept under one seed, on the same images in the same order.
 
-    `reference` says which known images `(K,)` are right for the untrained model without γ.
+    `reference` `(K,)` marks the known images that the untrained model has right at γ = 0.
     """
 
     before: PhaseMargins
@@ -44,9 +44,9 @@ class Comparison:
 
 
 def target_at(margins: PhaseMargins, needed: int) -> float:
-    """Return the highest target accuracy with `needed` known images right, over γ, in [0, 1].
+    """Return the highest target accuracy, in [0, 1], over all γ with `needed` known images right.
 
-    0 where no γ leaves as many right.
+    0 if no γ leaves that many known images right.
     """
     gamma = largest_gamma(margins.known[margins.right], needed)
     return float(np.mean(margins.target > -gamma))
@@ -56,16 +56,16 @@ def target_at_gain(comparisons: Sequence[Sequence[Comparison]], loss: float = 0.
                    draws: int = 2000, random_seed: int = 0) -> Gain:
     """Return the mean gain in `target_at` from `before` to `after`, with its 95 % interval.
 
-    Known images are resampled too and γ is found anew in each draw: few images decide it, and it
-    moves all concepts together.
+    Each draw resamples the known images too and finds γ again: few images determine γ, and it
+    affects all concepts together.
 
     Args:
-        comparisons: `comparisons[s][c]` has concept c under seed s. Seeds share a concept's
-            images; concepts with equally many known images share those.
-        loss: share of known images that γ may cost, in [0, 1].
+        comparisons: `comparisons[s][c]` is concept c with seed s. All seeds have the same images
+            of a concept; concepts with equally many known images have the same ones.
+        loss: share of known images that may be lost to γ, in [0, 1].
 
     Raises:
-        ValueError: no comparison, or a margin that is not finite.
+        ValueError: there is no comparison, or a margin is not finite.
     """
     def gains(generator: np.random.Generator | None) -> NDArray[np.float64]:
         drawn = [_indices(of_seeds[0], generator) for of_seeds in zip(*comparisons, strict=True)]
@@ -83,7 +83,7 @@ def target_at_gain(comparisons: Sequence[Sequence[Comparison]], loss: float = 0.
 
 def _indices(one: Comparison, generator: np.random.Generator | None) -> tuple[
         NDArray[np.int64], NDArray[np.int64]]:
-    """Return indices of target and known images: resampled, or without a generator all."""
+    """Return indices of target and known images: resampled, or all without a generator."""
     sizes = len(one.before.target), len(one.reference)
     if generator is None:
         return np.arange(sizes[0]), np.arange(sizes[1])

@@ -1,4 +1,4 @@
-"""How sure a measured number is: Wilson intervals of rates, bootstrap intervals of mean gains."""
+"""Confidence intervals: Wilson intervals of rates, bootstrap intervals of mean gains."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Gain:
 def wilson(count: int, total: int, z: float = Z_95) -> tuple[float, float]:
     """Return the Wilson score interval `(low, high)` of the rate count / total, in [0, 1].
 
-    Unlike the normal approximation it stays within [0, 1] and holds for few images and for rates
+    Unlike the normal approximation it stays within [0, 1] and is valid for few images and for rates
     near 0 or 1 (Wilson, JASA 1927; Brown, Cai and DasGupta, Statistical Science 2001).
 
     Args:
         z: quantile of the standard normal distribution; the default gives 95 %.
 
     Raises:
-        ValueError: no total, or a count outside 0 … total.
+        ValueError: `total` is below 1, or `count` is not in 0 … total.
     """
     if total < 1 or not 0 <= count <= total:
         raise ValueError(f"{count} of {total} is not a rate")
@@ -46,7 +46,7 @@ def wilson(count: int, total: int, z: float = Z_95) -> tuple[float, float]:
     centre = (rate + square / (2 * total)) / (1 + square / total)
     half = z * math.sqrt(rate * (1 - rate) / total + square / (4 * total * total)) \
         / (1 + square / total)
-    # Rounding must not leave a bound beside the rate of 0 or 1 that it equals.
+    # At a rate of 0 or 1 one bound equals the rate; rounding must not change that.
     low = 0.0 if count == 0 else centre - half
     high = 1.0 if count == total else centre + half
     return low, high
@@ -56,19 +56,19 @@ def bootstrap_gain(observed: NDArray[np.float64], resample: Resample, draws: int
                    random_seed: int = 0) -> Gain:
     """Return the mean gain with its 95 % percentile interval over seeds, concepts and images.
 
-    Each draw takes as many seeds and as many concepts as there are, with replacement, and the
-    gains on resampled images. The seeds share concepts and images, so the three are drawn
-    independently of each other (pigeonhole bootstrap; Owen, Annals of Applied Statistics 2007).
-    One seed or one concept is taken as it is: the interval then says nothing about others.
+    Each draw resamples seeds, concepts and images, with replacement. All seeds have the same
+    concepts and images, so the three are drawn independently (pigeonhole bootstrap; Owen, Annals of
+    Applied Statistics 2007). A single seed or concept is not resampled: the interval then says
+    nothing about other ones.
 
     Args:
-        observed: gains on the images themselves `(S, C)`, a row a seed, a column a concept.
-        resample: returns the gains `(S, C)` on images that it draws by the generator given.
-        draws: how often to draw.
-        random_seed: of the generator.
+        observed: gains on the original images `(S, C)`, seeds by concepts.
+        resample: returns the gains `(S, C)` on images that it draws with the given generator.
+        draws: number of draws.
+        random_seed: seed of the generator.
 
     Raises:
-        ValueError: no gain, or one that is not finite.
+        ValueError: there is no gain, or one is not finite.
     """
     if observed.ndim != 2 or not observed.size or not np.isfinite(observed).all():
         raise ValueError("gains must be a finite matrix of seeds by concepts")

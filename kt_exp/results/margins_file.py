@@ -1,4 +1,4 @@
-"""margins.safetensors: the margins of a run's images, from which intervals are computed."""
+"""margins.safetensors: the margins of a run's images, for computing intervals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS = ("target", "known", "right")
 
 
 def write_margins(outcomes: Sequence[Outcome], folder: Path) -> Path | None:
-    """Write the margins of all outcomes that have some into `folder`; return the file, or None."""
+    """Write the margins of all outcomes into `folder`; return the file, or None without any."""
     arrays = {
         f"{outcome.metrics[0].phase}/{outcome.metrics[0].concept}/{name}":
             getattr(outcome.margins, name)
@@ -30,7 +30,7 @@ def write_margins(outcomes: Sequence[Outcome], folder: Path) -> Path | None:
 
 
 def read_margins(folder: Path) -> dict[tuple[str, str], PhaseMargins]:
-    """Return the margins of a run by phase and concept; empty where it left none.
+    """Return the margins of a run by phase and concept; empty if it has none.
 
     Raises:
         UserError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""The constant γ on a concept's score that costs a given share of known images, and no more."""
+"""The largest constant γ on a concept's score that loses at most a given share of known images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ROUNDING = 1e-9  # 0.29 × 100 is 28.999999999999996 in floating point
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A constant for a concept's score: an image is the concept's where its margin is above −γ.
+    """A constant γ for a concept's score: images with a margin above −γ are the concept's.
 
     Attributes:
-        gamma: γ, in the unit of the scores; None where there is none, for the `reason` given.
-        budget: share of known images that γ may cost, in [0, 1].
-        reference: known images that are right without γ by the model that losses are counted from.
-        known_correct: known images that are right with γ.
-        known_total: known images that γ was chosen on.
+        gamma: γ, in the unit of the scores; None if there is none (see `reason`).
+        budget: share of known images that may be lost to γ, in [0, 1].
+        reference: number of known images that the reference model has right without γ.
+        known_correct: number of known images that are right with γ.
+        known_total: number of known images that γ was chosen on.
     """
 
     gamma: float | None
@@ -32,23 +32,23 @@ class OperatingPoint:
 
 
 def fewest_right(reference: int, total: int, loss: float) -> int:
-    """Return how many of `total` images must be right to lose at most the share `loss` of them.
+    """Return how many of `total` images must stay right to lose at most the share `loss`.
 
     Args:
-        reference: how many are right before.
+        reference: number of images that are right before.
         loss: share of `total`, in [0, 1].
     """
     return reference - math.floor(loss * total + ROUNDING)
 
 
 def largest_gamma(margins: NDArray[np.float64], needed: int) -> float:
-    """Return the largest γ under which at least `needed` images have margin ≤ −γ.
+    """Return the largest γ at which at least `needed` images have margin ≤ −γ.
 
-    The bound is reached: at that γ the last image needed ties with the concept, and a tie is not
-    the concept's. Infinite where every γ leaves enough, minus infinite where none does.
+    The bound is attained: at that γ the last needed image ties with the concept, and ties go to the
+    known class. Infinity if every γ leaves enough images, minus infinity if none does.
 
     Args:
-        margins: of the known images that are right without the concept `(N,)`, finite.
+        margins: margins `(N,)`, finite, of the known images that are right without the concept.
     """
     if needed <= 0:
         return math.inf
@@ -59,18 +59,18 @@ def largest_gamma(margins: NDArray[np.float64], needed: int) -> float:
 
 def calibrate(margins: NDArray[np.float64], right: NDArray[np.bool_], budget: float,
               reference: int) -> OperatingPoint:
-    """Return the largest γ that costs known images at most `budget`. No target image is needed.
+    """Return the largest γ that loses at most the share `budget` of known images.
 
-    γ is exact on the images given, which should be none of those that results are reported on.
-    Where the model has already lost more than the budget without γ, γ is negative.
+    No target images are needed. γ is exact on the given images, which should differ from those
+    that results are reported on. It is negative if the model exceeds the budget without γ.
 
     Args:
-        margins: of known images, score of the concept − best score of a known class `(N,)`; of
-            concepts that share a model the best concept's, so that all share one γ.
+        margins: for each known image the concept's score minus the best known class's `(N,)`. For
+            concepts that share a model, the score is that of the best concept: all share one γ.
         right: whether the best known class is the image's own `(N,)`.
         budget: share of the N images that may be lost, in [0, 1].
-        reference: how many of the N images are right for the model that losses are counted from:
-            the untrained one, with the concept among the candidates.
+        reference: number of images that the reference model has right: the untrained model, with
+            the concept among the candidates.
     """
     total = len(margins)
 

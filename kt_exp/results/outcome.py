@@ -1,4 +1,4 @@
-"""What an evaluation finds: numbers with their counts, and what was taken for what."""
+"""Results of an evaluation: metrics with their counts, confusions, scores of single images."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ JOINT = "all concepts"  # the name of the one model that `finetune.scope: joint`
 
 
 class Phase(StrEnum):
-    """Which model and which prompts of the new concept a number belongs to.
+    """The model and the prompts of the new concept that were evaluated.
 
-    All but `transferred` train nothing: they are the untrained model with the name in the prompt
-    templates, the name alone, the description, the name and the description (mean of both
-    embeddings), and the description's parts (mean).
+    - `baseline`: the untrained model, with the name in the prompt templates.
+    - `transferred`: the fine-tuned model, with the same prompts.
+    - `name_prompt`, `description_prompt`, `name_and_description` (mean of both embeddings),
+      `parts_prompt` (mean over the description's parts): the untrained model with these prompts.
     """
 
     baseline = "baseline"
@@ -40,18 +41,17 @@ class Metric:
     """One number.
 
     Attributes:
-        concept: the concept taught, or `JOINT` where several share a model.
+        concept: the new concept, or `JOINT` if several share a model.
         split: "target" (images of the new concept), "known" (images of the known classes), or
-            "all" (a task that knows no such difference: retrieval, captioning, all classes of a
-            closed set).
+            "all" (no such distinction: retrieval, captioning, all classes of a closed set).
         metric: classification "accuracy" (over images), "mean_per_class_accuracy" (over classes
-            with images), and those at equal forgetting (`TRADEOFF_METRICS`);
+            with images), and the trade-off metrics (`TRADEOFF_METRICS`);
             retrieval "text_R@1" …, "image_R@10"; captioning "BLEU@4", "METEOR",
             "CIDEr", "SPICE"; segmentation "DSC", "NSD", "IoU".
-        value: in [0, 1] (CIDEr: from 0, and may pass 1); None where it could not be measured.
-        count: correct images or queries; None for what is no rate.
-        total: images, queries or classes behind the value.
-        reason: why there is no value, or what explains it.
+        value: in [0, 1] (CIDEr: at least 0, may exceed 1); None if it could not be measured.
+        count: number of correct images or queries; None if the value is no rate.
+        total: number of images, queries or classes behind the value.
+        reason: why there is no value, or an explanation of it.
     """
 
     phase: Phase
@@ -65,13 +65,13 @@ class Metric:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The Wilson 95 % interval of a rate, in [0, 1]; None for what is no rate."""
+        """The Wilson 95 % interval of a rate, in [0, 1]; None if the value is no rate."""
         return None if self.count is None or not self.total else wilson(self.count, self.total)
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many target images of `concept` were taken for `predicted` (itself included)."""
+    """How many images of `concept` were assigned to `predicted`, which may be `concept`."""
 
     phase: Phase
     concept: str
@@ -81,8 +81,10 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ImageScore:
-    """The score of one image (segmentation's DSC, captioning's METEOR); `text` is what was said of
-    it, if anything was."""
+    """The score of one image (DSC of segmentation, METEOR of captioning).
+
+    `text` is the generated caption, if there is one.
+    """
 
     phase: Phase
     concept: str
@@ -94,14 +96,14 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is known of a concept in advance; without a text encoder, no more than its tokens.
+    """What is known of a concept in advance; without a text encoder, only its tokens.
 
     Attributes:
-        tokens: tokens of the caption "A X is …", start and end included, of at most `token_limit`.
-        cosine: of the name (templates averaged) with "A X is …", in [-1, 1], or None.
-        nearest: the known names (templates averaged) nearest to the description, which does not
-            use the name: what the concept looks like to the model. Each with its cosine, best
-            first, three at most.
+        tokens: number of tokens of the caption "A X is …", including start and end.
+        token_limit: the model's maximum.
+        cosine: of the name (mean over templates) with "A X is …", in [-1, 1], or None.
+        nearest: the known names (mean over templates) closest to the description, with their
+            cosines, best first, at most three.
         warning: why transfer is unlikely, or None.
     """
 
@@ -116,9 +118,9 @@ class Diagnosis:
 class Outcome:
     """The result of one phase for one concept.
 
-    `skipped` lists the images left out as unreadable; `notes` says what else a reader must know
-    ("SPICE unavailable: no Java", "nsd: surface2d"). Classification also has the seen–unseen
-    `curve` and the `margins` of all images that it was computed from.
+    `skipped` lists unreadable images; `notes` has other remarks for the reader ("SPICE unavailable:
+    no Java", "nsd: surface2d"). Classification also has the seen–unseen `curve` and the `margins`
+    of all images, from which it was computed.
     """
 
     metrics: list[Metric]
@@ -150,7 +152,7 @@ Row = TypeVar("Row", Metric, Confusion, ImageScore)
 
 
 def row_of(kind: type[Row], fields: Mapping[str, Any]) -> Row:
-    """Return the row that JSON `fields` state.
+    """Return the row with the given JSON `fields`.
 
     Raises:
         ValueError: an unknown phase.

@@ -1,4 +1,4 @@
-"""per_image.csv: the scores of single images, for one's own analysis."""
+"""per_image.csv: the scores of single images, for your own analysis."""
 
 from __future__ import annotations
 

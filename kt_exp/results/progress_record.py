@@ -1,4 +1,4 @@
-"""progress.json: how far a running job is."""
+"""progress.json: the progress of a running job."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FILE_NAME = "progress.json"
 
 @dataclass
 class Snapshot:
-    """The content of progress.json: `started` (of this step) and `updated` are UTC, ISO 8601.
+    """The content of progress.json.
 
-    `earlier` of the steps that are `done` were so before the job began. Between two steps the
-    description is empty.
+    `started` is the start of the current loop; both times are UTC, ISO 8601. `earlier` of the
+    `done` steps were done before the job began. Between two loops the description is empty.
     """
 
     stage: str
@@ -29,12 +29,12 @@ class Snapshot:
 
     @classmethod
     def new(cls, stage: str, description: str, total: int) -> Snapshot:
-        """Return the snapshot of what begins now."""
+        """Return the snapshot of a loop that starts now."""
         return cls(stage, description, 0, total, now(), now())
 
 
 def read_progress(folder: Path) -> Snapshot | None:
-    """Return what a job wrote last; None where it wrote nothing that can be read."""
+    """Return the last snapshot of a job; None if there is none that can be read."""
     with suppress(OSError, ValueError, TypeError):
         return Snapshot(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
     return None

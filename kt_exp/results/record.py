@@ -1,7 +1,7 @@
-"""result.json: what a run was, what it measured and how it ended.
+"""result.json: the record of a run: its config, its results and its status.
 
-The record is written as soon as a run starts, with the status "interrupted", and again at its end:
-so a run that was killed leaves a true record too. docs/results.md describes every field.
+It is written when the run starts, with the status "interrupted", and again at the end. So a killed
+run also leaves a correct record. docs/results.md describes every field.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REPORTED_PACKAGES = (
 
 @dataclass
 class ConceptEntry:
-    """A concept as it was taught; `caption` is the one (or the first one) of fine-tuning."""
+    """A concept of the run; `caption` is its first caption in fine-tuning."""
 
     name: str
     description: str
@@ -54,7 +54,7 @@ class TradeoffEntry:
 
 @dataclass
 class ErrorEntry:
-    """What ended a failed run."""
+    """The error that ended a failed run."""
 
     type: str
     message: str
@@ -62,7 +62,7 @@ class ErrorEntry:
 
 @dataclass
 class RunRecord:
-    """One run: what `write_record` writes is what `read_record` returns."""
+    """The record of one run; `write_record` and `read_record` round-trip it."""
 
     command: list[str]
     config: dict[str, Any]
@@ -92,13 +92,13 @@ class RunRecord:
         self.started = self.started or _now()
 
     def close(self, status: Status, error: BaseException | None = None) -> None:
-        """Set the status, the time of the end and what went wrong."""
+        """Set the status, the end time and the error."""
         self.status, self.finished = status, _now()
         if error is not None:
             self.error = ErrorEntry(type=type(error).__name__, message=str(error))
 
     def add_outcome(self, outcome: Outcome) -> None:
-        """Take over the measurements of one evaluation."""
+        """Append the results of one evaluation."""
         self.metrics += outcome.metrics
         self.confusions += outcome.confusions
         if outcome.curve:
@@ -107,15 +107,15 @@ class RunRecord:
 
     def metric(self, phase: str, concept: str, split: str,
                metric: MetricName = "accuracy") -> Metric | None:
-        """Return the row of that measurement, or None where it was not made."""
-        wanted = (phase, concept, split, metric)
+        """Return the row of a measurement; None if there is none."""
+        key = (phase, concept, split, metric)
         for row in self.metrics:
-            if (row.phase, row.concept, row.split, row.metric) == wanted:
+            if (row.phase, row.concept, row.split, row.metric) == key:
                 return row
         return None
 
     def mistaken_for(self, phase: str, concept: str) -> list[Confusion]:
-        """Return the known classes that the concept's images were taken for, most often first."""
+        """Return the other candidates that the concept's images were assigned to, most first."""
         rows = [
             row for row in self.confusions
             if row.phase == phase and row.concept == concept and row.predicted != concept
@@ -123,7 +123,7 @@ class RunRecord:
         return sorted(rows, key=lambda row: (-row.count, row.predicted))
 
     def elapsed(self) -> float | None:
-        """Return the seconds from start to finish, or None for a run that did not get there."""
+        """Return the seconds from start to finish; None for an unfinished run."""
         if self.finished is None:
             return None
         end, start = datetime.fromisoformat(self.finished), datetime.fromisoformat(self.started)
@@ -131,7 +131,7 @@ class RunRecord:
 
 
 def write_record(record: RunRecord, folder: Path) -> Path:
-    """Write `folder/result.json` so that a reader sees the old file or the new one, whole."""
+    """Write `folder/result.json` atomically; return its path."""
     path = folder / FILE_NAME
     ordered = {"schema_version": record.schema_version, **asdict(record)}
     for row, metric in zip(ordered["metrics"], record.metrics, strict=True):
@@ -142,14 +142,14 @@ def write_record(record: RunRecord, folder: Path) -> Path:
 
 
 class DamagedRecord(UserError):
-    """A result.json that is no JSON: half of a copy, or not written by kt_exp."""
+    """A result.json that is not JSON: a partial copy, or not written by kt_exp."""
 
 
 def read_record(path: Path | str) -> RunRecord:
-    """Return the record in `path`, a result.json or the folder that holds one.
+    """Return the record in `path`, a result.json or the folder of one.
 
     Raises:
-        UserError: no such file, not a record, or of another schema version.
+        UserError: the file does not exist, is no record, or has an unsupported schema version.
         DamagedRecord: not JSON.
     """
     path = Path(path)
@@ -162,7 +162,7 @@ def read_record(path: Path | str) -> RunRecord:
     except ValueError as error:
         raise DamagedRecord(str(path), f"is not valid JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version in (1, 2):  # They had all fields but these, with the same meaning.
+    if version in (1, 2):  # They lack only these fields.
         content = {"notes": [], **content, "tradeoffs": [], "schema_version": SCHEMA_VERSION}
     elif version != SCHEMA_VERSION:
         raise UserError(str(path), f"has schema version {version}",
@@ -216,7 +216,7 @@ def plain(value: Any) -> Any:
 
 
 def collect_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result, without imports."""
+    """Return the versions of Python and of packages that affect results, without importing them."""
     versions = {"python": platform.python_version()}
     for package in REPORTED_PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Which job of SLURM stands for which job of a sweep: told by its overrides, for status.py."""
+"""Which SLURM job runs which job of a sweep, identified by its overrides."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 
 from kt_exp.atomic import write_atomically
 
-FOLDER = ".submitit"  # in the sweep's
+FOLDER = ".submitit"  # in the sweep's folder
 _FILE_NAME = "submitted.json"
 
 
 def remember(folder: Path, jobs: Mapping[str, Sequence[str]]) -> None:
-    """Add a submission to what `folder`, where submitit keeps its files, knows: overrides by id."""
+    """Add jobs (id → overrides) to the list in `folder`, submitit's folder of the sweep."""
     jobs = {**_read(folder), **{job: list(overrides) for job, overrides in jobs.items()}}
     write_atomically(folder / _FILE_NAME, json.dumps(jobs, indent=1) + "\n")
 
 
 def last_submission(sweep: Path, overrides: Sequence[str]) -> Path | None:
-    """Return the folder, named after its id, of the job that was submitted last with `overrides`.
+    """Return the folder of the last SLURM job submitted with `overrides`; its name is the job's id.
 
-    None where there is none: it was not submitted to SLURM.
+    None if no such job was submitted.
     """
     ids = [job for job, given in _read(sweep / FOLDER).items() if given == list(overrides)]
     return sweep / FOLDER / ids[-1] if ids else None

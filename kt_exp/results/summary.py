@@ -1,4 +1,4 @@
-"""The rows of a run's tables, the same on the terminal and on the page."""
+"""The rows of a run's tables, for the terminal and for the page."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kt_exp.results.outcome import Metric, Phase
 from kt_exp.results.record import MetricName, RunRecord
 
 MISSING = "\N{EN DASH}"
-# What the table of concepts shows, of target and known images; all else is a score.
+# Metrics of target and known images in the table of concepts; all others are scores.
 ACCURACY_METRICS = ("accuracy", "mean_per_class_accuracy")
 
 
 @dataclass
 class Accuracy:
-    """A number in [0, 1]: a share, with its count `hits` of `total`, or a mean (no `hits`)."""
+    """A number in [0, 1]: a rate, `hits` of `total`, or a mean (without `hits`)."""
 
     value: float
     hits: int | None = None
@@ -34,7 +34,7 @@ class Accuracy:
 
 @dataclass
 class Row:
-    """One concept (or the mean of all): None where nothing was measured."""
+    """One concept, or the mean of all; None where nothing was measured."""
 
     name: str
     target_before: Accuracy | None
@@ -67,7 +67,7 @@ ACCURACIES: dict[str, tuple[Phase, str]] = {
 
 @dataclass
 class Score:
-    """A number that is no accuracy of target or known images, before and after: × 100."""
+    """A metric other than target and known accuracy, before and after, × 100."""
 
     name: str
     metric: MetricName
@@ -81,13 +81,15 @@ class Score:
 
 
 def target_metric(record: RunRecord) -> MetricName | None:
-    """Return what was measured on the concepts' images: "accuracy", or the first score of another
-    task ("DSC"); None where there are no such images, or nothing was measured."""
+    """Return the first metric of the concepts' images ("accuracy", "DSC").
+
+    None if there are no such images, or nothing was measured.
+    """
     return next((row.metric for row in record.metrics if row.split == "target"), None)
 
 
 def scores(record: RunRecord) -> list[Score]:
-    """Return the numbers of retrieval, captioning, segmentation, and of all images of a set."""
+    """Return all metrics but target and known accuracy, in the order of the record."""
     measured = dict.fromkeys(
         (row.concept, row.split, row.metric) for row in record.metrics
         if row.split == "all" or row.metric not in ACCURACY_METRICS)
@@ -116,14 +118,14 @@ def concept_rows(record: RunRecord, metric: MetricName = "accuracy") -> list[Row
 
 
 def mean_row(rows: list[Row]) -> Row:
-    """Return the unweighted mean over concepts; a column with a gap has none."""
+    """Return the unweighted mean over concepts; None in columns with a missing value."""
     return Row("mean", **{
         column: _mean([getattr(row, column) for row in rows]) for column in ACCURACIES
     })
 
 
 def one_decimal(number: float | None) -> str:
-    """Return "12.3", or a dash where nothing was measured."""
+    """Return "12.3", or a dash for None."""
     return MISSING if number is None else f"{number:.1f}"
 
 
@@ -137,7 +139,7 @@ def signed(points: float | None) -> str:
 
 
 def headline(record: RunRecord) -> str:
-    """Return how the run ended, in one line."""
+    """Return the status of the run in one line."""
     seconds = record.elapsed()
     took = "" if seconds is None else duration(seconds)
     if record.status == "completed":
@@ -149,7 +151,7 @@ def headline(record: RunRecord) -> str:
 
 
 def reuse_line(record: RunRecord) -> str:
-    """Return "inversion 7, finetune 7", the store's share; empty where all was computed."""
+    """Return how many results came from the store, as "inversion 7, finetune 7"; may be empty."""
     return ", ".join(f"{stage} {count}" for stage, count in record.reused.items() if count)
 
 

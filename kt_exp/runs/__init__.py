@@ -1,1 +1,1 @@
-"""One job, from its config to its folder."""
+"""Running one job, from its config to its output folder."""

@@ -23,7 +23,7 @@ _SHOWN = 10
 
 
 def to_png(image: Tensor, form: str) -> Image.Image:
-    """Return an image `(3, H, W)` for people: `clamp` to [0, 1], or `stretch` min–max to it."""
+    """Return an image `(3, H, W)` as a picture: `clamp` values to [0, 1], or `stretch` them."""
     if form == "stretch":
         low, high = image.amin(), image.amax()
         image = (image - low) / (high - low).clamp(min=1e-12)
@@ -32,9 +32,9 @@ def to_png(image: Tensor, form: str) -> Image.Image:
 
 @dataclass
 class Artifacts:
-    """What a run leaves in its folder beside the record.
+    """The files that a run writes beside its record.
 
-    `pictures` are the inverted images by concept, `panels` the evaluator's: title → file.
+    `pictures` has the inverted images by concept, `panels` the evaluator's pictures: title → file.
     """
 
     experiment: Experiment
@@ -44,7 +44,7 @@ class Artifacts:
     panels: dict[str, str] = field(default_factory=dict)
 
     def save_inverted(self, state: RunState) -> None:
-        """Write the inverted images, once, as PNG and as the exact tensors."""
+        """Write the inverted images as PNG and as exact tensors, if not yet written."""
         if self.pictures or not state.inverted:
             return
         for concept in self.experiment.concepts:
@@ -68,7 +68,7 @@ class Artifacts:
         self.record.files["models"] = "models"
 
     def save_outcomes(self, state: RunState) -> None:
-        """Write the scores of single images as per_image.csv, and what the evaluator draws."""
+        """Write the scores of single images, the margins, and the evaluator's pictures."""
         scores = [score for outcome in state.outcomes for score in outcome.per_image]
         if scores:
             self.record.files["per_image"] = write_per_image(scores, self.folder).name
@@ -87,7 +87,7 @@ class Artifacts:
             home.rmdir()
 
     def write_report(self) -> None:
-        """Write report.html and, for a run that measured target images, overview.png."""
+        """Write report.html and, if target images were measured, overview.png."""
         targets = {concept.name: self.experiment.benchmark.examples(concept, _SHOWN)
                    for concept in self.experiment.concepts}
         if target_metric(self.record):
@@ -98,7 +98,7 @@ class Artifacts:
 
 
 def device_name(device: torch.device) -> str:
-    """Return a device in words: the GPU's name, or the CPU with its threads."""
+    """Return the name of the GPU, or the CPU with its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({torch.get_num_threads()} threads)"

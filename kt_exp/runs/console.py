@@ -1,4 +1,4 @@
-"""What a person sees on the terminal at the end of a run: tables, then where the files are."""
+"""Terminal output at the end of a run: tables of results and the paths of the files."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = [
     "score_table", "summary_table",
 ]
 
-WIDEST_COUNTS_BESIDE = 5  # "50/50"; longer ones go below the percentage, to stay in 80 columns
+WIDEST_COUNTS_BESIDE = 5  # "50/50"; longer counts go below the percentage, to fit 80 columns
 STATUS_STYLES = {"completed": "bold green", "failed": "bold red", "interrupted": "bold yellow"}
 
 
 def summary_table(record: RunRecord) -> Table:
-    """Return the table of a run: per concept, accuracy before → after, and the two prompts."""
+    """Return a run's table: accuracy of each concept before → after, and of the two prompts."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("\nConcept", overflow="fold", max_width=20)
     table.add_column("Target\nbefore", justify="right", no_wrap=True)
@@ -48,7 +48,7 @@ def summary_table(record: RunRecord) -> Table:
 
 
 def score_table(record: RunRecord) -> Table:
-    """Return the table of all that is no accuracy of target or known images: before → after."""
+    """Return the table of all metrics but target and known accuracy: before → after."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     scores = summary.scores(record)
     means = summary.mean_scores(scores)
@@ -68,7 +68,7 @@ def score_table(record: RunRecord) -> Table:
 
 
 def diagnosis_table(concepts: Sequence[ConceptEntry]) -> RenderableType:
-    """Return what can be told of the concepts before the run, with the warnings below."""
+    """Return the table of the concepts' diagnoses, with the warnings below."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("Concept", overflow="fold", max_width=20)
     table.add_column("Tokens", justify="right", no_wrap=True)
@@ -99,9 +99,9 @@ def print_diagnosis(concepts: Sequence[ConceptEntry], console: Console | None = 
 
 
 def print_summary(record: RunRecord, folder: Path, console: Console | None = None) -> None:
-    """Print how a run ended, its tables, notes and warnings, and the files in its folder.
+    """Print a run's status, tables, notes, warnings and files.
 
-    Colours are for terminals; piped output holds no escape codes.
+    Output to a terminal is coloured; piped output has no escape codes.
     """
     console = console or _standard_output()
     console.print()
@@ -119,14 +119,14 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
     files = {**record.files, "folder": ""}
     width = max(map(len, files)) + 2
     for name, path in files.items():
-        # soft_wrap: a path broken over two lines cannot be opened by a click or copied.
+        # soft_wrap: a path broken over two lines cannot be clicked or copied.
         console.print(Text.assemble((name.ljust(width), "dim"), _shortest(folder / path)),
                       soft_wrap=True)
 
 
 def _standard_output() -> Console:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A pipe that is not UTF-8 shows "?" for an arrow, rather than ending a run with an error.
+        # On a pipe that is not UTF-8 an arrow becomes "?", instead of raising an error.
         sys.stdout.reconfigure(errors="replace")
     return Console(highlight=False)
 
@@ -182,6 +182,6 @@ def _warning(text: str) -> Text:
 
 
 def _shortest(path: Path) -> str:
-    """The path as a person in the current folder would type it."""
+    """Return the path relative to the current folder, or absolute if it is outside."""
     relative = os.path.relpath(path)
     return str(path.resolve()) if relative.startswith("..") else relative

@@ -1,6 +1,6 @@
-"""The exit code of a call, and a line for each reason why jobs failed.
+"""The exit code of a call, and one line per reason why jobs failed.
 
-Jobs that ran in other processes are judged by what they left on disk, whichever launcher ran them.
+Jobs that ran in other processes are judged by their records on disk, whatever the launcher.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kt_exp.runs.session import Session, current
 
 
 def exit_code(session: Session) -> int:
-    """Print what failed; return 0, 1 where a job failed, or 2 where one had bad input."""
+    """Print what failed; return 0, 1 if a job failed, or 2 if one had bad input."""
     code = max(session.codes, default=0)
     if session.sweep is None or session.left:
         return code
@@ -38,7 +38,7 @@ def exit_code(session: Session) -> int:
 
 
 class Multirun(Callback):
-    """Tells the session that this call is a multirun (config key `hydra.callbacks`)."""
+    """Callback that tells the session that this call is a multirun (`hydra.callbacks`)."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         session = current()
@@ -47,9 +47,9 @@ class Multirun(Callback):
 
 
 class NewErrors(logging.Filter):
-    """Lets an error through once a call: the end names all jobs that failed of it.
+    """Log filter that shows each error once per call; the end names all jobs that it failed.
 
-    A filter of the terminal in `hydra/job_logging`.
+    Used by the terminal handler in `hydra/job_logging`.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -64,10 +64,10 @@ class NewErrors(logging.Filter):
 
 
 def _jobs(sweep: Path) -> Iterator[Job]:
-    """The jobs of this multirun, not those that an earlier one left in the same folder."""
-    wanted = {tuple(overrides) for _, overrides in planned(sweep)}
+    """Yield the jobs of this multirun, without those of earlier ones in the same folder."""
+    expected = {tuple(overrides) for _, overrides in planned(sweep)}
     for job in find_jobs([sweep]):
-        if not wanted or tuple(job.overrides) in wanted:
+        if not expected or tuple(job.overrides) in expected:
             yield job
 
 

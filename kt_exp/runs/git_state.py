@@ -1,4 +1,4 @@
-"""Which commit of kt_exp is running, when it runs from a git checkout."""
+"""The commit of kt_exp, if it runs from a git checkout."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any, cast
 import kt_exp
 
 TIMEOUT_SECONDS = 5
-SNAPSHOT_FILE = "kt_exp_git.json"  # in a copy of the package: the state of what was copied
+SNAPSHOT_FILE = "kt_exp_git.json"  # in a snapshot of the package: the state of its source
 
 
 def git_state() -> dict[str, Any] | None:
     """Return {"commit": hash, "dirty": bool} of the checkout that kt_exp is imported from.
 
-    None for an installed wheel (even inside somebody's checkout) and where git is absent.
-    `dirty` tells that tracked files differ from the commit. In a copy made for the jobs of a
-    multirun it is the state of the checkout at that time.
+    None for an installed wheel (even inside another checkout) and without git. `dirty` says whether
+    tracked files differ from the commit. In a snapshot for the jobs of a multirun this is the state
+    of the checkout when the snapshot was taken.
     """
     package = Path(kt_exp.__file__)
-    kept = package.parents[1] / SNAPSHOT_FILE
-    if kept.is_file():
-        return cast(dict[str, Any] | None, json.loads(kept.read_text(encoding="utf-8")))
+    snapshot = package.parents[1] / SNAPSHOT_FILE
+    if snapshot.is_file():
+        return cast(dict[str, Any] | None, json.loads(snapshot.read_text(encoding="utf-8")))
     if _git(package.parent, "ls-files", "--error-unmatch", package.name) is None:
         return None
     commit = _git(package.parent, "rev-parse", "HEAD")
@@ -35,7 +35,7 @@ def git_state() -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    # Inside a git hook, GIT_DIR and its kin point at the repository of the hook.
+    # Inside a git hook, GIT_DIR and the like point to the hook's repository.
     environment = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
     try:
         done = subprocess.run(

@@ -1,6 +1,6 @@
-"""Hydra called as a function: composes and runs without leaving any global state behind.
+"""Hydra as a function: composes and runs without changing global state.
 
-A caller may be a Hydra app of its own: what it finds after a call are the very objects from before.
+The caller may be a Hydra app itself: after a call it finds the same objects as before.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from kt_exp.schema import conf_folder, register_schema
 
 Result = TypeVar("Result")
 
-# Hydra's state is the process's: calls of several threads wait for each other.
+# Hydra's state is global to the process, so calls from several threads run one at a time.
 _ONE_AT_A_TIME = threading.RLock()
 _OF_ONE_APP = (GlobalHydra, HydraConfig, JobRuntime, version.VersionBase)
 _RESOLVERS = ("hydra", "now", "python_version")
@@ -41,10 +41,10 @@ _SCHEMA = "schema.yaml"
 
 
 def with_composed(overrides: Sequence[str], use: Callable[[DictConfig], Result]) -> Result:
-    """Return what `use` makes of the composed config, whose references may be resolved there.
+    """Call `use` with the composed config, whose references it can resolve; return its result.
 
     Raises:
-        UserError: an unknown group, option or key.
+        UserError: a group, option or key is unknown.
     """
     with _isolated():
         with _explained():
@@ -57,13 +57,13 @@ def with_composed(overrides: Sequence[str], use: Callable[[DictConfig], Result])
 
 def run_once(overrides: Sequence[str], job: Callable[[DictConfig], Result],
              folder: Path | str | None) -> Result:
-    """Return what `job` makes of the composed config in Hydra's output folder.
+    """Call `job` with the composed config in Hydra's output folder; return its result.
 
     Args:
         folder: the output folder; None: a new one below outputs/.
 
     Raises:
-        UserError: the config does not compose, or the folder cannot be made.
+        UserError: the config cannot be composed, or the folder cannot be created.
     """
     given = [*checked(overrides), folder_override(folder)]
     results: list[Result] = []
@@ -100,9 +100,9 @@ def _explained() -> Iterator[None]:
 
 @contextmanager
 def _isolated() -> Iterator[Hydra]:
-    """Yield a Hydra of our own; put back the singletons and resolvers of the caller's."""
+    """Yield a new Hydra; restore the caller's singletons and resolvers afterwards."""
     with _ONE_AT_A_TIME:
-        Plugins.instance()  # What plug-ins add to the config store stays: they add it once.
+        Plugins.instance()  # Before: plug-ins register in the config store once, and have to stay.
         singletons: dict[Any, Any] = Singleton._instances
         apps = {kind: singletons.pop(kind, None) for kind in _OF_ONE_APP}
         resolvers = {name: BaseContainer._resolvers.get(name) for name in _RESOLVERS}

@@ -1,4 +1,4 @@
-"""One run from its config to its result.json, whatever happens in between."""
+"""One run, from its config to its result.json, which is written however the run ends."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ TRACEBACK = "traceback.txt"
 
 
 def run_job(cfg: DictConfig, session: Session) -> int:
-    """Run one job of the command line in Hydra's output folder, whatever happens in between.
+    """Run one job of the command line in Hydra's output folder.
 
-    Returns the exit code: 0 completed, 1 failed, 2 bad input. What went wrong is logged in one
-    line; the traceback of a failure that is not the user's goes to traceback.txt.
+    Returns the exit code: 0 completed, 1 failed, 2 bad input. Errors are logged in one line. The
+    traceback of an error that is not bad input goes to traceback.txt.
 
     Raises:
-        KeyboardInterrupt: stopped from outside.
+        KeyboardInterrupt: the process was told to stop.
     """
     interrupts.sigterm_interrupts()
     keep_freed_memory()
@@ -63,15 +63,15 @@ def run_job(cfg: DictConfig, session: Session) -> int:
 def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
             on_diagnosis: Callable[[list[ConceptEntry]], None] = lambda concepts: None,
             ) -> RunRecord:
-    """Run one job; return its record, which lies in `folder` as result.json however it ends.
+    """Run one job; return its record. `folder` gets it as result.json however the job ends.
 
     Args:
-        command: what started the job, for the record.
-        on_diagnosis: gets the concepts with their diagnosis before anything costly begins.
+        command: the command that started the job, for the record.
+        on_diagnosis: called with the concepts and their diagnoses before anything costly.
 
     Raises:
         UserError: bad input.
-        KeyboardInterrupt: stopped from outside.
+        KeyboardInterrupt: the process was told to stop.
     """
     record = _new_record(command)
     write_record(record, folder)
@@ -93,7 +93,7 @@ def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
 
 
 def _new_record(command: list[str]) -> RunRecord:
-    # Unresolved: an override may refer to something that is not there.
+    # Unresolved: an override may refer to a key that does not exist.
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task) or []
     return RunRecord(
         command=command, config={}, overrides=list(map(str, overrides)),
@@ -103,7 +103,7 @@ def _new_record(command: list[str]) -> RunRecord:
 
 def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
          on_diagnosis: Callable[[list[ConceptEntry]], None], ending: ExitStack) -> None:
-    """Run the stages; put into `ending` what is to be done then, however the run ends."""
+    """Run the stages; register in `ending` what has to be done however the run ends."""
     start = time.perf_counter()
     record.config = to_plain(cfg)
     config = parse(cfg)
@@ -132,7 +132,7 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
 
 
 def _attempt(what: str, action: Callable[[], None]) -> None:
-    """Do what comes after the run: its failure shall not hide how the run itself ended."""
+    """Run a final action; its failure is only logged, so as not to hide the run's own result."""
     try:
         action()
     except Exception as error:
@@ -156,7 +156,7 @@ def _sweep() -> Path | None:
 
 
 def _track(tracker: Tracker, record: RunRecord, artifacts: Artifacts) -> None:
-    """Tell the tracker what there is so far; it knows what it was told before."""
+    """Send all curves and images so far to the tracker, which skips what it has."""
     for stage, value in (("inversion", "score"), ("finetune", "loss")):
         for name, curve in record.curves.get(stage, {}).items():
             tracker.curve(stage, name, value, curve["steps"], curve[value])
@@ -167,14 +167,14 @@ def _track(tracker: Tracker, record: RunRecord, artifacts: Artifacts) -> None:
 def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None:
     record.seed = config.seed
     record.device = device_name(experiment.model.device)
-    for concept, found in zip(experiment.concepts, experiment.diagnoses, strict=True):
+    for concept, diagnosis in zip(experiment.concepts, experiment.diagnoses, strict=True):
         caption = training_captions(concept, config.finetune.captions, config.finetune.templates)
         record.concepts.append(ConceptEntry(name=concept.name, description=concept.description,
-                                            caption=caption[0], diagnosis=found))
+                                            caption=caption[0], diagnosis=diagnosis))
 
 
 def _gather(record: RunRecord, state: RunState) -> None:
-    """Put what the stages found into the record, in plain types."""
+    """Copy the results of the stages into the record, as plain types."""
     record.seconds |= state.seconds
     record.signatures = state.signatures
     record.reused = state.reused

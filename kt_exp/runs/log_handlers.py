@@ -1,4 +1,4 @@
-"""Logging of one run: its own handlers, then those that were there before."""
+"""Logging of one run: replaces the root logger's handlers and restores them afterwards."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 @contextmanager
 def logging_as(config: Mapping[str, Any]) -> Iterator[None]:
-    """Log as the root logger of `config` does while the block runs.
+    """Log with the root logger's handlers of `config` within the block.
 
-    `logging.config.dictConfig` is not used: it closes all handlers of the process, and a file that
-    the caller logs to would stay empty from then on.
+    `logging.config.dictConfig` is not used, since it closes all handlers of the process: a log file
+    of the caller would stay empty from then on.
 
     Args:
         config: formatters, filters, handlers and root, in the form of `dictConfig`.

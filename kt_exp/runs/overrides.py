@@ -16,8 +16,8 @@ def checked(overrides: Sequence[str]) -> list[str]:
     """Return the overrides as a list.
 
     Raises:
-        UserError: one string instead of several, no string, an option (`-m`), or a key of Hydra's
-            own other than `hydra.searchpath`.
+        UserError: `overrides` is a single string, or an item is no string, an option (`-m`), or a
+            key of Hydra other than `hydra.searchpath`.
     """
     if isinstance(overrides, str):
         raise UserError("overrides", "one string instead of a list", f'give ["{overrides}"]')
@@ -38,7 +38,7 @@ def folder_override(folder: Path | str | None) -> str:
     """Return the override that makes `folder` the run folder; None: a new one below outputs/.
 
     Raises:
-        UserError: OmegaConf would take the name for a reference.
+        UserError: OmegaConf would interpret the name as a reference.
     """
     text = NEW_FOLDER if folder is None else str(folder)
     if folder is not None and "${" in text:

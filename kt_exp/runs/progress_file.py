@@ -1,4 +1,4 @@
-"""Progress of a job written to its folder, for `kt-report status` to read."""
+"""Progress of a job, written to its folder for `kt-report status`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ BEAT_SECONDS = 30.0
 
 
 class ProgressFile:
-    """Shows progress as `inner` does, and writes it to `folder/progress.json` for others to read.
+    """Shows progress like `inner`, and writes it to `folder/progress.json`.
 
-    Call `begin` where a stage begins. The file is written at most once a second, whole or not at
-    all; where it cannot be written, the job goes on without. While the object is entered it is
-    written every half a minute whatever the job does, so that one that loads a model, or waits for
-    another run, is seen to live.
+    Call `begin` at the start of each stage. The file is written atomically, at most every
+    `WRITE_SECONDS`; if it cannot be written, the job continues. Within a `with` block it is also
+    written every `BEAT_SECONDS`, to show that a job that loads a model or waits is alive.
     """
 
     def __init__(self, folder: Path, inner: Progress) -> None:
@@ -46,7 +45,7 @@ class ProgressFile:
         self._beats.join()
 
     def begin(self, stage: str) -> None:
-        """Write under the name of `stage` from now on."""
+        """Write progress under the name of `stage` from now on."""
         self._write(Snapshot.new(stage, "", 0))
 
     @contextmanager

@@ -1,7 +1,7 @@
-"""What one call of kt_exp holds: the caches its jobs share, and how they ended.
+"""The state of one call of kt_exp: the caches that its jobs share, and their exit codes.
 
-`run.main` and `kt_exp.run` make a session and hand it to their jobs. What Hydra builds itself
-(launchers, callbacks, log filters) finds it by `current()`.
+`run.main` and `kt_exp.run` create a session and pass it to their jobs. Objects that Hydra creates
+(launchers, callbacks, log filters) get it from `current()`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Session:
 
     Attributes:
         codes: exit codes of the jobs that a launcher waited for.
-        sweep: the folder of the multirun, None for a single run.
-        left: the multirun was submitted and not waited for.
-        shown: errors that the terminal has shown already.
-        folders: output folder → number of the job that writes there; a multirun may be launched
-            in batches.
+        sweep: the folder of the multirun; None for a single run.
+        left: whether the multirun was submitted without waiting for it.
+        shown: errors that the terminal has already shown.
+        folders: output folder → number of the job that writes there, over all batches of a
+            multirun.
     """
 
     codes: list[int] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Session:
 
     @cached_property
     def caches(self) -> Caches:
-        """Models and features that the jobs share; made when first asked for, as it needs torch."""
+        """Models and features that the jobs share; created on first use, since it imports torch."""
         from kt_exp.caches import Caches
 
         return Caches()
@@ -57,7 +57,7 @@ class Session:
 
 
 def current() -> Session:
-    """Return the active session; a new one where kt_exp was not started by its own entry points."""
+    """Return the active session; a new one if kt_exp was started by another entry point."""
     try:
         return _active.get()
     except LookupError:

@@ -1,6 +1,6 @@
-"""A job whose folder holds results already: a run that was completed is not computed again.
+"""Skipping of jobs whose folder already holds a completed run.
 
-Knows records and configs only, so that a job that is skipped does not wait for torch.
+Reads records and configs only, so that a skipped job does not import torch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kt_exp.schema import ON_EXISTING, to_plain
 
 log = logging.getLogger(__name__)
 
-# Keys that change no result: another value of them is no reason to run again.
+# Keys that do not affect results: runs that differ in them count as the same.
 _FREE = {"on_existing", "store", "tracker", "traceback"}
 _SHOWN = 3
 
@@ -49,11 +49,11 @@ def run_unless_done(cfg: DictConfig, session: Session) -> int:
 
 
 def completed_run(cfg: DictConfig, folder: Path) -> RunRecord | None:
-    """Return the record of the same run, completed in `folder` before; None if it is to be run.
+    """Return the record of the same run if `folder` holds it completed; None if it has to run.
 
     Raises:
-        UserError: the folder holds a completed run of another config, or any with
-            `on_existing: error`, or a record that cannot be read; `on_existing` is no option.
+        UserError: the folder holds a completed run of another config, any completed run with
+            `on_existing: error`, or an unreadable record; or `on_existing` has an unknown value.
     """
     choice = str(cfg.get("on_existing"))
     if choice not in ON_EXISTING:  # Before anything in the folder is replaced.
@@ -78,7 +78,7 @@ def completed_run(cfg: DictConfig, folder: Path) -> RunRecord | None:
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "",
                  ) -> Iterator[str]:
-    """Yield "key=value there, not value here" in the config's order; keys of one side too."""
+    """Yield "key is value there, value here" in the config's order, also for one-sided keys."""
     for key in dict.fromkeys([*here, *there]):
         before, now = there.get(key), here.get(key)
         if (not prefix and key in _FREE) or before == now:

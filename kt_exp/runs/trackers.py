@@ -30,7 +30,7 @@ WANDB_SERVER = "https://api.wandb.ai"
 
 
 class Tracker(Protocol):
-    """What a job tells a tracker; a tracker never changes a result."""
+    """Receives the curves, images and results of a job; never affects them."""
 
     def start(self, record: RunRecord, folder: Path, sweep: Path | None) -> None:
         """Begin a run whose files go into `folder`; `sweep` is the folder of its multirun.
@@ -42,15 +42,15 @@ class Tracker(Protocol):
 
     def curve(self, stage: str, concept: str, value: str, steps: Sequence[int],
               numbers: Sequence[float]) -> None:
-        """Take a whole curve of a stage ("inversion", "finetune"), maybe not for the first time."""
+        """Log a full curve of a stage ("inversion", "finetune"); repeated calls are ignored."""
         ...
 
     def images(self, stage: str, concept: str, images: Sequence[Image.Image]) -> None:
-        """Take the images that a stage made for a concept, maybe not for the first time."""
+        """Log the images that a stage made for a concept; repeated calls are ignored."""
         ...
 
     def finish(self, record: RunRecord) -> None:
-        """End the run as `record.status` says: called in a `finally`, started or not."""
+        """End the run with `record.status`; called however the job ends, even if not started."""
         ...
 
 
@@ -69,16 +69,18 @@ class NoTracker:
 
 
 @dataclass
-class _Told:
-    """The W&B run of a folder, kept there until it is completed: a job that is requeued goes on
-    with the same run, and says nothing twice."""
+class _WandbRun:
+    """The W&B run of a folder, saved there until the job is completed.
+
+    A requeued job continues the same W&B run and logs nothing twice.
+    """
 
     id: str
-    names: list[str] = field(default_factory=list)  # of the curves and galleries that it has
+    names: list[str] = field(default_factory=list)  # of the curves and galleries logged so far
 
     @classmethod
-    def of(cls, folder: Path) -> _Told:
-        """Return what an earlier attempt left in `folder`, or a new run."""
+    def of(cls, folder: Path) -> _WandbRun:
+        """Return the W&B run of an earlier attempt in `folder`, or a new one."""
         try:
             return cls(**json.loads((folder / WANDB_FILE).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -105,14 +107,14 @@ class WandbTracker:
     init_timeout: float = number(above=0)
 
     def __post_init__(self) -> None:
-        self._run: Any = None  # no fields: fields are config keys
-        self._told = _Told("")
+        self._run: Any = None  # Set here, since dataclass fields are config keys.
+        self._logged = _WandbRun("")
         self._folder = Path()
 
     def start(self, record: RunRecord, folder: Path, sweep: Path | None) -> None:
         mode = _resolve_mode() if self.mode == "auto" else self.mode
         wandb = _import_wandb()
-        self._folder, self._told = folder, _Told.of(folder)
+        self._folder, self._logged = folder, _WandbRun.of(folder)
         group = self.group or ("/".join(sweep.absolute().parts[-2:]) if sweep else None)
         try:
             self._run = self._init(wandb, record, group, mode)
@@ -122,14 +124,14 @@ class WandbTracker:
                                 "try tracker.mode=offline or tracker=none") from error
             log.warning("W&B cannot be reached, this run is kept offline: %s", error)
             self._run = self._init(wandb, record, group, "offline")
-        self._told.save(folder)
+        self._logged.save(folder)
         for stage in ("inversion", "finetune"):
             self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
 
     def curve(self, stage: str, concept: str, value: str, steps: Sequence[int],
               numbers: Sequence[float]) -> None:
         name = f"{stage}/{concept}/{value}"
-        if name in self._told.names:
+        if name in self._logged.names:
             return
         for step, measured in zip(steps, numbers, strict=True):
             self._run.log({f"{stage}/step": step, name: measured})
@@ -137,7 +139,7 @@ class WandbTracker:
 
     def images(self, stage: str, concept: str, images: Sequence[Image.Image]) -> None:
         name = f"{stage}/{concept}/images"
-        if name not in self._told.names:
+        if name not in self._logged.names:
             image_type = _import_wandb().Image
             self._run.log({name: [image_type(image) for image in images]})
             self._remember(name)
@@ -162,11 +164,11 @@ class WandbTracker:
         self._run = None
 
     def _remember(self, name: str) -> None:
-        self._told.names.append(name)
-        self._told.save(self._folder)
+        self._logged.names.append(name)
+        self._logged.save(self._folder)
 
     def _init(self, wandb: Any, record: RunRecord, group: str | None, mode: str) -> Any:
-        # Not its git state either: W&B would upload the patch of uncommitted changes.
+        # Git is disabled: W&B would upload the patch of uncommitted changes.
         settings = wandb.Settings(
             silent=True, console="off", disable_git=True, init_timeout=self.init_timeout,
         )
@@ -177,8 +179,8 @@ class WandbTracker:
             project=self.project, entity=self.entity, name=self.name, group=group,
             job_type=_stages(config), tags=self.tags, mode=mode, dir=str(self._folder),
             config=config | swept, settings=settings, reinit="finish_previous",
-            # Offline there is nothing to resume: the upload joins what has one id.
-            id=self._told.id, resume="allow" if mode == "online" else None,
+            # Offline runs cannot resume; the upload merges runs with the same id.
+            id=self._logged.id, resume="allow" if mode == "online" else None,
         )
 
 
@@ -190,7 +192,7 @@ def _stages(config: dict[str, Any]) -> str:
 
 
 def _exit_code(record: RunRecord) -> int:
-    """Return the code with which the process of this job ends, were it the only one."""
+    """Return the exit code that the job's own process would have."""
     if record.error and record.error.type == "UserError":
         return EXIT_BAD_INPUT
     return {"completed": 0, "failed": 1, "interrupted": EXIT_INTERRUPTED}[record.status]
@@ -212,7 +214,7 @@ def _resolve_mode() -> str:
 
 
 def _has_login() -> bool:
-    """Whether W&B would find a key without asking: in the environment or in ~/.netrc."""
+    """Return whether W&B has a key, from the environment or ~/.netrc."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", WANDB_SERVER)).hostname or ""
@@ -223,7 +225,7 @@ def _has_login() -> bool:
 
 
 def _final_values(record: RunRecord) -> dict[str, float]:
-    """Return every metric as "transferred/target/accuracy/moongate", and the means of the table."""
+    """Return all metrics as "transferred/target/accuracy/moongate", and the table's means."""
     values = {
         f"{row.phase}/{row.split}/{row.metric}/{row.concept}": row.value
         for row in record.metrics if row.value is not None

@@ -1,13 +1,13 @@
-"""Locks that work on any shared file system and that no dead process can keep.
+"""Locks for any shared file system, which expire when their process dies.
 
-A lock is a file that only one process can create, and that says who did. Its holder touches it
-every few seconds. Who waits takes it over where the holder is gone: at once if that was a process
-of the same machine, or else when the file was not touched for two minutes. Nothing relies on
-`flock`, which network file systems often lack, nor on clocks that agree. A `KeyboardInterrupt`
-removes the file wherever it comes, also while the lock is being taken or given back.
+A lock is a file that only one process can create. It names its holder, which touches the file
+every `TOUCH_SECONDS`. A waiting process takes the lock over if the holder is gone: at once if that
+was a process of the same machine, else after `STALE_SECONDS` without a touch. Neither `flock`,
+which network file systems often lack, nor synchronised clocks are needed. A `KeyboardInterrupt`
+removes the file at any time, even while the lock is being acquired or released.
 
-Should a lock be taken over from a process that was only suspended, both compute the same: results
-are written whole and are the same, so that costs time alone.
+If a lock is taken over from a process that was only suspended, both compute the same entry.
+Entries are written atomically and are equal, so this only costs time.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from kt_exp import interrupts
 from kt_exp.errors import UserError
 
 TOUCH_SECONDS = 15.0
-# Well above TOUCH_SECONDS, and above the minute for which NFS may show an old time of a file.
+# Well above TOUCH_SECONDS, and above the minute for which NFS may cache a file's time.
 STALE_SECONDS = 120.0
 _POLL_SECONDS = 0.5
 
 
 @contextmanager
 def hold(paths: Iterable[Path], on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the locks `paths` while the block runs; they are taken in the order given.
+    """Hold the locks `paths` within the block; they are acquired in the order given.
 
-    Calls `on_wait` once for each lock that it has to wait for.
+    `on_wait` is called once for each lock that is not free.
 
     Raises:
         UserError: a lock file cannot be written.
@@ -50,7 +50,7 @@ def hold(paths: Iterable[Path], on_wait: Callable[[], None]) -> Iterator[None]:
         finally:
             _release(leases)
     except KeyboardInterrupt:
-        _release(leases)  # It may have come before the first call had begun.
+        _release(leases)  # The interrupt may have prevented the call above.
         raise
 
 
@@ -67,23 +67,23 @@ def _wait_for(lease: Lease, on_wait: Callable[[], None]) -> None:
 
 
 def _release(leases: Iterable[Lease]) -> None:
-    with ExitStack() as each:  # The others, too, if one raises.
+    with ExitStack() as each:  # If one raises, the others are still released.
         for lease in leases:
             each.callback(lease.release)
 
 
 class Lease:
-    """One process's claim to the lock file `path`, held or not."""
+    """One process's claim to the lock file `path`; it may be held or not."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._owner = json.dumps({"token": uuid.uuid4().hex, **_process(os.getpid())})
         self._stop = threading.Event()
-        self._seen: tuple[str, float] | None = None  # the other's lock as it was last seen …
-        self._since = 0.0  # … and since when it looks like that
+        self._seen: tuple[str, float] | None = None  # content and time of the other's lock …
+        self._since = 0.0  # … and since when they have not changed
 
     def acquire(self) -> bool:
-        """Take the lock if it is free or its holder is gone; tell whether it is held now."""
+        """Acquire the lock if it is free or its holder is gone; return whether it is held now."""
         if self._create():
             return True
         there = self._look()
@@ -95,13 +95,13 @@ class Lease:
         return self._create()
 
     def release(self) -> None:
-        """Give the lock back, if it is held and was not taken over meanwhile."""
+        """Release the lock, if it is held and was not taken over."""
         with interrupts.deferred():
             self._stop.set()
             self._remove(self._owner)
 
     def _create(self) -> bool:
-        # Interrupted in between, it would leave a file that does not name its owner.
+        # An interrupt in between would leave a file that does not name its owner.
         with interrupts.deferred():
             try:
                 descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -120,7 +120,7 @@ class Lease:
 
     def _look(self) -> tuple[str, float] | None:
         try:
-            # Opened, since NFS then asks the server how the file is now.
+            # Opening makes NFS ask the server for the file's current state.
             with self.path.open(encoding="utf-8") as file:
                 return file.read(), os.fstat(file.fileno()).st_mtime
         except OSError as error:
@@ -142,12 +142,12 @@ class Lease:
 
 
 def _is_dead(owner: str) -> bool:
-    """Tell whether the holder was a process of this machine that is no more."""
+    """Return whether the holder was a process of this machine that has ended."""
     try:
         holder: dict[str, Any] = json.loads(owner)
         pid, machine = int(holder["pid"]), holder["machine"]
     except (ValueError, KeyError, TypeError):
-        return False  # It is just being written.
+        return False  # The file is still being written.
     if machine is None or machine != _machine():
         return False
     return _started(pid) != holder["started"]
@@ -159,9 +159,9 @@ def _process(pid: int) -> dict[str, Any]:
 
 
 def _machine() -> str | None:
-    """Where process ids mean the same: a boot of a kernel, and a container there.
+    """Return an id of the scope of process ids: the boot of the kernel and the container.
 
-    None where the system (not Linux) does not tell.
+    None where the system does not provide it (not Linux).
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -171,9 +171,9 @@ def _machine() -> str | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a process was started, in ticks since the boot; None for one that has ended."""
+    """Return when a process started, in ticks since boot; None if it has ended."""
     try:
-        # After the name in brackets, which may hold anything: state, parent, …
+        # The fields after the name in brackets, which may contain anything: state, parent, …
         values = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (OSError, UnicodeDecodeError):
         return None

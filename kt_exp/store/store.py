@@ -1,9 +1,9 @@
 """Stage results by signature: computed once, shared between runs, verified when read.
 
-An entry is one file, `<root>/<kind>/<signature>.safetensors`: its tensors and, among the metadata,
-its JSON record and a checksum of both. It appears, and is replaced, by one rename, so a reader
-finds a whole entry or none. Locks (see lease.py) keep two runs from computing the same entry at
-once.
+An entry is one file, `<root>/<kind>/<signature>.safetensors`. It holds tensors; its metadata has a
+JSON record and a checksum of both. Entries are created and replaced by one rename, so a reader
+never sees a partial one. Locks (see lease.py) keep two runs from computing the same entry at the
+same time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kt_exp.store.lease import hold
 log = logging.getLogger(__name__)
 
 _SUFFIX, _DRAFT = ".safetensors", ".draft"
-# No write takes as long; a draft older than this was left by a process that was killed.
+# No write takes this long: an older draft was left by a killed process.
 _DRAFT_SECONDS = 24 * 3600
 
 
@@ -45,8 +45,8 @@ def signature(inputs: Any) -> str:
 class Entry:
     """A stored result: a JSON record and named tensors (on the CPU).
 
-    `found` tells whether it was read from the store, rather than just written to it. What was read
-    is mapped into memory: it takes none that the system could not use otherwise.
+    `found` says whether it was read from the store rather than just written to it. Tensors that
+    were read are memory-mapped, so the system can reclaim their memory.
     """
 
     record: dict[str, Any]
@@ -59,10 +59,10 @@ class Store:
 
     Args:
         root: folder, created if absent.
-        pixel_bytes: of the largest image set whose pixels are kept (benchmarks/pixels.py).
+        pixel_bytes: size of the largest image set whose pixels are cached (benchmarks/pixels.py).
 
     Raises:
-        UserError: the folder cannot be made or written to.
+        UserError: the folder cannot be created or written to.
     """
 
     def __init__(self, root: Path, pixel_bytes: float = 0) -> None:
@@ -79,13 +79,13 @@ class Store:
         _clear_drafts(self.root)
 
     def fetch(self, kind: str, key: str) -> Entry | None:
-        """Return an entry, or None where there is none.
+        """Return an entry; None if there is none.
 
-        An entry that does not match its checksum is set aside under `damaged/`, said so, and
-        counts as absent: it is computed again.
+        An entry that does not match its checksum is moved to `damaged/` with a warning, and counts
+        as absent.
 
         Raises:
-            UserError: the file is there but cannot be opened.
+            UserError: the file exists but cannot be opened.
         """
         path = self._path(kind, key)
         try:
@@ -101,17 +101,17 @@ class Store:
 
     def commit(self, kind: str, key: str, record: Mapping[str, Any],
                tensors: Mapping[str, Tensor] | None = None) -> Entry:
-        """Write an entry, whole or not at all, in place of any of the same key; return it.
+        """Write an entry atomically, replacing any with the same key; return it.
 
         Raises:
             UserError: no space, or no permission to write.
         """
         path = self._path(kind, key)
         draft = path.with_name(f"{uuid.uuid4().hex}{_DRAFT}")
-        kept = {name: t.detach().cpu().contiguous() for name, t in (tensors or {}).items()}
+        on_cpu = {name: t.detach().cpu().contiguous() for name, t in (tensors or {}).items()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(draft, json.dumps(record), kept)
+            _write(draft, json.dumps(record), on_cpu)
             os.replace(draft, path)
             _sync(path.parent)
         except (OSError, SafetensorError) as error:
@@ -119,12 +119,12 @@ class Store:
                             "free some space, or name another folder") from error
         finally:
             draft.unlink(missing_ok=True)
-        return Entry(dict(record), kept)
+        return Entry(dict(record), on_cpu)
 
     def get_or_compute(self, kind: str, key: str, compute: Callable[[], Entry]) -> Entry:
-        """Return the entry of `key`; where there is none, `compute` makes it and it is kept.
+        """Return the entry of `key`; if there is none, compute and store it.
 
-        The key is locked meanwhile, so that no other run computes the same.
+        The key is locked meanwhile, so that no other run computes the same entry.
 
         Raises:
             UserError: the store cannot be read or written.
@@ -136,11 +136,11 @@ class Store:
             return self.commit(kind, key, made.record, made.tensors)
 
     def has(self, kind: str, key: str) -> bool:
-        """Tell whether an entry is there, without reading it."""
+        """Return whether an entry exists, without reading it."""
         return self._path(kind, key).is_file()
 
     def discard(self, kind: str, key: str) -> None:
-        """Remove an entry, if it is there."""
+        """Remove an entry, if it exists."""
         self._path(kind, key).unlink(missing_ok=True)
 
     def keys(self, kind: str) -> list[str]:
@@ -150,8 +150,8 @@ class Store:
     def lock(self, kind: str, keys: Iterable[str]) -> AbstractContextManager[None]:
         """Hold the locks of all `keys` in a `with` block.
 
-        Entering it waits for other processes, and takes over from dead ones. Locks are taken in
-        sorted order, so that two runs never wait for each other.
+        Entering it waits for other processes, and takes over the locks of dead ones. Locks are
+        acquired in sorted order, so that two runs cannot deadlock.
 
         Raises:
             UserError: a lock cannot be written.
@@ -174,7 +174,7 @@ class Store:
 
 def _write(path: Path, record: str, tensors: Mapping[str, Tensor]) -> None:
     path.touch()
-    mode = path.stat().st_mode  # safetensors would keep the file from others who share the store
+    mode = path.stat().st_mode  # safetensors would make the file unreadable to other users
     save_file(dict(tensors), path, {"record": record, "sha256": _digest(record, tensors)})
     path.chmod(mode)
     _sync(path)

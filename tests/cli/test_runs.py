@@ -35,17 +35,17 @@ def test_a_run_and_what_it_leaves_and_a_second_run_from_the_store(kt_exp):
     record = first.record
     assert (record.status, record.error, record.seed) == ("completed", None, 0)
     assert {row.phase for row in record.metrics} == set(Phase)
-    assert {row.split for row in record.metrics} == {"target", "known"}
+    assert {row.split for row in record.metrics} == {"target", "known", "all"}
     assert set(record.signatures) == {"model", "inversion", "finetune"}
     assert {"setup", "inversion", "finetune", "evaluation"} <= set(record.seconds)
     assert set(record.files) == {
-        "result", "images", "pictures", "models", "overview", "report"}
+        "result", "images", "pictures", "models", "margins", "overview", "report"}
     assert all((first.folder / path).exists() for path in record.files.values())
     images = load_file(first.folder / "images/gyroscope/images.safetensors")["images"]
     assert images.shape == (2, 3, 64, 64)
 
     second = kt_exp(*PICTOGRAMS).record
-    assert second.reused == {"inversion": 1, "finetune": 1, "evaluation": 4}
+    assert second.reused == {"inversion": 1, "finetune": 1, "evaluation": len(Phase)}
     assert second.metrics == record.metrics
 
 

@@ -1,5 +1,6 @@
 """Someone's own dataclass as a plug-in, named by `_target_`."""
 
+import importlib
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kt_exp.config.plugins import build
+from kt_exp.config.renames import CLASSES
 from kt_exp.errors import UserError
 
 MODULE = """
@@ -111,3 +113,16 @@ def test_reading_a_config_does_not_import_torch():
                "finetune.settings")
     code = "import sys\n" + "".join(f"import kt_exp.{name}\n" for name in modules)
     subprocess.run([sys.executable, "-c", code + "assert 'torch' not in sys.modules"], check=True)
+
+
+def test_a_class_of_ours_that_has_moved_is_named_by_its_new_path():
+    node = OmegaConf.create({"_target_": "kt_exp.benchmarks.folders.FolderBenchmark"})
+    with pytest.raises(UserError, match=r"was renamed; write benchmark\._target_=kt_exp\."
+                       r"benchmarks\.classification\.folders\.FolderBenchmark"):
+        build(node, "benchmark")
+
+
+@pytest.mark.parametrize("path", CLASSES.values())
+def test_the_new_paths_are_there(path):
+    module, _, name = path.rpartition(".")
+    assert hasattr(importlib.import_module(module), name)

@@ -8,6 +8,7 @@ from kt_exp.errors import UserError
 from kt_exp.finetune.closed_form import (
     ProjectionEdit,
     edit_directions,
+    extended,
     known_metric,
     mean_direction,
     projection_edit,
@@ -84,15 +85,22 @@ def test_without_known_classes_a_name_moves_along_its_own_embedding():
     torch.testing.assert_close(edit_directions(NAMES[:1], metric)[:, 0], NAMES[0])
 
 
-def test_a_later_edit_leaves_protected_names_as_they_were_taught():
-    first = projection_edit(NAMES[:2], DESCRIPTIONS[:2], METRIC)
-    later = projection_edit(NAMES[2:], DESCRIPTIONS[2:], METRIC, protected=NAMES[:2])
-    both = first.then(later)
-    torch.testing.assert_close(both.apply(IMAGES), later.apply(first.apply(IMAGES)))
-    torch.testing.assert_close(both.apply(IMAGES) @ NAMES[:2].T, IMAGES @ DESCRIPTIONS[:2].T)
-    # The later name gets the score that its description has after the first edit.
-    torch.testing.assert_close(both.apply(IMAGES) @ NAMES[2],
-                               first.apply(IMAGES) @ DESCRIPTIONS[2])
+def test_names_taught_later_score_as_if_all_had_been_taught_together():
+    first = projection_edit(NAMES[:2], DESCRIPTIONS[:2], METRIC, 1.2)
+    both = extended(first, NAMES[:2], NAMES[2:], DESCRIPTIONS[2:], METRIC, 1.2)
+    torch.testing.assert_close(both.apply(IMAGES) @ NAMES.T, 1.2 * IMAGES @ DESCRIPTIONS.T)
+
+
+def test_protected_texts_keep_their_scores():
+    edit = projection_edit(NAMES[2:], DESCRIPTIONS[2:], METRIC, protected=NAMES[:2])
+    torch.testing.assert_close(edit.apply(IMAGES) @ NAMES[:2].T, IMAGES @ NAMES[:2].T)
+
+
+def test_the_scores_of_texts_like_the_name_change_less_where_such_texts_count():
+    alike = F.normalize(0.3 * unit_rows(100, 7) + NAMES[0] + unit_rows(1, 8), dim=-1)
+    plain = edit_directions(NAMES[:1], known_metric(KNOWN[:10], RIDGE))
+    aware = edit_directions(NAMES[:1], known_metric(KNOWN[:10], RIDGE, alike[:50], 0.1))
+    assert (alike[50:] @ aware).square().mean() < 0.2 * (alike[50:] @ plain).square().mean()
 
 
 def test_scaled_images_stay_scaled():

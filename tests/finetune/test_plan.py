@@ -102,8 +102,9 @@ def test_what_a_captioner_shall_say_is_drawn_for_each_image_at_each_step(setting
     assert {target for image, target in met if image == 0} == {0, 1, 2}
 
 
-def test_a_lesson_holds_captions_and_what_its_loss_needs(settings):
-    plan = plan_training([TOWER, DISH], [3, 5], settings(captions="mixed", loss="class_ce"), KNOWN, 0)
+def test_a_plan_holds_captions_and_what_its_loss_needs(settings):
+    chosen = settings(captions="mixed", loss="class_ce")
+    plan = plan_training([TOWER, DISH], [3, 5], chosen, KNOWN, 0)
     assert plan.captions == ["A tower is a tall house.", "a photo of a tower.",
                                "A dish is a round plate.", "a photo of a dish."]
     assert plan.negatives == KNOWN

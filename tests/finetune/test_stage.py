@@ -136,10 +136,10 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
 
 
 def test_an_entry_of_loss_bank_is_found_by_its_new_name_class_ce(settings):
-    lesson = plan_lesson([CONCEPT], [8], settings(), KNOWN, 0)
-    keys = {loss: finetune_signature("model", CPU, lesson, ("a",), settings(loss=loss), 0)
-            for loss in ("class_ce", "class_ce", "ntxent")}
-    assert keys["class_ce"] == keys["class_ce"] != keys["ntxent"]
+    plan = plan_training([CONCEPT], [8], settings(), KNOWN, 0)
+    keys = {loss: finetune_signature("model", CPU, plan, ("a",), settings(loss=loss), 0)
+            for loss in ("bank", "class_ce", "ntxent")}
+    assert keys["bank"] == keys["class_ce"] != keys["ntxent"]
 
 
 @pytest.mark.parametrize("name", [

@@ -9,7 +9,6 @@ import torch
 
 from kt_exp.errors import UserError
 from kt_exp.finetune.closed_form import known_metric, projection_edit
-from kt_exp.finetune.train import restored
 from kt_exp.models.clip import OpenClip, OpenClipModel
 from kt_exp.models.coca import Coca
 from kt_exp.models.effnet_minilm import EffNetMiniLM
@@ -17,6 +16,7 @@ from kt_exp.models.factory import load_model
 from kt_exp.models.last_map import edited, last_map
 from kt_exp.models.medclip import MedClip
 from kt_exp.models.vilt import ViLT
+from kt_exp.models.weights import Weights
 from kt_exp.pictograms.weights import PictoClip
 
 CPU = torch.device("cpu")
@@ -72,6 +72,10 @@ def edit_of(model):
     return projection_edit(name[None], target[None], known_metric(known, 0.01), 1.2)
 
 
+def weights_of(model, edit) -> Weights:
+    return Weights("edited", edited(model, last_map(model), edit.directions, edit.readings))
+
+
 def test_the_map_is_found(named_model):
     name, model = named_model
     place = last_map(model)
@@ -81,10 +85,9 @@ def test_the_map_is_found(named_model):
 def test_the_edited_model_embeds_images_as_the_edit_says(named_model, images):
     _, model = named_model
     edit = edit_of(model)
-    changes = edited(model, last_map(model), edit.directions, edit.readings)
     with torch.no_grad():
         before = model.encode_image(images, normalize=False)
-        with restored(model, changes):
+        with weights_of(model, edit).applied(model):
             after = model.encode_image(images, normalize=False)
         assert torch.equal(model.encode_image(images, normalize=False), before)
     assert (after - before).abs().max() > 1e-3 * before.abs().max()
@@ -98,7 +101,7 @@ def test_the_name_scores_as_its_description_did(named_model, images):
     with torch.no_grad():
         name, target = model.encode_text([NAME, DESCRIPTION])
         wanted = 1.2 * model.encode_image(images, normalize=False) @ target
-        with restored(model, edited(model, last_map(model), edit.directions, edit.readings)):
+        with weights_of(model, edit).applied(model):
             scores = model.encode_image(images, normalize=False) @ name
     torch.testing.assert_close(scores, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
 
@@ -108,8 +111,7 @@ def test_an_edit_exported_and_loaded_by_open_clip_predicts_the_same(tmp_path):
     prompts = [*KNOWN, NAME]
     images = torch.rand(64, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     edit = edit_of(model)
-    with torch.no_grad(), restored(model, edited(model, last_map(model), edit.directions,
-                                                 edit.readings)):
+    with torch.no_grad(), weights_of(model, edit).applied(model):
         ours = model.encode_image(images) @ model.encode_text(prompts).T
         model.export(tmp_path)
     theirs, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}")

@@ -78,9 +78,10 @@ def test_the_whole_example_goes_through_the_command_line_and_what_it_wrote_loads
         block("yaml", "TransformersClip"))
     command = re.search(r"```\nPYTHONPATH=\. kt-exp (.*transformers_clip.*)\n",
                         PAGE)[1].replace("my_clip", str(my_clip)).split()
+    search = os.pathsep.join([".", *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     ended = subprocess.run(
         [sys.executable, "-m", "kt_exp.run", *command, *SMALL, "hydra.run.dir=run"], cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": ".", "KT_EXP_STORE": "store"}, capture_output=True,
+        env=os.environ | {"PYTHONPATH": search, "KT_EXP_STORE": "store"}, capture_output=True,
         text=True)
     assert ended.returncode == 0, ended.stderr
     record = json.loads((tmp_path / "run" / "result.json").read_text())

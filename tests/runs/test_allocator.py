@@ -33,7 +33,8 @@ def test_memory_that_is_freed_is_there_for_the_next_tensors():
     pages = 12 * 8_000_000 // os.sysconf("SC_PAGE_SIZE")
     kept, faults = kept_and_faults()
     assert kept
-    assert faults < pages / 100
+    # A tensor or two may lie where the heap cannot grow, and are mapped anew each time.
+    assert faults < pages / 4
 
 
 @pytest.mark.parametrize("setting", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])

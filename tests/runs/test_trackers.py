@@ -19,6 +19,7 @@ def tracker(name: str, **changes):
 
 @pytest.fixture
 def no_login(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_DISABLE_WEAVE", "true")  # It advertises itself to users of LLMs.
     for name in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "home"

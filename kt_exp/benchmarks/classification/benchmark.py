@@ -21,7 +21,8 @@ class ClassificationTask:
     """Mixin that completes a dataclass to a `ClassificationBenchmark`.
 
     The dataclass has the keys `batch_size`, `workers`, `on_bad_image`, `templates` and
-    `fix_articles`, and the methods `known_names`, `known_images`, `target_images` and `check_concepts`.
+    `fix_articles`, and the methods `known_names`, `known_images`, `target_images` and
+    `check_concepts`.
     """
 
     def known_prompts(self: ClassificationBenchmark) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Figures of runs, drawn with matplotlib (extra `plots`), which is imported when one is drawn."""
+"""Figures of runs, drawn with matplotlib (extra `plots`), which is imported on first use."""
 
 from kt_exp.report.plots.chart import FORMATS, Chart
 from kt_exp.report.plots.curves import Curve, Panel, Point, draw_curves

@@ -1,4 +1,4 @@
-"""Accuracy against a setting that was varied: a panel for each concept and measurement."""
+"""Accuracy against a varied setting: one panel per concept and measurement."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from kt_exp.report.plots.x_axis import x_axis
 from kt_exp.report.runs import Job
 from kt_exp.report.table import Kind, kind_title, kinds_of
 
-# Settings that have a name in words; others are called by their key.
+# Display names of settings; others are shown by their key.
 NAMES = {LR: "learning rate", "inversion.steps": "steps of inversion",
          "finetune.strategy": "trained", "finetune.captions": "captions"}
 
 
 def draw_against(jobs: Sequence[Job], key: str, keys: Sequence[str], note: str) -> Chart:
-    """Draw what `jobs` measured over the setting `key`, a curve for each value of other `keys`."""
+    """Draw the measurements of `jobs` over `key`, one curve per value of the other `keys`."""
     concepts, kinds = concepts_of(jobs), kinds_of(jobs)
     series = series_of(jobs, [other for other in keys if other != key])
     rows = [PanelRow(percent_label(kind),

@@ -1,4 +1,4 @@
-"""Concepts side by side: bars before, with the description as prompt, and after."""
+"""Bar charts of concepts: before, with the description as prompt, and after."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = (BEFORE, "description_prompt", AFTER)  # phases, from the left
-BAR = 0.24  # inches, one with its gap: room for "99.1"
-THICKNESS = 0.88  # of it
-BETWEEN = 0.8  # bars' widths, between concepts
-LEAST = 0.01  # of the highest bar: a bar of nothing is seen to have been measured
-ABOVE = 0.12  # of the scale, for the numbers above the bars
+BAR = 0.24  # inches, of a bar with its gap: room for "99.1"
+THICKNESS = 0.88  # of a bar, relative to BAR
+BETWEEN = 0.8  # gap between concepts, relative to BAR
+LEAST = 0.01  # minimum height relative to the highest bar, so that a measured 0 is visible
+ABOVE = 0.12  # margin for the numbers above the bars, relative to the scale
 NUMBER_SIZE = 7.0  # points
 
 
@@ -35,7 +35,7 @@ class _Panel(NamedTuple):
 
 
 def draw_bars(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
-    """Draw a row for each measurement, in it a panel for each combination of values of `keys`."""
+    """Draw one row per measurement, with one panel per combination of values of `keys`."""
     kinds, settings = kinds_of(jobs), series_of(jobs, keys)
     rows = [PanelRow(percent_label(kind), [_panel(one, kind) for one in settings])
             for kind in kinds]

@@ -1,4 +1,4 @@
-"""A figure of matplotlib that can be saved, and shown on a page."""
+"""A matplotlib figure that can be saved, or embedded into a page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
-# Without the time and matplotlib's version the same figure is the same file.
+# Without the time and matplotlib's version, the same figure gives the same file.
 _METADATA = {
     ".png": {"Software": None}, ".svg": {"Date": None, "Creator": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -32,8 +32,8 @@ class Chart:
     """A drawn figure.
 
     Attributes:
-        label: what it shows, in a sentence, for those who cannot see it.
-        tips: what an SVG shows when a mark is pointed at, by the `gid` of its artist.
+        label: a sentence that says what it shows, for screen readers.
+        tips: tooltips of the marks in an SVG, by the `gid` of their artist.
     """
 
     figure: Figure
@@ -41,15 +41,15 @@ class Chart:
     tips: dict[str, list[str]] = field(default_factory=dict)
 
     def tell(self, artist: Artist, tips: Iterable[str]) -> None:
-        """Let the marks of `artist`, in their order, show `tips` when they are pointed at."""
+        """Give the marks of `artist`, in order, the tooltips `tips`."""
         gid = f"tip{len(self.tips)}"
         artist.set_gid(gid)
         self.tips[gid] = list(tips)
 
     def svg(self, themed: bool = True) -> Markup:
-        """Return an <svg> to put into a page, in its colours if `themed`, else in those of paper.
+        """Return an <svg> to embed into a page, in the page's colours if `themed`.
 
-        Text is text, in the reader's own font. The same figure gives the same characters.
+        Text stays text, in the reader's font. The output is deterministic.
         """
         buffer = io.StringIO()
         with house_style(), warnings.catch_warnings():
@@ -59,14 +59,14 @@ class Chart:
         return page_svg(buffer.getvalue(), self.label, self.tips, themed)
 
     def save(self, path: Path) -> None:
-        """Write the figure in one of `FORMATS`, by the ending of `path`; its folder is made."""
+        """Write the figure in one of `FORMATS`, by the suffix of `path`; creates its folder."""
         ending = path.suffix.lower()
         path.parent.mkdir(parents=True, exist_ok=True)
         if ending == ".svg":
             path.write_text(f"{self.svg(themed=False)}\n", encoding="utf-8")
             return
         if ending == ".png":
-            # Few colours and their shades: a palette makes the file a third of the size.
+            # With few colours and their shades, a palette reduces the file to a third.
             self.image().quantize(256, dither=Image.Dither.NONE).save(
                 path, optimize=True, dpi=(DPI, DPI))
         else:

@@ -1,4 +1,4 @@
-"""Panels of curves: a colour and a marker for each series, published numbers dashed."""
+"""Panels of curves: one colour and marker per series; published numbers are dashed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 UNTRAINED = "untrained model"
-ASIDE = 0.12  # between series over words, of the distance of two words
+ASIDE = 0.12  # offset between series over words, relative to the distance of two words
 _REFERENCE: dict[str, Any] = {"color": SOFT, "linewidth": 1, "linestyle": ":", "zorder": 1}
 
 
@@ -27,11 +27,11 @@ class Point(NamedTuple):
     """A mark of a curve, in percent.
 
     Attributes:
-        at: the setting it was measured at; `BASE` for the untrained model.
+        at: the value of the setting; `BASE` for the untrained model.
         y_spread: the sample standard deviation over `seeds`.
-        tip: what is shown when it is pointed at.
-        name: what is written beside it.
-        x: where it lies across, if not at its setting.
+        tip: its tooltip.
+        name: the text beside it.
+        x: its x coordinate, if not that of its setting.
     """
 
     at: Any
@@ -46,7 +46,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Curve:
-    """The points of a series (a number from 0 on, the same in all panels of a figure)."""
+    """The points of a series; `series` is its index, the same in all panels of a figure."""
 
     label: str
     series: int
@@ -67,8 +67,8 @@ def draw_curves(rows: Sequence[PanelRow[Panel]], x: XAxis | str, label: str,
     """Draw curves over the settings of the axis `x`, or over percentages, which `x` names.
 
     Args:
-        label: what the figure shows, in a sentence.
-        note: a line below it, before what the error bars are.
+        label: a sentence that says what the figure shows.
+        note: a line below the figure, before the explanation of the error bars.
     """
     curves = [curve for row in rows for panel in row.panels if panel for curve in panel.curves]
     axis = x if isinstance(x, XAxis) else None
@@ -102,7 +102,7 @@ def draw_curves(rows: Sequence[PanelRow[Panel]], x: XAxis | str, label: str,
 
 
 def _over(axis: XAxis, panel: Panel, number: int) -> Panel:
-    """Put the points at their settings; over words the `number` series lie side by side."""
+    """Set the points' x coordinates; over words the `number` series are side by side."""
     def aside(curve: Curve) -> float:
         return ASIDE * (curve.series - (number - 1) / 2) if axis.scale == "words" else 0.0
 
@@ -112,7 +112,7 @@ def _over(axis: XAxis, panel: Panel, number: int) -> Panel:
 
 
 def _draw_reference(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Draw the untrained model as a line, where all measured curves begin at the same."""
+    """Draw the untrained model as a line, if all measured curves start at the same value."""
     bases = {point.y for curve in curves if not curve.published for point in curve.points
              if point.at == BASE}
     if len(bases) == 1:
@@ -140,7 +140,7 @@ def _draw_curve(chart: Chart, axes: Axes, curve: Curve, style: dict[str, Any]) -
 
 
 def _style(curve: Curve, axis: XAxis | None) -> dict[str, Any]:
-    """How matplotlib draws the line. No line joins words: they have no order."""
+    """Return matplotlib's style of the line; words have no order, so no line joins them."""
     line = "none" if axis and axis.scale == "words" else "--" if curve.published else "-"
     return {"color": series_colour(curve.series), "linestyle": line,
             "marker": series_marker(curve.series),
@@ -161,7 +161,7 @@ def _legend(curves: Sequence[Curve], axis: XAxis | None) -> list[tuple[Any, str]
 
 
 def _write_names(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Write the points' names; of several curves only those of the ends, in their own colours."""
+    """Write the points' names; for several curves only at the ends, in the curves' colours."""
     named = [curve for curve in curves if any(point.name for point in curve.points)]
     names: dict[Name, None] = {}
     for curve in named:

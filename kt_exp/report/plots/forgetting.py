@@ -1,4 +1,4 @@
-"""Target against known accuracy: what is learned, and what is forgotten for it."""
+"""Target against known accuracy: learning against forgetting."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from kt_exp.report.plots.x_axis import BASE
 from kt_exp.report.runs import Job
 
 TARGET, KNOWN = ("target", "accuracy"), ("known", "accuracy")
-ALONG = (LR, "inversion.steps", "finetune.epochs")  # what a curve may follow, the first varied
+ALONG = (LR, "inversion.steps", "finetune.epochs")  # curves follow the first that is varied
 
 
 def draw_forgetting(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
-    """Draw a curve along the learning rates (or `ALONG`) for each value of other `keys`.
+    """Draw a curve along the learning rates (or another of `ALONG`) per value of other `keys`.
 
     Raises:
-        UserError: nothing has both target and known accuracy.
+        UserError: no run has both target and known accuracy.
     """
     along = next((key for key in ALONG if key in keys), None)
     series = series_of(jobs, [key for key in keys if key != along])
@@ -41,7 +41,7 @@ def _panel(series: Sequence[Series], along: str | None, concept: str) -> Panel |
     for one in series:
         measured = _joined(one.measured(along or LR, concept, TARGET),
                            one.measured(along or LR, concept, KNOWN))
-        # Where nothing lies along the curve, a name would tell what is the same everywhere.
+        # Without a setting along the curve, all names would be the same.
         curves.append(_named(measured, only_base=along is None))
         if along == LR:
             curves += map(_joined, one.published(concept, TARGET), one.published(concept, KNOWN))
@@ -50,12 +50,12 @@ def _panel(series: Sequence[Series], along: str | None, concept: str) -> Panel |
 
 
 def _joined(target: Curve, known: Curve) -> Curve:
-    """The known accuracy across, the target accuracy up, at the settings that have both."""
-    across = {point.at: point for point in known.points}
+    """Return a curve with known accuracy as x and target accuracy as y, where both exist."""
+    known_at = {point.at: point for point in known.points}
     return replace(target, points=[
-        point._replace(x=across[point.at].y, x_spread=across[point.at].y_spread,
-                       tip=f"{point.tip}, known {across[point.at].y:.1f}%")
-        for point in target.points if point.at in across])
+        point._replace(x=known_at[point.at].y, x_spread=known_at[point.at].y_spread,
+                       tip=f"{point.tip}, known {known_at[point.at].y:.1f}%")
+        for point in target.points if point.at in known_at])
 
 
 def _named(curve: Curve, only_base: bool) -> Curve:

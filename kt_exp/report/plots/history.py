@@ -1,4 +1,4 @@
-"""A value over the steps of a run, as report.html shows it."""
+"""A value over the steps of a run, for report.html."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from kt_exp.report.plots.chart import Chart
 from kt_exp.report.style import TICK_SIZE, house_style
 
 SIZE = 4.2, 2.1  # inches
-FRAME = 0.15, 0.21, 0.82, 0.75  # left, low, width, height: shares of it
+FRAME = 0.15, 0.21, 0.82, 0.75  # left, bottom, width, height, relative to SIZE
 MOST_POINTS = 200
-MOST_TIPS = 25  # closer ones could not be pointed at
+MOST_TIPS = 25  # denser ones could not be pointed at
 
 
 def draw_history(steps: Sequence[float], values: Sequence[float | None], *, x_label: str,
                  y_label: str) -> Chart | None:
-    """Draw `values` over `steps`; None, nan and infinity leave a point out.
+    """Draw `values` over `steps`; None, nan and infinity are left out.
 
-    Without any finite value there is no chart.
+    Returns None if no value is finite.
     """
     points = [(x, y) for x, y in zip(steps, values, strict=True) if y is not None and isfinite(y)]
     if not points:
@@ -36,7 +36,7 @@ def draw_history(steps: Sequence[float], values: Sequence[float | None], *, x_la
                   marker="o" if len(points) == 1 else None)
         pointed = _thinned(points, MOST_TIPS)
         [marks] = axes.plot(*zip(*pointed, strict=True), color=ACCENT, linestyle="none",
-                            marker="s", markersize=6, alpha=0.0)  # seen when pointed at
+                            marker="s", markersize=6, alpha=0.0)  # shown on hover
         chart.tell(marks, [f"{x_label} {x:g}: {y:.3g}" for x, y in pointed])
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True) if len(points) > 1
                                      else FixedLocator([last[0]]))
@@ -48,7 +48,7 @@ def draw_history(steps: Sequence[float], values: Sequence[float | None], *, x_la
 
 
 def _thinned(points: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """At most about so many of the points, evenly; the last one always."""
+    """Return about `most` of the points, evenly spread, always with the last one."""
     stride = ceil(len(points) / most)
-    kept = points[::stride]
-    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+    chosen = points[::stride]
+    return chosen if chosen[-1] == points[-1] else [*chosen, points[-1]]

@@ -1,7 +1,7 @@
-"""The kinds of plot, and which of them suit given runs.
+"""The kinds of plots, and which of them suit given runs.
 
-A new kind is a function that draws jobs (`Draw`) in a file of its own, and a line in `KINDS`: the
-command, its help and the page of a sweep know it from there.
+A new kind is a function that draws jobs (`Draw`), in its own file, and an entry in `KINDS`. The
+command, its help and the page of a sweep use that entry.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kt_exp.report.plots.series import LR
 from kt_exp.report.plots.tradeoff import draw_tradeoff
 from kt_exp.report.runs import Job, newest
 
-# Draws jobs that have measured something, told apart by the settings, with a line below.
+# Draws jobs with measurements, distinguished by the given settings, with a line of text below.
 Draw = Callable[[Sequence[Job], Sequence[str], str], Chart]
 
 
@@ -30,9 +30,9 @@ class PlotKind:
 
     Attributes:
         title: its heading on a page.
-        draw: draws it from jobs that have measured something, the settings that they differ in,
-            and a line to write below.
-        needs: the setting that has to differ between the jobs, if one has to.
+        draw: draws it from jobs with measurements, the settings in which they differ, and a line
+            of text to write below.
+        needs: the setting that must differ between the jobs, if any.
     """
 
     title: str
@@ -41,14 +41,14 @@ class PlotKind:
 
 
 def _over(key: str, title: str, over_rate: bool = False) -> PlotKind:
-    """A plot over a setting; or, `over_rate`, over the learning rate where that differs, too."""
+    """Return a plot over a setting; with `over_rate` over the learning rate if that differs."""
     def draw(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
         return draw_against(jobs, LR if over_rate and LR in keys else key, keys, note)
 
     return PlotKind(title, draw, key)
 
 
-# Any other setting that was varied is a kind, too.
+# Any other varied setting is also a kind.
 KINDS = {
     "lr": _over(LR, "Against the learning rate"),  # supplementary Fig. 3
     "strategy": _over("finetune.strategy", "What is trained", over_rate=True),  # suppl. Fig. 6
@@ -71,8 +71,8 @@ def draw(jobs: Sequence[Job], name: str) -> Chart:
     """Return the plot of the kind `name`.
 
     Raises:
-        UserError: no result yet, an unknown kind, runs that do not differ in what is plotted, or
-            matplotlib is not installed.
+        UserError: there is no result yet, the kind is unknown, the runs do not differ in the
+            plotted setting, or matplotlib is not installed.
     """
     jobs = newest(jobs)
     measured = _measured(jobs)
@@ -88,13 +88,13 @@ def draw(jobs: Sequence[Job], name: str) -> Chart:
 
 
 def save(jobs: Sequence[Job], name: str, out: Path) -> list[Path]:
-    """Write the plot as `out`, in the format of its ending; without one as PNG and SVG.
+    """Write the plot to `out`, in the format of its suffix; without one as PNG and SVG.
 
     Returns:
         the paths written.
 
     Raises:
-        UserError: another ending, or as for `draw`.
+        UserError: the suffix is of another format, or as for `draw`.
     """
     if out.suffix.lower() not in ("", *FORMATS):
         raise UserError("--out", f"'{out}' is neither PNG, SVG nor PDF",
@@ -107,12 +107,12 @@ def save(jobs: Sequence[Job], name: str, out: Path) -> list[Path]:
 
 
 def suitable(jobs: Sequence[Job]) -> list[str]:
-    """Return the kinds for what the jobs differ in, or for what they measured if in nothing."""
+    """Return the kinds of plots for the settings in which the jobs differ; else `bars`."""
     keys = varied(_measured(newest(jobs)))
     if not keys:
         return ["bars", "tradeoff"]
     kinds = [name for name, kind in KINDS.items() if kind.needs in keys] or keys
-    if {"strategy", "names"} & {*kinds}:  # which lie over the learning rate as well
+    if {"strategy", "names"} & {*kinds}:  # these are over the learning rate as well
         kinds = [name for name in kinds if name != "lr"]
     return [*kinds, "forgetting", "tradeoff"]
 

@@ -1,4 +1,4 @@
-"""Names beside points: near their own, hiding neither a point nor each other."""
+"""Places names beside points, so that they hide neither points nor each other."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 SIZE = 7.5  # points, of the text
 CLEAR = 4.0  # points kept free around a point
-SAMPLES = 40  # places at which each line is looked at
+SAMPLES = 40  # points per line segment, to test what a name covers
 
 
 class Name(NamedTuple):
-    """A text for the point at `at`, in the numbers of the axes."""
+    """A text for the point at `at`, in data coordinates."""
 
     at: tuple[float, float]
     text: str
@@ -33,7 +33,7 @@ class _Box(NamedTuple):
     high: float
 
     def holds(self, spots: np.ndarray, margin: float = 0.0) -> np.ndarray:
-        """Tell of each of `spots` `(N, 2)` whether it lies inside."""
+        """Return which of `spots` `(N, 2)` are inside, `(N,)`."""
         inside = ((spots > (self.left - margin, self.low - margin))
                   & (spots < (self.right + margin, self.high + margin)))
         return np.all(inside, axis=1)
@@ -43,7 +43,7 @@ class _Box(NamedTuple):
                 and self.low < other.high and other.low < self.high)
 
     def distances(self, spots: np.ndarray) -> np.ndarray:
-        """Return how far each of `spots` `(N, 2)` is from the box."""
+        """Return the distance of each of `spots` `(N, 2)` from the box, `(N,)`."""
         outside = np.maximum(np.subtract((self.left, self.low), spots),
                              np.subtract(spots, (self.right, self.high)))
         return np.hypot(*np.maximum(outside, 0.0).T)
@@ -51,9 +51,10 @@ class _Box(NamedTuple):
 
 def write_names(axes: Axes, names: Sequence[Name],
                 lines: Sequence[Sequence[tuple[float, float]]]) -> None:
-    """Write each name beside its point, where it covers least of `lines`; none without room.
+    """Write each name beside its point, where it covers least of `lines`.
 
-    A name stays within the axes, keeps clear of all points, and is nearest to its own.
+    A name stays within the axes, does not touch points, and is closest to its own. It is left out
+    if there is no room.
     """
     to_points = 72 / axes.figure.dpi
     drawn = [axes.transData.transform(line) * to_points for line in lines if len(line)]
@@ -86,7 +87,7 @@ def _around(spot: np.ndarray, text: str) -> Iterator[_Box]:
 
 
 def _along(line: np.ndarray) -> np.ndarray:
-    """Return places on the line through the points `(N, 2)`, evenly between neighbours."""
+    """Return the points `(N, 2)` of a line, and `SAMPLES` points on each of its segments."""
     shares = np.linspace(0, 1, SAMPLES)[:, None]
     pieces = [start + shares * (end - start) for start, end in pairwise(line)]
     return np.concatenate([line, *pieces])

@@ -1,4 +1,4 @@
-"""Panels in rows and columns under one legend; more columns than fit go on below."""
+"""Panels in rows and columns under one legend; columns that do not fit continue below."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Titled(Protocol):
-    """What a panel has to have; a title may be ""."""
+    """A panel with a title, which may be empty."""
 
     @property
     def title(self) -> str: ...
@@ -30,15 +30,15 @@ Panel = TypeVar("Panel", bound=Titled)
 WIDEST = 9.6
 LEFT, RIGHT, TOP, BOTTOM = 0.68, 0.16, 0.1, 0.08
 BETWEEN_COLUMNS, BETWEEN_ROWS, TITLE, LINE = 0.24, 0.2, 0.34, 0.2
-WIDTHS = {1: 4.2, 2: 3.4, 3: 2.6}  # of a panel, by how many are side by side; for more:
-WIDTH = 1.98
-KEY = 5.2  # sizes of the text: the sample of an entry of the legend, and the space around it
-HEIGHT, HEIGHT_ALONE = 1.5, 2.1  # of a panel, one of several rows or of a single one
+WIDTHS = {1: 4.2, 2: 3.4, 3: 2.6}  # of a panel, by the number of columns
+WIDTH = 1.98  # of a panel, with more columns
+KEY = 5.2  # width of a legend entry's sample with its margins, relative to the font size
+HEIGHT, HEIGHT_ALONE = 1.5, 2.1  # of a panel, in one of several rows or in a single one
 
 
 @dataclass(frozen=True)
 class PanelRow(Generic[Panel]):
-    """Panels side by side that share the y axis; None leaves a place free."""
+    """Panels side by side that share the y axis; None leaves a place empty."""
 
     y_label: str
     panels: Sequence[Panel | None]
@@ -54,7 +54,7 @@ class Place(Generic[Panel]):
 
 
 def panel_width(columns: int) -> float:
-    """Return how many inches wide a panel is where `columns` lie side by side."""
+    """Return the width of a panel in inches, with `columns` side by side."""
     return WIDTHS.get(columns, WIDTH)
 
 
@@ -62,11 +62,11 @@ class Layout(Generic[Panel]):
     """A figure with the axes of all panels.
 
     Args:
-        rows: all of the same number of panels.
-        width: of a panel, in inches.
-        below: what is written below a column needs, in points.
-        legend: what the legend above shows, with its texts.
-        note: the line below all.
+        rows: rows with equally many panels.
+        width: width of a panel, in inches.
+        below: height of the text below a column, in points.
+        legend: artists of the legend above, with their texts.
+        note: a line of text below the figure.
     """
 
     def __init__(self, rows: Sequence[PanelRow[Panel]], width: float, below: float,
@@ -134,16 +134,16 @@ class Layout(Generic[Panel]):
 
 
 def _abreast(columns: int, width: float) -> int:
-    """How many of the columns lie side by side, so that all lines of panels are about as long."""
+    """Return how many columns fit side by side, so that all lines are about equally long."""
     most = int((WIDEST - LEFT - RIGHT + BETWEEN_COLUMNS) / (width + BETWEEN_COLUMNS))
     return ceil(columns / ceil(columns / max(1, most)))
 
 
 def _columns_within(width: float, entries: Sequence[float]) -> int:
-    """The most columns in which `entries` are no wider than `width`.
+    """Return the largest number of columns in which `entries` fit `width`.
 
-    matplotlib fills the columns from the left, the first ones with an entry more where they do
-    not come out even.
+    matplotlib fills the columns from the left; the first ones have one entry more where they are
+    uneven.
     """
     for columns in range(len(entries), 1, -1):
         lines, longer = divmod(len(entries), columns)

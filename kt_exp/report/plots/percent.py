@@ -1,4 +1,4 @@
-"""Percentages on an axis: their name, round ticks, and how far error bars reach."""
+"""Axes of percentages: label, round ticks, and the extent of error bars."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.ticker import MaxNLocator
 
-LEAST_SPAN = 2.0  # points: a flat curve is to look flat
-X_TICKS, Y_TICKS = 5, 6  # at most so many intervals
+LEAST_SPAN = 2.0  # percentage points, so that a flat curve looks flat
+X_TICKS, Y_TICKS = 5, 6  # maximum number of intervals
 
 
 def percent_label(kind: Kind) -> str:
-    """Return what a measurement is called on an axis: "Target accuracy (%)"."""
+    """Return the axis label of a measurement: "Target accuracy (%)"."""
     title = kind_title(kind)
     return f"{title}{' accuracy' if title in ('Target', 'Known') else ''} (%)"
 
 
 def reach(value: float, spread: float) -> tuple[float, float]:
-    """Return how far an error bar goes down and up from `value`: a share ends at 0 and at 100."""
+    """Return how far an error bar extends below and above `value`, within 0 to 100."""
     return min(spread, max(0.0, value)), min(spread, max(0.0, 100.0 - value))
 
 
 def error_note(seeds: Iterable[int]) -> str:
-    """Return what the error bars are, where one of the numbers is of several seeds; else ""."""
+    """Return the explanation of the error bars; "" if every number has a single seed."""
     several = sorted({count for count in seeds if count > 1})
     if not several:
         return ""
@@ -36,7 +36,7 @@ def error_note(seeds: Iterable[int]) -> str:
 
 
 def fit_y(axes: Axes) -> None:
-    """Give the y axis round ticks; to be called when all that shares it is drawn."""
+    """Give the y axis round ticks; call it after drawing all panels that share the axis."""
     axes.set_ylim(*_wide_enough(*axes.get_ylim()))
     axes.yaxis.set_major_locator(_round_ticks(Y_TICKS))
 

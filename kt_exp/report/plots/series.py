@@ -1,4 +1,4 @@
-"""Curves of what runs measured, and of what the paper prints, one for each varied setting."""
+"""Curves of measured and of published numbers, one per varied setting."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from kt_exp.report.runs import Job
 from kt_exp.report.table import AFTER, BEFORE, Kind, estimate
 
 LR = "finetune.lr"  # the setting along which the paper prints curves
-MEASURED = "measured"  # the only series, where nothing else was varied
+MEASURED = "measured"  # the label of the only series, if nothing else was varied
 
 
 @dataclass(frozen=True)
 class Series:
-    """The jobs with the same settings but for the one that lies along a curve."""
+    """Jobs that differ only in the setting along a curve."""
 
     number: int
     label: str
     jobs: Sequence[Job]
 
     def measured(self, along: str, concept: str, kind: Kind) -> Curve:
-        """Return the curve of a measurement over the values of `along`, from the base on."""
+        """Return the curve of a measurement over the values of `along`, starting at the base."""
         points = []
         if before := estimate(self.jobs, BEFORE, concept, *kind):
             points.append(Point(BASE, before.mean, tip=_tip(self.label, BASE, before.mean)))
@@ -38,21 +38,21 @@ class Series:
         return Curve(self.label, self.number, points)
 
     def published(self, concept: str, kind: Kind) -> list[Curve]:
-        """Return the paper's curves over learning rates of what the jobs measure."""
+        """Return the paper's curves over learning rates for a measurement of the jobs."""
         label = "paper" if self.label == MEASURED else f"{self.label} (paper)"
         rows = [row for table in published().values() if table.curves for row in table.rows]
-        found = [[Point(at, percent, tip=_tip(label, at, percent))
-                  for at, percent in self._printed(row, concept, kind)] for row in rows]
-        return [Curve(label, self.number, points, published=True) for points in found if points]
+        curves = [[Point(at, percent, tip=_tip(label, at, percent))
+                   for at, percent in self._printed(row, concept, kind)] for row in rows]
+        return [Curve(label, self.number, points, published=True) for points in curves if points]
 
     def _printed(self, row: Row, concept: str, kind: Kind) -> list[tuple[Any, float]]:
-        """The learning rates and percentages of a row whose settings the jobs have."""
+        """Return the learning rates and percentages of a row whose settings the jobs have."""
         printed = []
         for cell in row.cells:
             settings = dict(cell.conditions or {})
             rate = settings.pop(LR, None)
-            about = (name_key(cell.concept or ""), cell.split, cell.metric)
-            if (about == (name_key(concept), *kind) and cell.percent is not None
+            measured = (name_key(cell.concept or ""), cell.split, cell.metric)
+            if (measured == (name_key(concept), *kind) and cell.percent is not None
                     and any(job.fits(settings) for job in self.jobs)):
                 printed.append((BASE if cell.phase == BEFORE else rate, cell.percent))
         return printed
@@ -67,7 +67,7 @@ def series_of(jobs: Sequence[Job], keys: Sequence[str]) -> list[Series]:
 
 
 def _named(key: str, value: Any, name: str) -> str:
-    """Words say what they are; a number needs its key beside it: "probability 0.5"."""
+    """Return a value's label: text by itself, a number with its key ("probability 0.5")."""
     return name if isinstance(value, str) else f"{key.split('.')[-1]} {name}"
 
 

@@ -1,4 +1,4 @@
-"""matplotlib's SVG, made fit for a page: no identifiers, the page's fonts and colours."""
+"""Converts matplotlib's SVG for embedding: no identifiers, the page's fonts and colours."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ _FONT_LIST = re.compile(r"'DejaVu Sans'[^;]*")
 def page_svg(source: str, label: str, tips: Mapping[str, Sequence[str]], themed: bool) -> Markup:
     """Return matplotlib's SVG `source` as an <svg> for a page or a file of its own.
 
-    What it refers to is written out in place: identifiers of several pictures would meet on one
-    page. Colours of the house become the page's own where `themed`.
+    References are expanded in place, since identifiers of several pictures would collide on one
+    page. With `themed`, the project's colours become the page's variables.
 
     Args:
-        label: what the picture shows, in a sentence, for those who cannot see it.
-        tips: what is shown when a mark is pointed at, by the identifier of its artist; a text for
-            each mark of the artist, in their order.
+        label: a sentence that says what the picture shows, for screen readers.
+        tips: tooltips by the identifier of their artist, one per mark of the artist, in order.
     """
     root = ET.fromstring(source)
     for child in [*root.findall(_tag("metadata")), *root.findall(_tag("defs"))]:
@@ -37,13 +36,13 @@ def page_svg(source: str, label: str, tips: Mapping[str, Sequence[str]], themed:
             _add_tips(group, texts)
     for element in root.iter():
         _simplify(element, themed)
-    # matplotlib asks for round joins in a <style>, which would hold for the whole page.
+    # matplotlib sets round joins in a <style>, which would apply to the whole page.
     root.attrib |= {"role": "img", "aria-label": label, "stroke-linejoin": "round"}
     return Markup(ET.tostring(root, encoding="unicode"))
 
 
 def _write_out_references(root: ET.Element) -> None:
-    """Put the shapes of marks where they are used, and leave their definitions out."""
+    """Copy the shapes of marks to where they are used, and remove their definitions."""
     shapes = {shape.get("id"): shape for defs in root.iter(_tag("defs")) for shape in defs}
     for use in [*root.iter(_tag("use"))]:
         shape = shapes[use.attrib.pop(f"{{{_XLINK}}}href").removeprefix("#")]
@@ -66,7 +65,7 @@ def _add_tips(group: ET.Element, texts: Sequence[str]) -> None:
 
 
 def _simplify(element: ET.Element, themed: bool) -> None:
-    # Nothing is drawn outside of its frame: there is nothing to clip.
+    # Nothing is drawn outside the frame, so there is nothing to clip.
     for name in ("id", "clip-path", "version"):
         element.attrib.pop(name, None)
     for name, value in element.attrib.items():

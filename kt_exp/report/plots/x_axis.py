@@ -1,4 +1,4 @@
-"""Where the values of a setting lie along the x axis: to scale where they are numbers."""
+"""The x axis of a setting's values: to scale if they are numbers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from kt_exp.report.style import LETTER, TICK_SIZE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BASE = "base"  # the place of the untrained model, left of all values
-DECADE = 10.0  # numbers that span as much or more lie on a logarithmic scale
-GAP = 0.3 * TICK_SIZE  # points, the least between two labels
-SLANT = 30  # degrees, of words without room side by side
-TICKS_HEIGHT, LABEL_HEIGHT = 16.0, 14.0  # points, of level labels, of what the axis is called
+BASE = "base"  # the value of the untrained model, left of all others
+DECADE = 10.0  # ratio of the largest to the smallest number from which the scale is logarithmic
+GAP = 0.3 * TICK_SIZE  # points, minimum between two labels
+SLANT = 30  # degrees, of words that do not fit side by side
+TICKS_HEIGHT, LABEL_HEIGHT = 16.0, 14.0  # points, of horizontal tick labels and the axis label
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class XAxis:
 
     Attributes:
         scale: "log" or "linear" for numbers, "words" for anything else, evenly spaced.
-        spots: where each value lies, in the axis' own numbers. What a logarithmic scale has no
-            place for (`BASE`, 0) lies left of it.
+        spots: position of each value, in data coordinates. Values that a logarithmic scale cannot
+            show (`BASE`, 0) are left of it.
     """
 
     label: str
@@ -37,7 +37,7 @@ class XAxis:
     spots: Mapping[Any, float]
 
     def prepare(self, axes: Axes, width: float, labelled: bool) -> None:
-        """Give `axes`, `width` points wide, this axis; its values are written if `labelled`."""
+        """Apply this axis to `axes`, `width` points wide; with tick labels if `labelled`."""
         from matplotlib.ticker import NullLocator
 
         if self.scale == "log":
@@ -53,11 +53,11 @@ class XAxis:
             axes.set_xlabel(self.label)
 
     def is_slanted(self, width: float) -> bool:
-        """Tell whether words have no room side by side on `width` points."""
+        """Return whether the words do not fit side by side on `width` points."""
         return self.scale == "words" and "" in self._roomy(width)
 
     def height(self, width: float) -> float:
-        """Return how many points high what is written below the axis is."""
+        """Return the height of the text below the axis, in points."""
         longest = LETTER * TICK_SIZE * max(
             map(len, shown_alike(self.spots).values()), default=0)
         slanted = sin(radians(SLANT)) * longest if self.is_slanted(width) else 0.0
@@ -68,19 +68,19 @@ class XAxis:
             else self._roomy(width)
 
     def _roomy(self, width: float) -> list[str]:
-        """The labels that have room on `width` points; "" for others. First and last go first."""
+        """Return the labels that fit on `width` points, "" for others; the ends have priority."""
         texts = [*shown_alike(self.spots).values()]
         places = [width * share for share in self._shares()]
         halves = [LETTER * TICK_SIZE * len(text) / 2 for text in texts]
-        kept: list[int] = []
+        fitting: list[int] = []
         for index in sorted(range(len(texts)), key=lambda index: 0 < index < len(texts) - 1):
             if all(abs(places[index] - places[other]) >= halves[index] + halves[other] + GAP
-                   for other in kept):
-                kept.append(index)
-        return [text if index in kept else "" for index, text in enumerate(texts)]
+                   for other in fitting):
+                fitting.append(index)
+        return [text if index in fitting else "" for index, text in enumerate(texts)]
 
     def _shares(self) -> list[float]:
-        """Where the values lie, as shares of the axis' width."""
+        """Return the positions of the values, relative to the axis' width."""
         def scaled(x: float) -> float:
             return log(x) if self.scale == "log" else x
 
@@ -98,10 +98,10 @@ class XAxis:
 
 
 def x_axis(values: Iterable[Any], label: str, logarithmic: bool = False) -> XAxis:
-    """Return the axis for `values`, numbers in their order before words in theirs.
+    """Return the axis for `values`: numbers in numeric order, then words alphabetically.
 
-    `BASE` is the first where it is among them. Numbers lie on a logarithmic scale if
-    `logarithmic`, or where they span a decade or more; a single value is a word.
+    `BASE`, if present, comes first. The scale of numbers is logarithmic if `logarithmic`, or if
+    they span a decade or more. A single value is treated as a word.
     """
     given = set(values)
     plain = sorted(given - {BASE}, key=sort_key)
@@ -122,7 +122,7 @@ def x_axis(values: Iterable[Any], label: str, logarithmic: bool = False) -> XAxi
 
 
 def _typical(values: Sequence[float], ratio: bool) -> float:
-    """The middle of the steps between neighbours."""
+    """Return the median step between neighbours."""
     return median(high / low if ratio else high - low for low, high in pairwise(values))
 
 
