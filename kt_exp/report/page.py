@@ -50,6 +50,8 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
         has_accuracies=summary.target_metric(record) in summary.ACCURACY_METRICS,
         scores=scores,
         mean_scores=summary.mean_scores(scores),
+        tradeoffs=summary.tradeoff_rows(record),
+        tradeoff_phases=summary.TRADEOFF_PHASES,
         tradeoff=draw_run(record).svg() if record.tradeoffs and has_matplotlib() else "",
         panels=[(title, *_panel(folder / name)) for title, name in panels.items()],
         rows=[*rows, summary.mean_row(rows)] if len(rows) > 1 else rows,

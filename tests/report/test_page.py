@@ -61,6 +61,9 @@ def test_a_classification_shows_what_is_bias(classified, page, tmp_path):
     shown = Page(write_page(record, tmp_path, {}, {}, {}))
     assert "Knowledge or bias" in shown.words
     assert "after fine-tuning: target" in shown.words
+    row = shown.words.split("At equal forgetting")[1].split("moongate")[1]
+    after = record.metric("transferred", "moongate", "target", "target_at_2")
+    assert f"{100 * after.value:.1f}% [" in row.split("umbrella")[0]
     assert "Knowledge or bias" not in page.words
 
 
@@ -95,7 +98,8 @@ def test_large_images_are_reduced(record, tmp_path):
 
 
 def test_the_numbers_of_the_run_are_there(page):
-    for words in ("completed in 1 min 14 s", "90.0% 18/20", "0.0% 0/20", f"{MINUS}1.5",
+    for words in ("completed in 1 min 14 s", "90.0% 18/20 [70–97]", "0.0% 0/20 [0–16]",
+                  f"{MINUS}1.5",
                   "umbrella: the similarity did not rise", "cosine of name and description 0.50",
                   "python -m kt_exp.run 'concepts.only=[moongate, umbrella]'", "seed 3"):
         assert words in page.words
