@@ -60,16 +60,17 @@ def _table(options: argparse.Namespace) -> int:
     if options.table is not None:
         return _paper_table(options)
     jobs = _jobs(options)
-    grid = pivot(jobs, options.pivot, options.prompts) if options.pivot else \
-        overview(jobs, options.prompts)
+    metrics = options.metrics.split(",") if options.metrics else []
+    grid = pivot(jobs, options.pivot, options.prompts, metrics) if options.pivot else \
+        overview(jobs, options.prompts, metrics)
     print_grid(grid, options.format, _console())
     return 0
 
 
 def _paper_table(options: argparse.Namespace) -> int:
-    if options.pivot or options.prompts:
+    if options.pivot or options.prompts or options.metrics:
         raise UserError("--table", "the paper's tables have a layout of their own",
-                        "leave --pivot and --prompts out")
+                        "leave --pivot, --prompts and --metrics out")
     table, tolerance = find_table(options.table), options.check
     rows = fill(table, _jobs(options))
     print_grid(paper_grid(table, rows, tolerance), options.format, _console())
@@ -150,6 +151,9 @@ def _parser() -> _Parser:
                        help="a column for each value of a setting: finetune.lr")
     table.add_argument("--prompts", action="store_true",
                        help="what the untrained model finds by the name and by the description")
+    table.add_argument("--metrics", metavar="A,B",
+                       help="the metrics to show (auroc,target_at_5), or all; by default accuracy, "
+                            "target accuracy at 2 points lost, and those of other tasks")
     table.add_argument("--check", type=_tolerance, metavar="TOL",
                        help="exit 1 where a number differs by more than TOL points")
 

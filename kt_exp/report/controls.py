@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from kt_exp.errors import UserError
-from kt_exp.report.evidence import LOSS, TARGET_AT, Evidence, evidence_of
+from kt_exp.report.evidence import LOSS, Evidence, evidence_of
 from kt_exp.report.grid import Grid, StyledText
 from kt_exp.report.grouping import Estimate
 from kt_exp.report.runs import Job, newest
@@ -14,7 +14,7 @@ from kt_exp.report.table import Footnotes, summary_line
 from kt_exp.report.variants import TRAINING, Variant, other_keys, variants_of
 from kt_exp.results.intervals import Gain
 from kt_exp.results.outcome import Phase
-from kt_exp.results.summary import MISSING, signed
+from kt_exp.results.summary import MISSING, TARGET_AT_2, signed
 
 POINTS = round(100 * LOSS)
 HEADER = ("", f"Target at {POINTS} points lost", "AUROC", "Target", "Known change",
@@ -111,7 +111,7 @@ def _untrained(evidence: Evidence, concepts: Sequence[str], draws: int) -> list[
 
 def _cells(row: _Row, concepts: Sequence[str]) -> list[StyledText]:
     measured = [row.evidence.mean(row.phase, concepts, split, metric)
-                for split, metric in (("target", TARGET_AT), ("all", "auroc"),
+                for split, metric in (("target", TARGET_AT_2), ("all", "auroc"),
                                       ("target", "accuracy"))]
     change = row.evidence.known_change(row.phase, concepts)
     gain = StyledText(_points(row.gain, unit="") if row.gain else MISSING,
@@ -124,7 +124,7 @@ def _cells(row: _Row, concepts: Sequence[str]) -> list[StyledText]:
 def _data(row: _Row, concepts: Sequence[str]) -> dict[str, Any]:
     numbers = {
         name: row.evidence.mean(row.phase, concepts, split, metric)
-        for name, split, metric in ((TARGET_AT, "target", TARGET_AT), ("auroc", "all", "auroc"),
+        for name, split, metric in ((TARGET_AT_2, "target", TARGET_AT_2), ("auroc", "all", "auroc"),
                                     ("target", "target", "accuracy"),
                                     ("known", "known", "accuracy"))
     } | {"known_change": row.evidence.known_change(row.phase, concepts)}

@@ -16,7 +16,6 @@ from kt_exp.results.margins_file import FILE_NAME, read_margins
 from kt_exp.results.outcome import Phase
 
 LOSS = 0.02  # share of the known images that may be lost: `target_at_2`
-TARGET_AT = f"target_at_{round(100 * LOSS)}"
 
 
 @dataclass(frozen=True)

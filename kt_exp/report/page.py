@@ -17,7 +17,7 @@ from PIL import Image
 from kt_exp.atomic import write_atomically
 from kt_exp.drawing import DARK, LIGHT, SCALE, Images
 from kt_exp.progress import duration
-from kt_exp.report.plots import draw_history
+from kt_exp.report.plots import draw_history, draw_run
 from kt_exp.report.style import MISSING, REMEDY, has_matplotlib
 from kt_exp.results import summary
 from kt_exp.results.outcome import JOINT
@@ -50,6 +50,9 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
         has_accuracies=summary.target_metric(record) in summary.ACCURACY_METRICS,
         scores=scores,
         mean_scores=summary.mean_scores(scores),
+        tradeoffs=summary.tradeoff_rows(record),
+        tradeoff_phases=summary.TRADEOFF_PHASES,
+        tradeoff=draw_run(record).svg() if record.tradeoffs and has_matplotlib() else "",
         panels=[(title, *_panel(folder / name)) for title, name in panels.items()],
         rows=[*rows, summary.mean_row(rows)] if len(rows) > 1 else rows,
         no_charts=NO_CHARTS if any(record.curves.values()) and not has_matplotlib() else "",

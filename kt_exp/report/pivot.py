@@ -30,14 +30,15 @@ from kt_exp.results.summary import MISSING
 TARGET = ("target", "accuracy")
 
 
-def pivot(jobs: Sequence[Job], key: str, prompts: bool = False) -> Grid:
+def pivot(jobs: Sequence[Job], key: str, prompts: bool = False,
+          metrics: Sequence[str] = ()) -> Grid:
     """Return the table of `jobs` with a column for each value of `key` and a row per measurement.
 
     The first column of numbers is the untrained model. Where it differs along the row, each cell
     shows it as well. `prompts` adds the untrained model's target accuracy with other prompts.
 
     Raises:
-        UserError: `key` is the same in all runs.
+        UserError: `key` is the same in all runs, or one of `metrics` was not measured.
     """
     jobs = newest(jobs)
     placed = [job for job in jobs if job.config]
@@ -45,6 +46,7 @@ def pivot(jobs: Sequence[Job], key: str, prompts: bool = False) -> Grid:
     if key not in keys:
         raise UserError("--pivot", f"{key} is the same in all runs",
                         f"varied: {', '.join(keys) or 'nothing'}")
+    kinds = kinds_of(placed, metrics)
     others = [other for other in keys if other != key]
     values = [value for value, in grouped(placed, [key])]
     prompt_phases = list(PROMPTS) if prompts else []
@@ -57,7 +59,7 @@ def pivot(jobs: Sequence[Job], key: str, prompts: bool = False) -> Grid:
     for settings, group in groups.items():
         for concept in concepts_of(group) or [MISSING]:
             by_value = grouped(teaching(group, concept), [key])
-            for index, kind in enumerate(kinds_of(placed)):
+            for index, kind in enumerate(kinds):
                 row = [*names[settings], concept] if not index else [""] * (len(others) + 1)
                 by_prompts = [
                     _shared([by_prompt(same, phase, concept) for same in by_value.values()])
@@ -68,7 +70,7 @@ def pivot(jobs: Sequence[Job], key: str, prompts: bool = False) -> Grid:
                                   *by_prompts, *cells])
             for (value,), same in by_value.items():
                 shared: dict[str, Any] = dict(zip(others, settings, strict=True))
-                grid.data += data({**shared, key: value}, concept, kinds_of(placed), same)
+                grid.data += data({**shared, key: value}, concept, kinds, same)
     notes.mark_unplaced(jobs)
     grid.notes = notes.lines
     return grid

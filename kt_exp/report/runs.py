@@ -20,6 +20,7 @@ from kt_exp.concepts import name_key
 from kt_exp.config.renames import with_current_names
 from kt_exp.errors import UserError
 from kt_exp.report.sweeps import MULTIRUN, planned, read_yaml, with_overrides
+from kt_exp.results.outcome import Metric
 from kt_exp.results.record import FILE_NAME, DamagedRecord, RunRecord, read_record
 
 NOT_ENTERED = {"images", "models", ".submitit", "wandb"}
@@ -97,11 +98,17 @@ class Job:
 
         `split=None` matches any split; `concept=None` matches the only concept with such a value.
         """
+        row = self.measurement(phase, concept, split, metric)
+        return None if row is None else row.value
+
+    def measurement(self, phase: str, concept: str | None, split: str | None,
+                    metric: str) -> Metric | None:
+        """Return a measured value with its counts; the arguments are those of `measured`."""
         rows = [row for row in (self.record.metrics if self.record else [])
                 if (row.phase, row.metric) == (phase, metric)
                 and split in (None, row.split)
                 and (concept is None or name_key(row.concept) == name_key(concept))]
-        return rows[0].value if len({row.concept for row in rows}) == 1 else None
+        return rows[0] if len({row.concept for row in rows}) == 1 else None
 
 
 def find_jobs(paths: Iterable[Path | str], where: Conditions | None = None) -> list[Job]:

@@ -19,6 +19,8 @@ PHASES: Mapping[str, tuple[str, str]] = {
     "baseline": ("before", PALE),
     "name_prompt": ("name as prompt", LIGHT["orange"]),
     "description_prompt": ("description as prompt", LIGHT["vermilion"]),
+    "name_and_description": ("name and description", LIGHT["green"]),
+    "parts_prompt": ("parts of description", LIGHT["purple"]),
     "transferred": ("after", ACCENT),
 }
 

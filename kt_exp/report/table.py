@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from kt_exp.errors import UserError, did_you_mean
 from kt_exp.report.grid import Grid, StyledText
 from kt_exp.report.grouping import Estimate, concepts_of, grouped, labels, teaching, varied
 from kt_exp.report.runs import Job, newest
-from kt_exp.results.outcome import Metric
-from kt_exp.results.summary import MISSING
+from kt_exp.results.outcome import TRADEOFF_METRICS, Metric
+from kt_exp.results.summary import MISSING, TARGET_AT_2, bounds
 
 BEFORE, AFTER = "baseline", "transferred"
 TONES = {"failed": "bad", "interrupted": "warn", "pending": "soft", "no result": "soft"}
-HIDDEN = "mean_per_class_accuracy"
+HIDDEN = {"mean_per_class_accuracy", *TRADEOFF_METRICS} - {TARGET_AT_2}  # unless asked for
 # Phases of the untrained model with other prompts, and their column titles.
 PROMPTS = {"name_prompt": "Name as prompt", "description_prompt": "Description as prompt"}
 
@@ -51,15 +52,19 @@ class Footnotes:
         return self._numbers[line]
 
 
-def overview(jobs: Sequence[Job], prompts: bool = False) -> Grid:
+def overview(jobs: Sequence[Job], prompts: bool = False, metrics: Sequence[str] = ()) -> Grid:
     """Return the table of all measurements of `jobs`, one row per setting and concept.
 
-    `prompts` adds the untrained model's target accuracy with other prompts.
+    `prompts` adds the untrained model's target accuracy with other prompts; `metrics` are those of
+    `kinds_of`. A rate of one run has its Wilson 95 % interval beside it.
+
+    Raises:
+        UserError: one of `metrics` was not measured.
     """
     jobs = newest(jobs)
     keys = varied(jobs)
     placed = [job for job in jobs if job.config]
-    kinds = kinds_of(placed)
+    kinds = kinds_of(placed, metrics)
     counted = any(len({job.value("seed") for job in group}) > 1
                   for group in grouped(placed, keys).values())
     header = [*keys, "concept"]
@@ -103,6 +108,23 @@ def estimate(jobs: Sequence[Job], phase: str, concept: str | None, split: str | 
     return Estimate.of([*values.values()]) if values else None
 
 
+def interval(jobs: Sequence[Job], phase: str, concept: str, split: str,
+             metric: str) -> tuple[float, float] | None:
+    """Return the Wilson 95 % interval of a rate, in [0, 1]; None for a mean.
+
+    Of several seeds a fine-tuned model has a standard deviation in place of an interval. The
+    untrained model has one where all runs agree.
+    """
+    if phase == AFTER and len({job.value("seed") for job in jobs}) > 1:
+        return None
+    rows = [row for job in jobs if (row := job.measurement(phase, concept, split, metric))]
+    return rows[0].interval if len({(row.count, row.total) for row in rows}) == 1 else None
+
+
+def _in_brackets(found: tuple[float, float] | None) -> str:
+    return f" {bounds(found)}" if found else ""
+
+
 def number(estimated: Estimate, digits: int = 1) -> str:
     """Return "86.0", or "86.0±2.1" over several seeds."""
     spread = "" if estimated.std is None else f"±{estimated.std:.{digits}f}"
@@ -123,9 +145,11 @@ def _row(jobs: Sequence[Job], concept: str, kinds: Sequence[Kind],
     for split, metric in kinds:
         before = estimate(jobs, BEFORE, concept, split, metric)
         after = estimate(jobs, AFTER, concept, split, metric)
-        cells.append(StyledText(f"{before.mean:.1f}" if before else MISSING))
+        start, end = (_in_brackets(interval(jobs, phase, concept, split, metric))
+                      for phase in (BEFORE, AFTER))
+        cells.append(StyledText(f"{before.mean:.1f}{start}" if before else MISSING))
         if after:
-            cells.append(StyledText(number(after), tone_of(after, before)))
+            cells.append(StyledText(number(after) + end, tone_of(after, before)))
             most = max(most, after.n)
         else:
             cells.append(StyledText(MISSING))
@@ -154,11 +178,27 @@ def by_prompt(jobs: Sequence[Job], phase: str, concept: str) -> StyledText:
     return StyledText(f"{accuracy.mean:.1f}" if accuracy else MISSING)
 
 
-def kinds_of(jobs: Sequence[Job]) -> list[Kind]:
-    """Return the kinds of measurements; target and known accuracy if there are none yet."""
+def kinds_of(jobs: Sequence[Job], metrics: Sequence[str] = ()) -> list[Kind]:
+    """Return the kinds of measurements; target and known accuracy if there are none yet.
+
+    Of the metrics at equal forgetting only `target_at_2` is among them, unless `metrics` names
+    those to return ("all": every one).
+
+    Raises:
+        UserError: none of the jobs measured one of `metrics`.
+    """
     measured: dict[Kind, None] = dict.fromkeys(
         (row.split, row.metric) for job in jobs for row in _metrics(job))
-    others = [kind for kind in measured if kind[1] != HIDDEN]
+    if "all" in metrics:
+        return list(measured)
+    names = {metric for _, metric in measured}
+    for metric in metrics:
+        if metric not in names:
+            raise UserError("--metrics", f"'{metric}' was not measured",
+                            did_you_mean(metric, ["all", *names], most=20))
+    if metrics:
+        return [kind for kind in measured if kind[1] in metrics]
+    others = [kind for kind in measured if kind[1] not in HIDDEN]
     return others or list(measured) or [("target", "accuracy"), ("known", "accuracy")]
 
 
@@ -170,6 +210,8 @@ def kind_title(kind: Kind) -> str:
     split, metric = kind
     if metric == "accuracy":
         return {"target": "Target", "known": "Known", "all": "Accuracy"}[split]
+    if metric.startswith("target_at_"):
+        return f"Target at {metric.removeprefix('target_at_')} lost"
     return metric if split == "all" else f"{split.capitalize()} {metric}"
 
 
@@ -181,10 +223,14 @@ def data(settings: dict[str, Any], concept: str, kinds: Sequence[Kind],
         before = estimate(jobs, BEFORE, concept, split, metric)
         after = estimate(jobs, AFTER, concept, split, metric)
         unfinished = [job for job in jobs if job.state != "completed"]
+        intervals = [interval(jobs, phase, concept, split, metric) for phase in (BEFORE, AFTER)]
         rows.append({
             **settings, "concept": concept, "split": split, "metric": metric,
             "before": before and before.mean, "before_std": before and before.std,
             "after": after and after.mean, "after_std": after and after.std,
+            **{f"{name}_{bound}": found and 100 * found[place]
+               for name, found in zip(("before", "after"), intervals, strict=True)
+               for place, bound in enumerate(("low", "high"))},
             "n": after.n if after else 0,
             "state": worst(unfinished) if unfinished else "completed",
             "paths": " ".join(str(job.folder) for job in jobs),

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from kt_exp.progress import duration
-from kt_exp.results.outcome import Metric, Phase
+from kt_exp.results.intervals import wilson
+from kt_exp.results.outcome import TRADEOFF_METRICS, Metric, Phase
 from kt_exp.results.record import MetricName, RunRecord
 
 MISSING = "\N{EN DASH}"
+NARROW = 2.0  # points: the bounds of a narrower interval have a decimal
 # Metrics of target and known images in the table of concepts; all others are scores.
 ACCURACY_METRICS = ("accuracy", "mean_per_class_accuracy")
 
@@ -30,6 +32,13 @@ class Accuracy:
     @property
     def counts(self) -> str:
         return "" if self.hits is None else f"{self.hits}/{self.total}"
+
+    @property
+    def bounds(self) -> str:
+        """The Wilson 95 % interval in percent, "[39–65]"; empty for a mean."""
+        if self.hits is None or not self.total:
+            return ""
+        return bounds(wilson(self.hits, self.total))
 
 
 @dataclass
@@ -65,6 +74,29 @@ ACCURACIES: dict[str, tuple[Phase, str]] = {
 }
 
 
+# What the untrained model reaches by a constant alone and by its prompts, and what training does.
+TRADEOFF_PHASES: dict[Phase, str] = {
+    Phase.baseline: "bias", Phase.name_prompt: "name", Phase.description_prompt: "descr.",
+    Phase.name_and_description: "both", Phase.parts_prompt: "parts", Phase.transferred: "→ after",
+}
+TARGET_AT_2 = "target_at_2"
+
+
+@dataclass
+class TradeoffRow:
+    """Equal forgetting: one concept (or the mean of all), by phase; without those not measured."""
+
+    name: str
+    target_at_2: dict[Phase, Accuracy]
+    auroc: dict[Phase, Accuracy]
+
+    @property
+    def gain(self) -> float | None:
+        """The gain of fine-tuning over bias alone in `target_at_2`, in points."""
+        return _points(self.target_at_2.get(Phase.baseline),
+                       self.target_at_2.get(Phase.transferred))
+
+
 @dataclass
 class Score:
     """A metric other than target and known accuracy, before and after, × 100."""
@@ -85,14 +117,16 @@ def target_metric(record: RunRecord) -> MetricName | None:
 
     None if there are no such images, or nothing was measured.
     """
-    return next((row.metric for row in record.metrics if row.split == "target"), None)
+    return next((row.metric for row in record.metrics
+                 if row.split == "target" and row.metric not in TRADEOFF_METRICS), None)
 
 
 def scores(record: RunRecord) -> list[Score]:
-    """Return all metrics but target and known accuracy, in the order of the record."""
+    """Return all metrics but target and known accuracy and those at equal forgetting."""
     measured = dict.fromkeys(
         (row.concept, row.split, row.metric) for row in record.metrics
-        if row.split == "all" or row.metric not in ACCURACY_METRICS)
+        if row.metric not in TRADEOFF_METRICS
+        and (row.split == "all" or row.metric not in ACCURACY_METRICS))
     return [Score(name, metric, *(_times_100(record.metric(phase, name, split, metric))
                                   for phase in ("baseline", "transferred")))
             for name, split, metric in measured]
@@ -122,6 +156,36 @@ def mean_row(rows: list[Row]) -> Row:
     return Row("mean", **{
         column: _mean([getattr(row, column) for row in rows]) for column in ACCURACIES
     })
+
+
+def tradeoff_rows(record: RunRecord) -> list[TradeoffRow]:
+    """Return a row per concept, and their mean if there are several; none without such metrics."""
+    def measured(name: str, metric: MetricName) -> dict[Phase, Accuracy]:
+        found = {phase: _accuracy(record.metric(phase, name, TRADEOFF_METRICS[metric], metric))
+                 for phase in TRADEOFF_PHASES}
+        return {phase: accuracy for phase, accuracy in found.items() if accuracy}
+
+    rows = [TradeoffRow(concept.name, measured(concept.name, TARGET_AT_2),
+                        measured(concept.name, "auroc")) for concept in record.concepts]
+    if not any(row.target_at_2 or row.auroc for row in rows):
+        return []
+    return [*rows, _mean_tradeoff(rows)] if len(rows) > 1 else rows
+
+
+def _mean_tradeoff(rows: Sequence[TradeoffRow]) -> TradeoffRow:
+    def mean(of_rows: Sequence[dict[Phase, Accuracy]]) -> dict[Phase, Accuracy]:
+        found = {phase: _mean([row.get(phase) for row in of_rows]) for phase in TRADEOFF_PHASES}
+        return {phase: accuracy for phase, accuracy in found.items() if accuracy}
+
+    return TradeoffRow("mean", mean([row.target_at_2 for row in rows]),
+                       mean([row.auroc for row in rows]))
+
+
+def bounds(interval: tuple[float, float]) -> str:
+    """Return an interval of shares in percent: "[39–65]", with a decimal where it is narrow."""
+    low, high = (100 * bound for bound in interval)
+    digits = 0 if high - low >= NARROW else 1
+    return f"[{low:.{digits}f}–{high:.{digits}f}]"
 
 
 def one_decimal(number: float | None) -> str:

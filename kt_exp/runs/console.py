@@ -5,32 +5,38 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from kt_exp.progress import ConsoleHandler, progress
 from kt_exp.results import summary
+from kt_exp.results.outcome import Phase
 from kt_exp.results.record import ConceptEntry, RunRecord
 from kt_exp.results.summary import MISSING
 
 __all__ = [
     "ConsoleHandler", "diagnosis_table", "print_diagnosis", "print_summary", "progress",
-    "score_table", "summary_table",
+    "score_table", "summary_table", "tradeoff_table",
 ]
 
+PIPE_WIDTH = 100  # columns where there is no terminal
+TRADEOFF_TITLE = "Target accuracy with 2 points of known accuracy lost, by the best constant:"
+TRADEOFF_COLUMNS = {"target_at_2": [*summary.TRADEOFF_PHASES],
+                    "auroc": [Phase.baseline, Phase.transferred]}
 WIDEST_COUNTS_BESIDE = 5  # "50/50"; longer counts go below the percentage, to fit 80 columns
 STATUS_STYLES = {"completed": "bold green", "failed": "bold red", "interrupted": "bold yellow"}
 
 
-def summary_table(record: RunRecord) -> Table:
+def summary_table(record: RunRecord, intervals: bool = True) -> Table:
     """Return a run's table: accuracy of each concept before → after, and of the two prompts."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("\nConcept", overflow="fold", max_width=20)
+    table.add_column("\nConcept", overflow="fold", min_width=8, max_width=20)
     table.add_column("Target\nbefore", justify="right", no_wrap=True)
     table.add_column("\n→ after", justify="right", no_wrap=True)
     table.add_column("Known\nbefore", justify="right", no_wrap=True)
@@ -40,10 +46,40 @@ def summary_table(record: RunRecord) -> Table:
     table.add_column("\ndescr.", justify="right", no_wrap=True)
     rows = summary.concept_rows(record)
     for row in rows:
-        table.add_row(*_cells(row, _counts_width(rows)))
+        table.add_row(*_cells(row, _counts_width(rows), intervals))
     if len(rows) > 1:
         table.add_row()
-        table.add_row(*_cells(summary.mean_row(rows), _counts_width(rows)), style="bold")
+        table.add_row(*_cells(summary.mean_row(rows), _counts_width(rows), intervals),
+                      style="bold")
+    return table
+
+
+def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
+    """Return the table of `TRADEOFF_TITLE`, and AUROC.
+
+    Bias alone, the untrained model's prompts, and after fine-tuning; phases that were not measured
+    have no column.
+    """
+    rows = summary.tradeoff_rows(record)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    phases = {metric: [phase for phase in shown if any(phase in getattr(row, metric)
+                                                       for row in rows)]
+              for metric, shown in TRADEOFF_COLUMNS.items()}
+    table.add_column("\nConcept", overflow="fold", min_width=8, max_width=20)
+    for metric, title in (("target_at_2", ""), ("auroc", "AUROC")):
+        for number, phase in enumerate(phases[metric]):
+            table.add_column(f"{'' if number else title}\n{summary.TRADEOFF_PHASES[phase]}",
+                             justify="right", no_wrap=True)
+    for row in rows:
+        is_mean = len(rows) > 1 and row is rows[-1]
+        if is_mean:
+            table.add_row()
+        cells = [_rate(row.target_at_2.get(phase),
+                       row.gain if phase == Phase.transferred else None, intervals)
+                 for phase in phases["target_at_2"]]
+        cells += [Text(f"{row.auroc[phase].value:.3f}" if phase in row.auroc else MISSING)
+                  for phase in phases["auroc"]]
+        table.add_row(Text(row.name), *cells, style="bold" if is_mean else "")
     return table
 
 
@@ -109,7 +145,10 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
     if reused := summary.reuse_line(record):
         console.print(f"from the store: {escape(reused)}")
     if summary.target_metric(record) in summary.ACCURACY_METRICS:
-        console.print(Text(), summary_table(record), Text(), sep="\n")
+        console.print(Text(), _fitting(summary_table, record, console), Text(), sep="\n")
+    if summary.tradeoff_rows(record):
+        console.print(Text(TRADEOFF_TITLE, "dim"), _fitting(tradeoff_table, record, console),
+                      Text(), sep="\n")
     if summary.scores(record):
         console.print(Text(), score_table(record), Text(), sep="\n")
     for note in record.notes:
@@ -124,31 +163,51 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
                       soft_wrap=True)
 
 
+def _fitting(make: Callable[[RunRecord, bool], Table], record: RunRecord,
+             console: Console) -> Table:
+    """Return the table with intervals, or without where the terminal is too narrow for them."""
+    table = make(record, True)
+    needed = Measurement.get(console, console.options.update(width=1000), table).maximum
+    return table if needed <= console.width else make(record, False)
+
+
 def _standard_output() -> Console:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # On a pipe that is not UTF-8 an arrow becomes "?", instead of raising an error.
         sys.stdout.reconfigure(errors="replace")
-    return Console(highlight=False)
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, width=PIPE_WIDTH if piped else None)
 
 
-def _cells(row: summary.Row, counts_width: int) -> list[RenderableType]:
+def _cells(row: summary.Row, counts_width: int, intervals: bool) -> list[RenderableType]:
     beside = counts_width <= WIDEST_COUNTS_BESIDE
 
     def with_counts(accuracy: summary.Accuracy | None, change: float | None = None) -> Text:
         counts = accuracy.counts if accuracy else ""
         shown = " " + counts.ljust(counts_width) if beside else counts and "\n" + counts
-        return Text.assemble((_percent(accuracy), _style(change)), (shown, "dim"))
+        text = Text.assemble((_percent(accuracy), _style(change)), (shown, "dim"))
+        return text + _bounds(accuracy, intervals)
 
     return [
         Text(row.name),
         with_counts(row.target_before),
         with_counts(row.target_after, row.target_change),
-        Text(_percent(row.known_before)),
-        Text(_percent(row.known_after)),
+        _rate(row.known_before, None, intervals),
+        _rate(row.known_after, None, intervals),
         Text(summary.signed(row.known_change) or MISSING, _style(row.known_change)),
-        Text(_percent(row.name_prompt)),
-        Text(_percent(row.description_prompt)),
+        _rate(row.name_prompt, None, intervals),
+        _rate(row.description_prompt, None, intervals),
     ]
+
+
+def _rate(accuracy: summary.Accuracy | None, change: float | None, intervals: bool) -> Text:
+    return Text(_percent(accuracy), _style(change)) + _bounds(accuracy, intervals)
+
+
+def _bounds(accuracy: summary.Accuracy | None, intervals: bool) -> Text:
+    """The interval, on a line below."""
+    found = accuracy.bounds if accuracy and intervals else ""
+    return Text(f"\n{found}" if found else "", "dim")
 
 
 def _score_cells(score: summary.Score) -> list[RenderableType]:

@@ -18,6 +18,8 @@ from PIL import Image
 from kt_exp.atomic import write_atomically
 from kt_exp.config.checks import choice, number
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from kt_exp.report.plots import draw_run
+from kt_exp.report.style import has_matplotlib
 from kt_exp.results import summary
 from kt_exp.results.record import RunRecord, plain
 
@@ -90,7 +92,8 @@ class _WandbRun:
 
 @dataclass
 class WandbTracker:
-    """Weights & Biases: curves and images after each stage, the metrics as summary and as table.
+    """Weights & Biases: curves and images after each stage, at the end the metrics as summary
+    and as table, and the trade-off of target and known accuracy as an image.
 
     The jobs of a multirun are one group; the stages that a job runs are its job type.
     """
@@ -149,6 +152,8 @@ class WandbTracker:
             table = _import_wandb().Table(columns=list(rows[0]),
                                           data=[list(row.values()) for row in rows])
             self._run.log({"results": table})
+        if record.tradeoffs and has_matplotlib():
+            self._run.log({"tradeoff": _import_wandb().Image(draw_run(record).image())})
         self._run.summary.update({"status": record.status, **_final_values(record)})
         self._run.finish(exit_code=_exit_code(record))
         if self._run.settings.mode == "offline":

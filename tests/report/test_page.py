@@ -56,6 +56,17 @@ def page(record, pictures, tmp_path) -> Page:
     return Page(write_page(record, tmp_path, pictures, pictures, {}))
 
 
+def test_a_classification_shows_what_is_bias(classified, page, tmp_path):
+    record, _ = classified.record()
+    shown = Page(write_page(record, tmp_path, {}, {}, {}))
+    assert "Knowledge or bias" in shown.words
+    assert "after fine-tuning: target" in shown.words
+    row = shown.words.split("At equal forgetting")[1].split("moongate")[1]
+    after = record.metric("transferred", "moongate", "target", "target_at_2")
+    assert f"{100 * after.value:.1f}% [" in row.split("umbrella")[0]
+    assert "Knowledge or bias" not in page.words
+
+
 def test_the_page_needs_nothing_from_outside(page):
     references = [
         value for _, attributes in page.elements for name, value in attributes.items()
@@ -87,7 +98,8 @@ def test_large_images_are_reduced(record, tmp_path):
 
 
 def test_the_numbers_of_the_run_are_there(page):
-    for words in ("completed in 1 min 14 s", "90.0% 18/20", "0.0% 0/20", f"{MINUS}1.5",
+    for words in ("completed in 1 min 14 s", "90.0% 18/20 [70–97]", "0.0% 0/20 [0–16]",
+                  f"{MINUS}1.5",
                   "umbrella: the similarity did not rise", "cosine of name and description 0.50",
                   "python -m kt_exp.run 'concepts.only=[moongate, umbrella]'", "seed 3"):
         assert words in page.words

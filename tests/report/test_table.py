@@ -34,6 +34,29 @@ def test_the_table_of_a_sweep_shows_each_setting_before_and_after(sweeps) -> Non
     assert [cell.tone for cell in grid.rows[1]] == ["", "", "", "good", "", "bad"]
 
 
+def test_a_classification_shows_three_measurements_and_others_when_asked(classified) -> None:
+    jobs = find_jobs([classified.run("one", concepts=("moongate",))])
+    assert overview(jobs).header == ["concept", "Target before", "→ after", "Known before",
+                                     "→ after", "Target at 2 lost before", "→ after"]
+    assert overview(jobs, metrics=["auroc", "target_at_5"]).header == [
+        "concept", "auroc before", "→ after", "Target at 5 lost before", "→ after"]
+    assert len(overview(jobs, metrics=["all"]).data) == 10
+    with pytest.raises(UserError, match=r"--metrics: 'aurok' was not measured; did you mean 'au"):
+        overview(jobs, metrics=["aurok"])
+
+
+def test_a_rate_has_its_interval_and_several_seeds_a_deviation(classified) -> None:
+    classified.run("0", concepts=("moongate",))
+    [row] = lines(overview(find_jobs([classified.root])))
+    assert row[1:3] == ["0.0 [0–7]", "90.0 [79–96]"]
+    classified.run("1", concepts=("moongate",), seed=1, knowledge=1)
+    grid = overview(find_jobs([classified.root]))
+    assert lines(grid)[0][1] == "0.0 [0–7]"
+    assert "±" in lines(grid)[0][2]
+    [target, *_] = csv.DictReader(io.StringIO(as_csv(grid)))
+    assert (target["before_low"], target["after_low"]) == ("0.0", "")
+
+
 def test_seeds_become_mean_and_standard_deviation(sweeps) -> None:
     for seed, target in enumerate((50, 60, 70)):
         sweeps.run(str(seed), {"moongate": (0, target, 58, 57)}, seed=seed)

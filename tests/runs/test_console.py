@@ -10,19 +10,25 @@ from rich.console import Console
 
 from kt_exp.results.outcome import JOINT, Metric, Phase
 from kt_exp.results.summary import duration, headline, signed
-from kt_exp.runs.console import diagnosis_table, print_summary, score_table, summary_table
+from kt_exp.runs.console import (
+    diagnosis_table,
+    print_summary,
+    score_table,
+    summary_table,
+    tradeoff_table,
+)
 
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
-def shown(thing, width: int = 80, **settings) -> str:
+def shown(thing, width: int = 100, **settings) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False, **settings)
     console.print(thing)
     return console.file.getvalue()
 
 
-def summarised(record, folder: Path) -> str:
-    console = Console(file=io.StringIO(), width=80, highlight=False)
+def summarised(record, folder: Path, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
     print_summary(record, folder, console)
     return console.file.getvalue()
 
@@ -42,13 +48,54 @@ def test_the_table_shows_before_and_after_with_counts(record):
         "mean", "10.0%", "45.0%", "99.0%", "98.8%", f"{MINUS}0.2", "10.0%", "25.0%"]
 
 
+def test_rates_have_their_wilson_interval_below(record):
+    lines = shown(summary_table(record)).splitlines()
+    moongate = next(place for place, line in enumerate(lines) if line.startswith("moongate"))
+    assert lines[moongate + 1].split() == [  # 0 and 18 of 20, 198 and 195 of 200, 0 and 5 of 20
+        "[0–16]", "[70–97]", "[96–100]", "[94–99]", "[0–16]", "[11–47]"]
+    assert "[" not in "".join(lines[-1:])  # a mean is no rate
+
+
+def test_equal_forgetting_stands_beside_plain_accuracy(classified, tmp_path):
+    record, _ = classified.record()
+    text = summarised(record, tmp_path)
+    table = text[text.index("with 2 points of known accuracy lost"):]
+    assert line_of(table, "Concept") == [
+        "Concept", "bias", "name", "descr.", "both", "parts", "→", "after", "bias", "→", "after"]
+    bias, after = (100 * record.metric(phase, "moongate", "target", "target_at_2").value
+                   for phase in (Phase.baseline, Phase.transferred))
+    cells = line_of(table, "moongate")
+    assert (cells[1], cells[6]) == (f"{bias:.1f}%", f"{after:.1f}%")
+    assert cells[7:] == [f"{record.metric(phase, 'moongate', 'all', 'auroc').value:.3f}"
+                         for phase in (Phase.baseline, Phase.transferred)]
+    assert line_of(table, "mean")[1:]
+    assert "Metric" not in text  # no flood of the other metrics
+    assert max(map(len, table.splitlines()[:9])) <= 100
+
+
+def test_phases_that_were_not_measured_have_no_column(classified):
+    record, _ = classified.record(concepts=("moongate",))
+    record.metrics = [row for row in record.metrics if row.phase == Phase.baseline]
+    assert line_of(shown(tradeoff_table(record)), "Concept") == [
+        "Concept", "bias", "bias"]
+
+
+def test_a_narrow_terminal_gets_the_tables_without_intervals(classified, tmp_path):
+    record, _ = classified.record(concepts=("a stripe of many names",))
+    text = summarised(record, tmp_path, width=80)
+    assert "[" not in text
+    assert text.count("\na stripe of ") == 2
+    assert "…" not in text
+    assert "[" in summarised(record, tmp_path)
+
+
 def test_one_concept_needs_no_mean(record):
     record.concepts = record.concepts[:1]
     assert "mean" not in shown(summary_table(record))
 
 
 @pytest.mark.parametrize("total", [20, 100, 50_000])
-def test_the_table_fits_eighty_columns(record, total):
+def test_the_table_fits_a_hundred_columns(record, total):
     record.concepts[0].name = long = "a concept with quite a long name"
     record.metrics = [
         replace(row, concept=row.concept.replace("moongate", long),
@@ -56,7 +103,7 @@ def test_the_table_fits_eighty_columns(record, total):
     table = shown(summary_table(record))
     assert "…" not in table
     assert f"{round(0.9 * total)}/{total}" in table
-    assert max(map(len, table.splitlines())) <= 80
+    assert max(map(len, table.splitlines())) <= 100
 
 
 def test_what_was_not_measured_is_left_open(record):

@@ -125,6 +125,15 @@ def test_a_requeued_job_goes_on_with_its_run_and_says_nothing_twice(
     assert (two, none, again) == (2, 0, 2)
 
 
+def test_the_trade_off_is_an_image(classified, tmp_path, no_login, offline_run):
+    record, _ = classified.record(concepts=("moongate",))
+    wandb_tracker = tracker("wandb")
+    wandb_tracker.start(record, tmp_path, None)
+    wandb_tracker.finish(record)
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    assert len(list(file.parent.glob("files/media/images/tradeoff_*.png"))) == 1
+
+
 def wait_for_a_new_second() -> None:
     """W&B files a run under the second in which it began."""
     time.sleep(1 - time.time() % 1)

@@ -65,13 +65,20 @@ class Chart:
         if ending == ".svg":
             path.write_text(f"{self.svg(themed=False)}\n", encoding="utf-8")
             return
+        if ending == ".png":
+            # With few colours and their shades, a palette reduces the file to a third.
+            self.image().quantize(256, dither=Image.Dither.NONE).save(
+                path, optimize=True, dpi=(DPI, DPI))
+        else:
+            path.write_bytes(self._drawn(ending))
+
+    def image(self) -> Image.Image:
+        """Return the figure as a picture, at `DPI`."""
+        with Image.open(io.BytesIO(self._drawn(".png"))) as image:
+            return image.convert("RGB")
+
+    def _drawn(self, ending: str) -> bytes:
         buffer = io.BytesIO()
         with house_style():
             self.figure.savefig(buffer, format=ending[1:], dpi=DPI, metadata=_METADATA[ending])
-        if ending == ".png":
-            # With few colours and their shades, a palette reduces the file to a third.
-            with Image.open(buffer) as image:
-                image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
-                    path, optimize=True, dpi=(DPI, DPI))
-        else:
-            path.write_bytes(buffer.getvalue())
+        return buffer.getvalue()

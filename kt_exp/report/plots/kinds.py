@@ -15,6 +15,7 @@ from kt_exp.report.grouping import shown, varied
 from kt_exp.report.plots.against import draw_against
 from kt_exp.report.plots.bars import draw_bars
 from kt_exp.report.plots.chart import FORMATS, Chart
+from kt_exp.report.plots.forgetting import draw_forgetting
 from kt_exp.report.plots.series import LR
 from kt_exp.report.plots.tradeoff import draw_tradeoff
 from kt_exp.report.runs import Job, newest
@@ -54,7 +55,9 @@ KINDS = {
     "names": _over("finetune.captions", "Captions with and without the name",
                    over_rate=True),  # supplementary Fig. 7
     "steps": _over("inversion.steps", "Against the steps of inversion"),  # main text, Fig. 5
-    "tradeoff": PlotKind("Target against known accuracy", draw_tradeoff),
+    "forgetting": PlotKind("Target against known accuracy", draw_forgetting),
+    "tradeoff": PlotKind("Knowledge or bias: target against known accuracy over all constants",
+                         draw_tradeoff),
     "bars": PlotKind("Concepts side by side", draw_bars),  # main text, Tab. 2
 }
 
@@ -107,11 +110,11 @@ def suitable(jobs: Sequence[Job]) -> list[str]:
     """Return the kinds of plots for the settings in which the jobs differ; else `bars`."""
     keys = varied(_measured(newest(jobs)))
     if not keys:
-        return ["bars"]
+        return ["bars", "tradeoff"]
     kinds = [name for name, kind in KINDS.items() if kind.needs in keys] or keys
     if {"strategy", "names"} & {*kinds}:  # these are over the learning rate as well
         kinds = [name for name in kinds if name != "lr"]
-    return [*kinds, "tradeoff"]
+    return [*kinds, "forgetting", "tradeoff"]
 
 
 def _measured(jobs: Sequence[Job]) -> list[Job]:

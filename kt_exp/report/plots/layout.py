@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 from textwrap import fill
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -139,10 +140,14 @@ def _abreast(columns: int, width: float) -> int:
 
 
 def _columns_within(width: float, entries: Sequence[float]) -> int:
-    """Return the largest number of columns in which `entries`, filled column-wise, fit `width`."""
+    """Return the largest number of columns in which `entries` fit `width`.
+
+    matplotlib fills the columns from the left; the first ones have one entry more where they are
+    uneven.
+    """
     for columns in range(len(entries), 1, -1):
-        lines = ceil(len(entries) / columns)
-        if sum(max(entries[start:start + lines])
-               for start in range(0, len(entries), lines)) <= width:
+        lines, longer = divmod(len(entries), columns)
+        ends = [column * lines + min(column, longer) for column in range(columns + 1)]
+        if sum(max(entries[start:end]) for start, end in pairwise(ends)) <= width:
             return columns
     return 1

@@ -1,67 +1,185 @@
-"""Target against known accuracy: learning against forgetting."""
+"""Target against known accuracy over all constants on a concept's score: what is bias, what is
+more."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from kt_exp.drawing import SOFT
 from kt_exp.errors import UserError
-from kt_exp.report.grouping import concepts_of, shown_alike
+from kt_exp.report.grouping import concepts_of
 from kt_exp.report.plots.chart import Chart
-from kt_exp.report.plots.curves import Curve, Panel, Point, draw_curves
-from kt_exp.report.plots.layout import PanelRow
-from kt_exp.report.plots.percent import percent_label
-from kt_exp.report.plots.series import LR, Series, series_of
-from kt_exp.report.plots.x_axis import BASE
+from kt_exp.report.plots.layout import Layout, PanelRow, panel_width
+from kt_exp.report.plots.percent import fit_x
+from kt_exp.report.plots.seen_unseen import Line, line_of, measured
+from kt_exp.report.plots.series import series_of
+from kt_exp.report.plots.x_axis import LABEL_HEIGHT, TICKS_HEIGHT
 from kt_exp.report.runs import Job
+from kt_exp.report.style import PHASES, house_style, series_colour
+from kt_exp.report.variants import KEYS, OPTION, variants_of
+from kt_exp.results.outcome import Phase
+from kt_exp.results.record import RunRecord
 
-TARGET, KNOWN = ("target", "accuracy"), ("known", "accuracy")
-ALONG = (LR, "inversion.steps", "finetune.epochs")  # curves follow the first that is varied
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BIAS = "bias alone"
+SHOWN_LOSS = 25.0  # points of known accuracy: who loses more has no use of it
+GUIDE_LOSS = 2.0  # points: where `target_at_2` is read off
+_GUIDE: dict[str, Any] = {"color": SOFT, "linewidth": 1, "linestyle": ":", "zorder": 1}
+_DOT: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 5.5}
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of one entry of the legend: a phase of some jobs."""
+
+    label: str
+    phase: Phase
+    jobs: Sequence[Job]
+    colour: str
+    dashed: bool = False
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """How matplotlib draws the line."""
+        return {"color": self.colour, "linestyle": "--" if self.dashed else "-",
+                "linewidth": 1.2 if self.dashed else 1.8}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A frame of one concept, or of the mean over several."""
+
+    title: str
+    lines: Sequence[tuple[Curves, Line]]
+
+
+def draw_run(record: RunRecord) -> Chart:
+    """Draw the curves of a single run.
+
+    Raises:
+        UserError: it has none, or matplotlib is not installed.
+    """
+    return draw_tradeoff([Job(Path(), record, record.config, record.overrides)], [], "")
 
 
 def draw_tradeoff(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
-    """Draw a curve along the learning rates (or another of `ALONG`) per value of other `keys`.
+    """Draw a panel for each concept, and one for their mean, with a curve for each phase.
+
+    Where the runs differ in `keys` there is a curve for each variant after fine-tuning, beside
+    bias alone. Seeds and concepts are averaged at equal known loss.
 
     Raises:
-        UserError: no run has both target and known accuracy.
+        UserError: no run has a curve.
     """
-    along = next((key for key in ALONG if key in keys), None)
-    series = series_of(jobs, [key for key in keys if key != along])
-    concepts = concepts_of(jobs)
-    panels = [_panel(series, along, concept) for concept in concepts]
-    if not any(panels):
-        raise UserError("--kind", "the runs have no target and known accuracy to trade off",
-                        "choose another kind")
-    return draw_curves([PanelRow(percent_label(TARGET), panels)], percent_label(KNOWN),
-                       f"Target against known accuracy: {', '.join(concepts)}", note)
+    entries = _entries(jobs, keys)
+    names = [name for name in concepts_of(jobs) if _panel(entries, name, [name]).lines]
+    if not names:
+        raise UserError("--kind", "the runs hold no curves: they are of an older version, or of "
+                        "a task without target and known images",
+                        "run them again with on_existing=rerun, or choose another kind")
+    panels = [_panel(entries, name, [name]) for name in names]
+    if len(names) > 1:
+        panels.append(_panel(entries, f"mean of {len(names)}", names))
+    shown = list(dict.fromkeys(entry.label for panel in panels for entry, _ in panel.lines))
+    with house_style():
+        layout = Layout([PanelRow("Target accuracy (%)", panels)], panel_width(len(panels)),
+                        TICKS_HEIGHT + LABEL_HEIGHT,
+                        _legend([entry for entry in entries if entry.label in shown]),
+                        "   ".join(filter(None, (note, _means(panels)))))
+        chart = Chart(layout.figure, "Target against known accuracy over all constants on the "
+                                     f"concept's score: {', '.join(names)}")
+        left = max(0.0, min(min(line.reference - SHOWN_LOSS, line.plain[0] - 1)
+                            for panel in panels for _, line in panel.lines))
+        for place in layout.places():
+            _draw(chart, place.axes, place.panel, left)
+        fit_x(layout.figure.axes)
+    return chart
 
 
-def _panel(series: Sequence[Series], along: str | None, concept: str) -> Panel | None:
-    curves = []
-    for one in series:
-        measured = _joined(one.measured(along or LR, concept, TARGET),
-                           one.measured(along or LR, concept, KNOWN))
-        # Without a setting along the curve, all names would be the same.
-        curves.append(_named(measured, only_base=along is None))
-        if along == LR:
-            curves += map(_joined, one.published(concept, TARGET), one.published(concept, KNOWN))
-    shown = [curve for curve in curves if curve.points]
-    return Panel(concept, shown) if shown else None
+def _entries(jobs: Sequence[Job], keys: Sequence[str]) -> list[Curves]:
+    if not keys:
+        untrained = [Curves(label, Phase(phase), jobs, colour, dashed=True)
+                     for phase, (label, colour) in PHASES.items()
+                     if phase not in (Phase.baseline, Phase.transferred)]
+        return [Curves(BIAS, Phase.baseline, jobs, SOFT), *untrained,
+                Curves("after fine-tuning", Phase.transferred, jobs,
+                       PHASES[Phase.transferred][1])]
+    labelled = [(one.label, one.jobs) for one in variants_of(jobs)] \
+        if {*keys} & {*KEYS, OPTION} else [(one.label, one.jobs) for one in series_of(jobs, keys)]
+    trained = [Curves(label, Phase.transferred, some, series_colour(number))
+               for number, (label, some) in enumerate(labelled)]
+    return [*_bias_alone(trained), *trained]
 
 
-def _joined(target: Curve, known: Curve) -> Curve:
-    """Return a curve with known accuracy as x and target accuracy as y, where both exist."""
-    known_at = {point.at: point for point in known.points}
-    return replace(target, points=[
-        point._replace(x=known_at[point.at].y, x_spread=known_at[point.at].y_spread,
-                       tip=f"{point.tip}, known {known_at[point.at].y:.1f}%")
-        for point in target.points if point.at in known_at])
+def _bias_alone(trained: Sequence[Curves]) -> list[Curves]:
+    """One entry where the untrained model is the same for all, else one for each."""
+    jobs = [job for entry in trained for job in entry.jobs]
+    if not _untrained_differ(jobs):
+        return [Curves(BIAS, Phase.baseline, jobs, SOFT)]
+    return [Curves(f"{entry.label}, {BIAS}", Phase.baseline, entry.jobs, entry.colour, dashed=True)
+            for entry in trained]
 
 
-def _named(curve: Curve, only_base: bool) -> Curve:
-    names = shown_alike(point.at for point in curve.points)
+def _untrained_differ(jobs: Sequence[Job]) -> bool:
+    """Tell whether two jobs have different untrained models: other curves of the same concept."""
+    for name in concepts_of(jobs):
+        found = measured(jobs, Phase.baseline, name)
+        if any(one.curve != found[0].curve for one in found):
+            return True
+    return False
 
-    def name(point: Point) -> str:
-        return names[point.at] if point.at == BASE or not only_base else ""
 
-    return replace(curve, points=[point._replace(name=name(point)) for point in curve.points])
+def _panel(entries: Sequence[Curves], title: str, names: Sequence[str]) -> Panel:
+    """Return the lines of all entries that have every one of the concepts `names`."""
+    lines = []
+    for entry in entries:
+        by_concept = [measured(entry.jobs, entry.phase, name) for name in names]
+        if entry.phase != Phase.transferred:  # the untrained model is the same for all seeds
+            by_concept = [found[:1] for found in by_concept]
+        if all(by_concept):
+            lines.append((entry, line_of([one for found in by_concept for one in found])))
+    return Panel(title, lines)
+
+
+def _means(panels: Sequence[Panel]) -> str:
+    several = any(entry.phase == Phase.transferred and line.curves > 1
+                  for panel in panels for entry, line in panel.lines)
+    return "Means: target accuracy at equal loss; a dot is the mean of dots" if several else ""
+
+
+def _legend(entries: Sequence[Curves]) -> list[tuple[Any, str]]:
+    from matplotlib.lines import Line2D
+
+    return [*((Line2D([], [], **entry.look), entry.label) for entry in entries),
+            (Line2D([], [], **_DOT, color=SOFT), "no constant added"),
+            (Line2D([], [], **_GUIDE), f"{GUIDE_LOSS:g} known points lost")]
+
+
+def _draw(chart: Chart, axes: Axes, panel: Panel, left: float) -> None:
+    """Draw the curves right of `left`, a known accuracy in percent, and their dots."""
+    axes.margins(x=0.04)
+    axes.set_xlabel("Known accuracy (%)")
+    axes.set_ylim(-4, 104)
+    axes.set_yticks(range(0, 101, 20))
+    for reference in {round(line.reference, 6) for _, line in panel.lines}:
+        axes.axvline(reference - GUIDE_LOSS, **_GUIDE)
+    for entry, line in panel.lines:
+        shown = line.known >= left
+        known, target = line.known[shown], line.target[shown]
+        if not shown.all():
+            # Up to the left edge, where the curve goes on.
+            known = np.append(known, left)
+            target = np.append(target, np.interp(left, line.known[::-1], line.target[::-1]))
+        axes.plot(known, target, **entry.look, label=entry.label)
+    for entry, line in sorted(panel.lines, key=lambda drawn: not drawn[0].dashed):
+        [dot] = axes.plot(*([value] for value in line.plain), color=entry.colour,
+                          **_DOT | ({"markersize": 4} if entry.dashed else {}), zorder=4)
+        chart.tell(dot, [f"{entry.label}: target {line.plain[1]:.1f}%, "
+                         f"known {line.plain[0]:.1f}%"])

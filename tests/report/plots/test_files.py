@@ -95,7 +95,7 @@ def test_the_house_style_neither_takes_nor_leaves_settings(sweeps) -> None:
 
 def test_threads_draw_as_one_does(sweeps) -> None:
     jobs = find_jobs([sweeps.lr_sweep()])
-    kinds = ["lr", "tradeoff", "bars"] * 4
+    kinds = ["lr", "forgetting", "bars"] * 4
     alone = {kind: draw(jobs, kind).svg() for kind in {*kinds}}
     with ThreadPoolExecutor(4) as threads:
         assert [*threads.map(lambda kind: draw(jobs, kind).svg(), kinds)] == [

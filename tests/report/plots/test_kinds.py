@@ -120,7 +120,7 @@ def test_a_series_has_one_colour_on_all_plots_of_the_same_runs(sweeps) -> None:
                        finetune__captions=captions)
     colours = [{line.get_label(): line.get_color() for axes in frames(chart(sweeps.root, kind))
                 for line in axes.lines if line.get_label() in ("named", "description")}
-               for kind in ("lr", "names", "tradeoff")]
+               for kind in ("lr", "names", "forgetting")]
     assert len(colours[0]) == 2
     assert colours[0] == colours[1] == colours[2]
 
@@ -168,7 +168,7 @@ def test_any_other_setting_that_was_varied_is_a_kind(sweeps) -> None:
 
 
 def test_the_trade_off_has_known_accuracy_across_and_target_accuracy_up(sweeps) -> None:
-    drawn = chart(sweeps.lr_sweep(), "tradeoff")
+    drawn = chart(sweeps.lr_sweep(), "forgetting")
     [axes] = frames(drawn)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Known accuracy (%)", "Target accuracy (%)")
     assert [(round(x, 2), round(y)) for x, y in curves(axes)["measured"]] == [
@@ -180,7 +180,7 @@ def test_the_trade_off_has_known_accuracy_across_and_target_accuracy_up(sweeps) 
 
 def test_a_trade_off_along_nothing_names_the_start_only(sweeps) -> None:
     folder = sweeps.run("one", {"moongate": (0, 60, 58, 56)})
-    assert written(chart(folder, "tradeoff")) == ["base"]
+    assert written(chart(folder, "forgetting")) == ["base"]
 
 
 def test_of_several_trade_offs_the_ends_are_named_and_the_start_once(sweeps) -> None:
@@ -188,13 +188,13 @@ def test_of_several_trade_offs_the_ends_are_named_and_the_start_once(sweeps) -> 
         for lr, target in ((1e-5, 20), (2e-5, 40), (3e-5, 90)):
             sweeps.run(f"{captions}{lr}", {"a": (0, target, 58, known - target / 10)},
                        finetune__lr=lr, finetune__captions=captions)
-    assert sorted(written(chart(sweeps.root, "tradeoff"))) == ["3e-5", "3e-5", "base"]
+    assert sorted(written(chart(sweeps.root, "forgetting"))) == ["3e-5", "3e-5", "base"]
 
 
 def test_trade_offs_of_all_concepts_share_their_scales(sweeps) -> None:
     for lr in (1e-5, 2e-5):
         sweeps.run(str(lr), {"a": (0, 50, 58, 57), "b": (0, 10, 58, 30)}, finetune__lr=lr)
-    left, right = frames(chart(sweeps.root, "tradeoff"))
+    left, right = frames(chart(sweeps.root, "forgetting"))
     assert left.get_xlim() == right.get_xlim()
     assert left.get_ylim() == right.get_ylim()
 

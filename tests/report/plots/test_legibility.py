@@ -51,7 +51,7 @@ def outside(drawn: Chart, boxes: dict[str, Bbox]) -> list[str]:
             if box.x0 < 0 or box.y0 < 0 or box.x1 > width + 1 or box.y1 > height + 1]
 
 
-@pytest.mark.parametrize("kind", ["lr", "tradeoff", "bars"])
+@pytest.mark.parametrize("kind", ["lr", "forgetting", "bars"])
 @pytest.mark.parametrize("concepts", [1, 2, 3, 7])
 def test_no_text_hides_another_or_leaves_the_picture(sweeps, kind, concepts) -> None:
     names = LONG[-concepts:]
@@ -62,6 +62,17 @@ def test_no_text_hides_another_or_leaves_the_picture(sweeps, kind, concepts) -> 
     drawn = draw(find_jobs([sweeps.root]), kind)
     boxes = text_boxes(drawn)
     assert len(boxes) > 10
+    assert colliding(boxes) == []
+    assert outside(drawn, boxes) == []
+
+
+@pytest.mark.parametrize("concepts", [1, 3, 7])
+@pytest.mark.parametrize("variants", [("inverted",), ("inverted", "noise")])
+def test_no_text_of_a_trade_off_hides_another(classified, concepts, variants) -> None:
+    for images in variants:
+        classified.run(images, concepts=tuple(LONG[-concepts:]), finetune__images=images)
+    drawn = draw(find_jobs([classified.root]), "tradeoff")
+    boxes = text_boxes(drawn)
     assert colliding(boxes) == []
     assert outside(drawn, boxes) == []
 
@@ -100,7 +111,7 @@ def test_a_point_without_room_beside_it_goes_without_its_name(sweeps) -> None:
     for place in range(12):
         sweeps.run(str(place), {"moongate": (0, 50 + place % 2, 58, 50 + place % 3)},
                    finetune__lr=1e-5 * (place + 1))
-    drawn = draw(find_jobs([sweeps.root]), "tradeoff")
+    drawn = draw(find_jobs([sweeps.root]), "forgetting")
     assert 0 < len(drawn.figure.axes[0].texts) < 13
     assert colliding(text_boxes(drawn)) == []
 
