@@ -13,7 +13,23 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["fixtures.images", "fixtures.records", "fixtures.classified"]
+pytest_plugins = ["fixtures.images", "fixtures.records"]
+
+# Read when torch is imported. The test processes share the cores, as do those that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Run a single file or test in this process; otherwise as many processes as xdist counts."""
+    chosen = config.args
+    return 0 if len(chosen) == 1 and ".py" in chosen[0] else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests, so that all processes end at about one time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @dataclass

@@ -10,8 +10,6 @@ from kt_exp.finetune.settings import EditSettings, FinetuneSettings
 from kt_exp.models.clip import OpenClipModel, OpenClipViT
 from kt_exp.models.protocol import EmbeddedCaptions, MaskedCaptions
 
-torch.set_num_threads(1)
-
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 VISION = {
     "vit": {"image_size": 16, "layers": 2, "width": 32, "head_width": 16, "patch_size": 4},

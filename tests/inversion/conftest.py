@@ -11,8 +11,6 @@ from kt_exp.inversion.invert import initial_state, invert
 from kt_exp.inversion.settings import AffineSettings, InversionSettings, SpeedSettings
 from kt_exp.models.clip import OpenClipPlainViT
 
-torch.set_num_threads(1)
-
 ARCHITECTURE = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 16, "layers": 2, "width": 32, "head_width": 16, "patch_size": 4},

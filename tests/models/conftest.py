@@ -13,8 +13,6 @@ import tiny_checkpoints as tiny
 import torch
 from safetensors import safe_open
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory, bert):

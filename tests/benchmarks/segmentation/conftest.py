@@ -15,8 +15,6 @@ from kt_exp.benchmarks.segmentation.settings import M2IBSettings
 from kt_exp.config.plugins import build
 from kt_exp.pictograms.weights import PictoClip
 
-torch.set_num_threads(1)
-
 PAIRS = Path(__file__).parent / "pairs"
 CPU = torch.device("cpu")
 
