@@ -9,9 +9,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from fixtures.classified import Classified
+    from fixtures.records import Sweeps
 
 pytest_plugins = ["fixtures.images", "fixtures.records"]
 
@@ -30,6 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that have slow tests, so that all processes end at about one time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture
+def classified(sweeps: Sweeps) -> Classified:
+    from fixtures.classified import Classified  # imported here, as it needs torch
+
+    return Classified(sweeps)
 
 
 @dataclass

@@ -260,7 +260,7 @@ def test_wandb_follows_a_job_that_is_preempted_then_fails_and_comes_again(
     assert [loss in names for names in told] == [False, False, True]
     assert "inversion/gyroscope/images.count" in told[0]
     assert "results.nrows" in told[2]
-    assert len(list(files[0].parent.glob("files/media/images/**/*.png"))) == 2
+    assert len(list(files[0].parent.glob("files/media/images/inversion/**/*.png"))) == 2
     summary = attempts[2].summary
     [metric] = [row for row in read_record(home / "outputs/lr/0").metrics
                 if (row.phase, row.split, row.metric) == ("transferred", "known", "accuracy")]
