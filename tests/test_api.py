@@ -15,6 +15,8 @@ import kt_exp
 from kt_exp.cli import main
 from kt_exp.schema import parse
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

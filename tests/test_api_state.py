@@ -18,6 +18,8 @@ from omegaconf import OmegaConf
 
 import kt_exp
 
+pytestmark = pytest.mark.slow
+
 STOPPING_TRACKER = """
 from dataclasses import dataclass
 

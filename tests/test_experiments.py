@@ -21,6 +21,8 @@ from kt_exp.report.runs import Job
 from kt_exp.report.sweeps import with_overrides
 from kt_exp.schema import conf_folder, parse, to_plain
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(conf_folder()) / "experiment"
 SINGLE = ["novel_words", "photos"]  # a run each, not a sweep
 EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in SINGLE)

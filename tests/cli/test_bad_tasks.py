@@ -13,6 +13,8 @@ from PIL import Image
 from kt_exp.benchmarks.captioning import metrics as caption_metrics
 from kt_exp.benchmarks.segmentation import benchmark as segmentation
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[1] / "data"
 COCO = DATA / "coco"
 PAIRS = DATA.parent / "benchmarks" / "segmentation" / "pairs"

@@ -9,6 +9,8 @@ import torch
 from kt_exp.pictograms.drawings import KNOWN
 from kt_exp.pictograms.weights import FOLDER
 
+pytestmark = pytest.mark.slow
+
 EDIT = ("inversion=none", "finetune=closed_form", "concepts.only=[madras,chantilly]",
         "benchmark.images_per_known_class=1", "benchmark.images_per_target=4")
 

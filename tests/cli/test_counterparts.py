@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 from kt_exp.results.record import read_record
 from kt_exp.schema import conf_folder
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = Path(conf_folder()) / "experiment"
 SWEEPS = sorted(path.stem for path in EXPERIMENTS.glob("*_pictograms.yaml"))
 SMALL = [

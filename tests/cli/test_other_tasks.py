@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CONCEPTS = [
     "concepts.items=[{name: zorb, description: round and red}, "
     "{name: glim, description: a blue box}]",

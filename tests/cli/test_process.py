@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LONG = [
     "concepts.only=[gyroscope]", "inversion.steps=150", "inversion.sizes=[]",
     "inversion.upsize_at=[]", "inversion.images=2", "inversion.checkpoint_seconds=0.001",

@@ -10,6 +10,8 @@ from kt_exp.config.renames import RENAMED
 from kt_exp.report.cli import main as kt_report
 from kt_exp.report.runs import find_jobs
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "inversion.steps=1", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=1",
     "finetune.epochs=1", "finetune.rehearsal=0", "benchmark.images_per_known_class=1",

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from kt_exp.results.outcome import JOINT
+
+pytestmark = pytest.mark.slow
 
 COCO = Path(__file__).parents[1] / "data" / "coco"
 RETRIEVAL = ["benchmark=mscoco", f"benchmark.captions={COCO / 'dataset_coco.json'}",

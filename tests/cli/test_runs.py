@@ -19,6 +19,8 @@ from kt_exp.config import plugins
 from kt_exp.pictograms.drawings import draw_class
 from kt_exp.results.outcome import Phase
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
     "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",

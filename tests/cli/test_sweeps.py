@@ -18,6 +18,8 @@ from kt_exp.report.status import state_of
 from kt_exp.results.outcome import Phase
 from kt_exp.results.record import read_record
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
     "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",

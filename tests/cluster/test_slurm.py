@@ -9,6 +9,8 @@ import pytest
 
 from kt_exp.runs.git_state import git_state
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
     "inversion.checkpoint_seconds=1", "finetune.epochs=1", "finetune.batch_size=2",

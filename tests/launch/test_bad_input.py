@@ -12,6 +12,8 @@ import pytest
 from kt_exp.errors import UserError
 from kt_exp.launch import slurm
 
+pytestmark = pytest.mark.slow
+
 SLURM = ["-m", "hydra/launcher=slurm_cpu", "hydra.sweep.dir=sweep", "seed=0,1"]
 LAUNCHERS = ["in_process", "local_processes", "slurm_cpu"]
 
@@ -115,10 +117,9 @@ def test_a_launcher_without_a_multirun(launcher, home):
                                  "multiruns; add -m\n")
 
 
-@pytest.mark.parametrize("launcher", ["in_process", "local_processes"])
-def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(launcher, home):
-    code, stderr = home.call("-m", f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep",
-                             "inversion.steps=0", "seed=0,1", "inversion.images=0,2")
+def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(home):
+    code, stderr = home.call("-m", "hydra.sweep.dir=sweep", "inversion.steps=0", "seed=0,1",
+                             "inversion.images=0,2")
     assert code == 2
     assert stderr.splitlines()[-3:] == [
         "kt-exp: error: 2 jobs (sweep/0, sweep/2): inversion.images: 0 is out of range; give a "
@@ -126,6 +127,16 @@ def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(launcher, home
         "kt-exp: error: 2 jobs (sweep/1, sweep/3): inversion.steps: 0 is out of range; give a "
         "number at least 1",
         "kt-exp: error: 4 of 4 jobs failed"]
+
+
+def test_the_end_of_a_sweep_in_processes_says_the_same(home):
+    code, stderr = home.call("-m", "hydra/launcher=local_processes", "hydra.sweep.dir=sweep",
+                             "inversion.images=0", "seed=0,1")
+    assert code == 2
+    assert stderr.splitlines()[-2:] == [
+        "kt-exp: error: 2 jobs (sweep/0, sweep/1): inversion.images: 0 is out of range; give a "
+        "number at least 1",
+        "kt-exp: error: 2 of 2 jobs failed"]
 
 
 @pytest.mark.parametrize(("arguments", "problem"), [

@@ -13,6 +13,8 @@ from omegaconf import OmegaConf
 
 from kt_exp.launch import local
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "concepts.only=[gyroscope]", "inversion.steps=2", "inversion.sizes=[]",
     "inversion.upsize_at=[]", "inversion.images=2", "finetune.epochs=1", "finetune.batch_size=2",

@@ -13,6 +13,8 @@ import pytest
 
 from kt_exp.schema import PACKAGE, conf_folder
 
+pytestmark = pytest.mark.slow
+
 TAKE = ("import logging, sys; from pathlib import Path; logging.basicConfig(format='%(message)s')\n"
         "from kt_exp.launch.snapshot import environment, take_snapshot\n"
         "print(environment(take_snapshot(Path(sys.argv[1])))['PYTHONPATH'].partition(':')[0])")

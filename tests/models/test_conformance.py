@@ -17,6 +17,8 @@ from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder, SignedT
 from kt_exp.models.vilt import ViLT
 from kt_exp.pictograms.weights import PictoClip
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CAPTIONS = [f"a photo of a {word}" for word in
             ("house", "wheel", "tower", "dice", "tree", "boat", "cup", "key", "star", "ring")]

@@ -22,6 +22,8 @@ from kt_exp.models.effnet_minilm import EffNetMiniLM, EffNetMiniLMModel, join
 from kt_exp.models.effnet_minilm_network import Towers
 from kt_exp.models.protocol import DualEncoder
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
 CAPTIONS = ["a photo of a house", "a wheel", "a photo of a small house and a tower"]

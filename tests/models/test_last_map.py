@@ -19,6 +19,8 @@ from kt_exp.models.vilt import ViLT
 from kt_exp.models.weights import Weights
 from kt_exp.pictograms.weights import PictoClip
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 KNOWN = ["a photo of a house", "a photo of a wheel", "a photo of a tower", "a photo of a tree"]
 NAME, DESCRIPTION = "a photo of a zorb", "a house on a wheel"

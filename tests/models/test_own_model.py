@@ -19,6 +19,8 @@ from kt_exp.errors import UserError
 from kt_exp.models.factory import load_model
 from kt_exp.models.protocol import DualEncoder
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "docs" / "own_model.md").read_text(encoding="utf-8")
 SMALL = [
     "concepts.only=[gyroscope]", "inversion.steps=2", "inversion.sizes=[]",

@@ -12,6 +12,8 @@ import kt_exp.pictograms
 from kt_exp.pictograms import drawings as benchmark
 from kt_exp.pictograms.words import article
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = Path(kt_exp.pictograms.__file__).parent / "pictoclip"
 
 

@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_pictoclip.py"
 SMALL = [
     "--steps", "2", "--names", "20", "--per-name", "2", "--per-known", "1", "--free", "20",

@@ -22,6 +22,8 @@ from kt_exp.results.outcome import Outcome, Phase
 from kt_exp.results.record import ConceptEntry, RunRecord, write_record
 from kt_exp.schema import to_plain
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REPORT, SWEEP = ("kt-report ",), ("kt-exp -m ", "python -m kt_exp.run -m ")

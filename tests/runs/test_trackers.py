@@ -12,6 +12,8 @@ from fixtures.configs import preset
 from kt_exp.config.plugins import build
 from kt_exp.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 def tracker(name: str, **changes):
     return build(preset("tracker", name, **changes), "tracker")

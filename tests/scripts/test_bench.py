@@ -17,6 +17,8 @@ from tiny_checkpoints import vilt_state, write_vilt
 from kt_exp.models import vilt_loading
 from kt_exp.models.vilt import ViLTModel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def config():

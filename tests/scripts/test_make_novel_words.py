@@ -9,6 +9,8 @@ import pytest
 
 from kt_exp.schema import conf_folder
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_sets_are_as_the_script_writes_them(tmp_path, monkeypatch):
     shipped = Path(conf_folder()) / "concepts"

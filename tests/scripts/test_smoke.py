@@ -12,6 +12,8 @@ import smoke
 
 from kt_exp.benchmarks.captioning.metrics import java_version
 
+pytestmark = pytest.mark.slow
+
 CAPTIONING = java_version() is not None and find_spec("pycocoevalcap") is not None
 
 

@@ -16,6 +16,8 @@ from kt_exp import interrupts
 from kt_exp.store import lease
 from kt_exp.store.lease import Lease, hold
 
+pytestmark = pytest.mark.slow
+
 HOLD = """if True:
     import sys, time
     from pathlib import Path

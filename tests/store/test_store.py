@@ -12,6 +12,8 @@ import torch
 from kt_exp.errors import UserError
 from kt_exp.store import Store, signature
 
+pytestmark = pytest.mark.slow
+
 RECORD = {"score": [0.1, 0.75], "caption": "a tower – with a roof"}
 TENSORS = {"images": torch.arange(24.0).view(2, 3, 2, 2), "steps": torch.tensor([7])}
 

@@ -30,6 +30,8 @@ from kt_exp.models.weights import Weights
 from kt_exp.results.outcome import JOINT
 from kt_exp.store import Store
 
+pytestmark = pytest.mark.slow
+
 COCO = Path(__file__).parents[2] / "data" / "coco"
 KITE, BATH = Concept("kite", "a toy that flies"), Concept("bath", "a tub of water")
 CHANGED = {"choice": torch.tensor(1)}

@@ -21,6 +21,8 @@ from kt_exp.report.plots import draw, draw_history, save
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.sweep_page import write_sweep_page
 
+pytestmark = pytest.mark.slow
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 

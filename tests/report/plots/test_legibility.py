@@ -15,6 +15,8 @@ from kt_exp.report.plots import Chart, draw
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.style import SERIES
 
+pytestmark = pytest.mark.slow
+
 LONG = ["moongate", "tonometer", "gyroscope", "bengal stripe", "floral", "madras",
         "a concept with a name of many words"]
 RATES = (1e-5, 2e-5, 3e-5, 4e-5, 5e-5, 1e-4, 1e-3)
