@@ -36,7 +36,7 @@ def test_a_run_is_refused_in_one_line(case: str, home: Path, kt_exp) -> None:
 
 def test_a_sweep_is_refused_once_as_it_runs_and_once_at_its_end(home: Path, kt_exp) -> None:
     override, message = MIXED["a loss for pairs on a dual encoder"]
-    ended = kt_exp("-m", *experiment(home, override), "hydra.sweep.dir=sweep")
+    ended = kt_exp("hydra.mode=MULTIRUN", *experiment(home, override), "hydra.sweep.dir=sweep")
     assert ended.code == 2, ended.stderr
     lines = [line for line in ended.stderr.splitlines() if message in line]
     assert len(lines) == 2, ended.stderr
