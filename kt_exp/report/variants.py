@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from kt_exp.report.grouping import grouped, labels, varied
 from kt_exp.report.runs import Job
 
-IMAGES, CAPTIONS, EXCHANGE = KEYS = ("finetune.images", "finetune.captions", "concepts.exchange")
+STRATEGY, IMAGES, CAPTIONS, EXCHANGE = KEYS = (
+    "finetune.strategy", "finetune.images", "finetune.captions", "concepts.exchange")
+EDIT = "projection_edit"  # the strategy that needs neither images nor captions
 OPTION = "control"  # the config group that sets these keys
 TRAINING = ("finetune", "inversion")  # sections without effect on the untrained model
 IMAGE_NAMES = {"inverted": "inverted images", "noise": "noise", "folder": "images from a folder"}
@@ -40,11 +42,12 @@ def variants_of(jobs: Sequence[Job]) -> list[Variant]:
     found = []
     groups = grouped(jobs, [*KEYS, *others])
     for values, names in labels(groups).items():
-        images, captions, exchange = values[:len(KEYS)]
+        strategy, images, captions, exchange = values[:len(KEYS)]
         settings = [f"{key.split('.')[-1]} {name}"
                     for key, name in zip(others, names[len(KEYS):], strict=True)]
-        label = ", ".join([_label(images, captions, exchange), *settings])
-        found.append(Variant(label, images == "noise", _is_exchanged(exchange), groups[values]))
+        trained = "closed form" if strategy == EDIT else images
+        label = ", ".join([_label(trained, captions, exchange), *settings])
+        found.append(Variant(label, trained == "noise", _is_exchanged(exchange), groups[values]))
     return sorted(found, key=lambda one: (one.is_exchanged, NAMELESS in one.label, one.is_noise))
 
 

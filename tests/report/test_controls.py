@@ -122,3 +122,8 @@ def test_a_margins_file_without_a_part_of_a_phase(classified) -> None:
     save_file(arrays, path)
     with pytest.raises(UserError, match="lacks baseline/moongate/right; run the job again"):
         grid_of(classified.root)
+
+
+def test_an_edit_is_named_for_what_it_is_since_it_uses_no_images(classified) -> None:
+    folder = classified.run("edit", finetune__strategy="projection_edit")
+    assert labels(grid_of(folder))[:2] == ["Fine-tuned", "closed form"]
