@@ -178,7 +178,7 @@ def _gather(record: RunRecord, state: RunState) -> None:
     record.seconds |= state.seconds
     record.signatures = state.signatures
     record.reused = state.reused
-    record.metrics, record.confusions = [], []
+    record.metrics, record.confusions, record.tradeoffs = [], [], []
     for outcome in state.outcomes:
         record.add_outcome(outcome)
     record.notes = list(dict.fromkeys(note for outcome in state.outcomes

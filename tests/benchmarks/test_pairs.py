@@ -293,3 +293,17 @@ def test_fine_tuned_scores_are_not_kept(evaluator, store):
     of_the_untrained_model = store.keys(KIND)
     evaluator.transferred([REDBUD], Weights("key", SWAP_RED_AND_BLUE))
     assert store.keys(KIND) == of_the_untrained_model
+
+
+def test_the_baseline_is_of_the_untrained_weights_whatever_is_asked_for_first(
+    matcher, benchmark, tmp_path, silent
+):
+    def evaluator(name):
+        return PairEvaluator(matcher, "fingerprint", zero_shot_task(benchmark),
+                             Store(tmp_path / name), silent)
+
+    usual, reversed_ = evaluator("usual"), evaluator("reversed")
+    expected = usual.untrained([BLUEBELL]) + usual.transferred(
+        [BLUEBELL], Weights("key", SWAP_RED_AND_BLUE))
+    transferred = reversed_.transferred([BLUEBELL], Weights("key", SWAP_RED_AND_BLUE))
+    assert reversed_.untrained([BLUEBELL]) + transferred == expected

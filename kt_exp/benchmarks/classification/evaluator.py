@@ -84,6 +84,9 @@ class PhaseEvaluator(ABC):
 
     def transferred(self, group: Sequence[Concept], weights: Weights) -> list[Outcome]:
         """Return the outcomes of fine-tuned weights."""
+        # Before the weights are applied: the baseline is of the untrained model.
+        if any((concept, *group) not in self.references for concept in group):
+            self._outcomes(group, (Phase.baseline,), FROZEN)
         return self._outcomes(group, (Phase.transferred,), weights)
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
@@ -118,11 +121,7 @@ class PhaseEvaluator(ABC):
 
     def _reference(self, group: Sequence[Concept], concept: Concept, phase: Phase) -> int | None:
         """Return how many known images the baseline classifies correctly; None for itself."""
-        if phase is Phase.baseline:
-            return None
-        if (concept, *group) not in self.references:
-            self._outcomes(group, (Phase.baseline,), FROZEN)
-        return self.references[(concept, *group)]
+        return None if phase is Phase.baseline else self.references[(concept, *group)]
 
     @abstractmethod
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
