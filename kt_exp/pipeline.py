@@ -21,7 +21,7 @@ from kt_exp.caches import Caches
 from kt_exp.concepts import Concept, load_concepts
 from kt_exp.concepts.captions import check_lengths
 from kt_exp.errors import UserError
-from kt_exp.finetune.edit_stage import EditTexts, edit, edit_signature, edit_texts
+from kt_exp.finetune.edit_stage import EditTexts, edit, edit_signature
 from kt_exp.finetune.images import TrainingImages, check_folders
 from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.plan import TrainingPlan, plan_training
@@ -38,6 +38,10 @@ from kt_exp.progress import Progress
 from kt_exp.results.outcome import JOINT, Diagnosis, Outcome, Phase
 from kt_exp.schema import Config
 from kt_exp.store import Entry, Store
+
+# The texts that a name is to score like (`finetune.edit.target`): the prompts of a phase.
+EDIT_TARGETS = {"description": Phase.description_prompt, "parts": Phase.parts_prompt,
+                "name_and_description": Phase.name_and_description}
 
 
 @dataclass(frozen=True)
@@ -175,8 +179,8 @@ class Experiment:
         assert isinstance(self.evaluator, EmbeddingEvaluator)
         assert texts
         key = edit_signature(self.fingerprint, self.model.device, texts, settings)
-        known = self.evaluator.frozen_classifier
-        return key, edit(self.evaluator.model, key, texts, settings, self.store, lambda: known)
+        return key, edit(self.evaluator.model, key, texts, settings, self.store,
+                         self.evaluator.frozen_classifier)
 
     def _train(self, group: Group, rehearsal: Tensor) -> tuple[str, Entry]:
         config, images = self.config, self.images
@@ -219,8 +223,10 @@ class Experiment:
                             "embeddings, for the prompts of names", "choose one, such as "
                             "benchmark=folders, or another strategy")
         task = self.evaluator.task
-        names = [task.target_prompts(concept, Phase.baseline) for concept in concepts]
-        return edit_texts(concepts, names, task.known_prompts, self.config.finetune.edit.target)
+        target = EDIT_TARGETS[self.config.finetune.edit.target]
+        names, targets = ([task.target_prompts(concept, phase) for concept in concepts]
+                          for phase in (Phase.baseline, target))
+        return EditTexts(names, targets, task.known_prompts)
 
     def _check_model(self) -> None:
         """Check that the model supports the objective, the strategy and the inversion."""

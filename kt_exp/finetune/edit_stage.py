@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
-from kt_exp.concepts import Concept
-from kt_exp.concepts.parts import description_parts, part_prompts
 from kt_exp.finetune.closed_form import known_metric, mean_direction, projection_edit
 from kt_exp.finetune.settings import EditSettings
 from kt_exp.finetune.stage import KIND
@@ -35,26 +33,6 @@ class EditTexts:
     known: list[list[str]]
 
 
-def edit_texts(concepts: Sequence[Concept], names: Sequence[Sequence[str]],
-               known: Sequence[Sequence[str]], target: str) -> EditTexts:
-    """Return the texts of an edit that teaches `concepts` together.
-
-    Args:
-        names: the prompts of each concept's name.
-        known: the prompts of each known class.
-        target: `finetune.edit.target`.
-    """
-    targets = []
-    for concept, prompts in zip(concepts, names, strict=True):
-        if target == "parts":
-            targets.append(part_prompts(description_parts(concept.description, concept.parts)))
-        elif target == "name_and_description":
-            targets.append([*prompts, *[concept.description] * len(prompts)])
-        else:
-            targets.append([concept.description])
-    return EditTexts(list(map(list, names)), targets, list(map(list, known)))
-
-
 def edit_signature(model_fingerprint: str, device: torch.device, texts: EditTexts,
                    settings: EditSettings) -> str:
     """Return the store key of the edited weights: a hash of all that can change them."""
@@ -63,14 +41,13 @@ def edit_signature(model_fingerprint: str, device: torch.device, texts: EditText
 
 
 def edit(model: DualEncoder, key: str, texts: EditTexts, settings: EditSettings, store: Store,
-         known: Callable[[], Tensor]) -> Entry:
+         known: Tensor) -> Entry:
     """Return the entry of `key`: tensors are the weights that the edit changes.
 
     The model itself is left as it was.
 
     Args:
-        known: gives the embeddings of the known classes `(C, D)`, unit norm; called only if there
-            is work to do.
+        known: embeddings of the known classes `(C, D)`, unit norm.
 
     Raises:
         UserError: the model has no last linear map, or its text encoder cannot tell names apart.
@@ -78,7 +55,7 @@ def edit(model: DualEncoder, key: str, texts: EditTexts, settings: EditSettings,
     def compute() -> Entry:
         names = torch.stack([_embedding(model, prompts) for prompts in texts.names])
         targets = torch.stack([_embedding(model, prompts) for prompts in texts.targets])
-        found = projection_edit(names, targets, known_metric(known(), settings.ridge),
+        found = projection_edit(names, targets, known_metric(known, settings.ridge),
                                 settings.strength)
         return Entry({"steps": [], "loss": []},
                      edited(model, last_map(model), found.directions, found.readings))

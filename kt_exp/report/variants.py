@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kt_exp.finetune.settings import EDIT
 from kt_exp.report.grouping import grouped, labels, varied
 from kt_exp.report.runs import Job
 
 STRATEGY, IMAGES, CAPTIONS, EXCHANGE = KEYS = (
     "finetune.strategy", "finetune.images", "finetune.captions", "concepts.exchange")
-EDIT = "projection_edit"  # the strategy that needs neither images nor captions
 OPTION = "control"  # the config group that sets these keys
 TRAINING = ("finetune", "inversion")  # sections without effect on the untrained model
 IMAGE_NAMES = {"inverted": "inverted images", "noise": "noise", "folder": "images from a folder"}

@@ -104,6 +104,8 @@ class ClassSetBenchmark(ClassificationTask):
         own = self._own_prompts(concept.name)
         if own and phase in (Phase.baseline, Phase.transferred):
             return own
+        if own and phase is Phase.name_and_description:
+            return [*own, *[concept.description] * len(own)]
         return target_prompts(self, concept, phase)
 
     def class_of(self, concept: Concept) -> int | None:
