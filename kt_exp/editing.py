@@ -6,6 +6,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
+
+from kt_exp.benchmarks.classification.closed_set_evaluator import ClosedSetTask
 from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
 from kt_exp.benchmarks.protocol import Evaluator
 from kt_exp.concepts import Concept, name_key
@@ -14,6 +17,7 @@ from kt_exp.errors import UserError
 from kt_exp.finetune.edit_stage import Budget, EditTexts, Prompts, edit, edit_signature
 from kt_exp.finetune.settings import BUDGET, EDIT, EditSettings
 from kt_exp.finetune.strength import KnownItems
+from kt_exp.models.weights import FROZEN
 from kt_exp.results.outcome import Phase
 from kt_exp.store import Entry, Store
 
@@ -55,25 +59,46 @@ class Editor:
                           for phase in (Phase.baseline, TARGETS[settings.target]))
         own = {name_key(name) for name in (*settings.protected, *(c.name for c in concepts))}
         others = class_list(settings.others, "finetune.edit.others") if settings.others else []
-        return EditTexts(names, targets, task.known_prompts,
+        known = [task.known_prompts[label] for label in self._known(concepts)]
+        return EditTexts(names, targets, known,
                          self._named(name for name in others if name_key(name) not in own),
                          self._named(settings.protected))
 
-    def edit(self, texts: EditTexts, store: Store) -> tuple[str, Entry]:
-        """Return the edited weights and their key in the store."""
-        evaluator, budget = self.evaluator, self._budget(texts)
+    def edit(self, concepts: Sequence[Concept], texts: EditTexts, store: Store,
+             ) -> tuple[str, Entry]:
+        """Return the weights that teach `concepts` by their `texts`, and their key in the store."""
+        evaluator, budget = self.evaluator, self._budget(concepts, texts)
         key = edit_signature(evaluator.fingerprint, evaluator.model.device, texts, self.settings,
                              budget)
         return key, edit(evaluator.model, key, texts, self.settings, store,
                          evaluator.class_embeddings, budget)
 
-    def _budget(self, texts: EditTexts) -> Budget | None:
+    def _budget(self, concepts: Sequence[Concept], texts: EditTexts) -> Budget | None:
         if self.settings.strength != BUDGET:
             return None
-        log.info("finetune.edit.strength=budget: no calibration images; the texts of the known "
-                 "classes stand in for them, and allow larger strengths than images would")
-        return Budget(lambda: KnownItems.from_texts(
-            self.evaluator.class_embeddings(texts.known)), "texts")
+        images = self.evaluator.task.calibration_images
+        if images is None:
+            log.info("finetune.edit.strength=budget: no calibration images; the texts of the known "
+                     "classes stand in for them, and allow larger strengths than images would")
+            return Budget(lambda: KnownItems.from_texts(
+                self.evaluator.class_embeddings(texts.known)), "texts")
+
+        def items() -> KnownItems:
+            found = self.evaluator.calibration_embeddings(FROZEN)
+            known = torch.tensor(self._known(concepts))
+            is_known, label = (found.labels[:, None] == known).max(dim=1)
+            return KnownItems(found.embeddings[is_known], label[is_known],
+                              self.evaluator.class_embeddings(texts.known))
+
+        skips = self.evaluator.task.loader.on_bad_image
+        return Budget(items, f"{images.fingerprint()} {skips}")
+
+    def _known(self, concepts: Sequence[Concept]) -> list[int]:
+        """Return the labels of the known classes; those of a set that are taught are none."""
+        task = self.evaluator.task
+        taught = [task.class_of(concept) for concept in concepts] \
+            if isinstance(task, ClosedSetTask) else []
+        return [label for label in range(len(task.known_names)) if label not in taught]
 
     def _named(self, names: Iterable[str]) -> Prompts:
         """Return the prompts of each name, as the benchmark asks for it."""

@@ -184,7 +184,7 @@ class Experiment:
         weights, curve, strengths, found = FROZEN, {}, {}, True
         if group.edit:
             assert self._editor
-            key, entry = self._editor.edit(group.edit, self.store)
+            key, entry = self._editor.edit(group.concepts, group.edit, self.store)
             weights, curve, found = Weights(key, entry.tensors), entry.record, entry.found
             strengths = dict(zip((concept.name for concept in group.concepts),
                                  entry.record["strengths"], strict=True))

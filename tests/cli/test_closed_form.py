@@ -113,8 +113,13 @@ def test_a_protected_name_keeps_its_scores(kt_exp, home) -> None:
 def test_each_strength_is_the_largest_within_the_budget(kt_exp) -> None:
     ended = kt_exp(*EDIT, "finetune.edit.strength=budget", "finetune.edit.most=2.5")
     strengths = {concept.name: concept.strength for concept in ended.record.concepts}
-    assert all(0 < strength <= 2.5 for strength in strengths.values())
-    assert "strength of the edit: " in ended.stdout
+    assert all(0 < strength < 2.5 for strength in strengths.values())
+    assert "strength of the edit: madras " in ended.stdout
+
+
+def test_texts_stand_in_for_calibration_images_where_there_are_none(kt_exp) -> None:
+    ended = kt_exp(*EDIT, "finetune.edit.strength=budget",
+                   "benchmark.calibration_per_known_class=0")
     assert "the texts of the known classes stand in" in ended.stderr + ended.stdout
 
 
