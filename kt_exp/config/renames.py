@@ -44,6 +44,8 @@ REMOVED = {  # former name → why, and what to do instead
 ADDED = {  # key that earlier versions lacked → the value under which a run is what it was then
     "concepts.exchange": "none",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
+    "finetune.calibration": "none",
+    "finetune.budget": 0.01,
 }
 
 

@@ -25,7 +25,7 @@ class EditSettings:
 
 @dataclass(kw_only=True)
 class FinetuneSettings:
-    """Everything that affects the fine-tuned weights, given the images."""
+    """Everything that affects the fine-tuned weights, given the images, and their use."""
 
     strategy: str = choice("visual", "visual_trunk", "text", "both", "projection", "all",
                            "visual_decoder", EDIT)
@@ -56,6 +56,8 @@ class FinetuneSettings:
     epochs: int = number(minimum=1)
     mode: str = choice("train", "eval")
     edit: EditSettings
+    calibration: str = choice("none", "budget")
+    budget: float = number(minimum=0, maximum=1)
     save_models: bool
 
     def problems(self) -> Iterator[tuple[str, str, str]]:

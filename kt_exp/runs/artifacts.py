@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from kt_exp.atomic import write_atomically
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
@@ -20,6 +22,7 @@ from kt_exp.results.record import RunRecord
 from kt_exp.results.summary import target_metric
 
 _SHOWN = 10
+CALIBRATION = "calibration.json"
 
 
 def to_png(image: Tensor, form: str) -> Image.Image:
@@ -61,10 +64,17 @@ class Artifacts:
                                                       self.folder / "inverted.png").name
 
     def save_models(self, state: RunState) -> None:
-        """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`)."""
+        """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`).
+
+        Its constant γ, if it was calibrated, is in `CALIBRATION` beside the weights.
+        """
         for model in state.finetuned:
+            home = self.folder / "models" / model.group.slug
             with model.weights.applied(self.experiment.model):
-                self.experiment.model.export(self.folder / "models" / model.group.slug)
+                self.experiment.model.export(home)
+            if calibration := state.calibrations.get(model.group.name):
+                text = json.dumps(calibration.to_json(), indent=2, ensure_ascii=False)
+                write_atomically(home / CALIBRATION, text + "\n")
         self.record.files["models"] = "models"
 
     def save_outcomes(self, state: RunState) -> None:

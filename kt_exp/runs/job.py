@@ -178,6 +178,7 @@ def _gather(record: RunRecord, state: RunState) -> None:
     record.seconds |= state.seconds
     record.signatures = state.signatures
     record.reused = state.reused
+    record.calibrations = list(state.calibrations.values())
     record.metrics, record.confusions, record.tradeoffs = [], [], []
     for outcome in state.outcomes:
         record.add_outcome(outcome)
@@ -203,7 +204,9 @@ def _inversion_warnings(state: RunState) -> list[str]:
 
 
 def _skipped_warnings(state: RunState) -> list[str]:
-    skipped = sorted({path for outcome in state.outcomes for path in outcome.skipped})
+    lists = [*(outcome.skipped for outcome in state.outcomes),
+             *(calibration.skipped for calibration in state.calibrations.values())]
+    skipped = sorted({path for paths in lists for path in paths})
     more = " …" if len(skipped) > 5 else ""
     return [f"{len(skipped)} unreadable images skipped: {', '.join(skipped[:5])}{more}"] \
         if skipped else []

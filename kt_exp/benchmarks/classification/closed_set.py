@@ -104,7 +104,7 @@ class ClassSetBenchmark(ClassificationTask):
     def prompts(self, concept: Concept, phase: Phase) -> list[str]:
         """Return the prompts of a concept in `phase`: its `class_prompts`, or filled templates."""
         own = self._own_prompts(concept.name)
-        if own and phase in (Phase.baseline, Phase.transferred):
+        if own and phase in (Phase.baseline, Phase.transferred, Phase.calibrated):
             return own
         if own and phase is Phase.name_and_description:
             return [*own, *[concept.description] * len(own)]
