@@ -44,6 +44,9 @@ REMOVED = {  # former name → why, and what to do instead
 ADDED = {  # key that earlier versions lacked → the value under which a run is what it was then
     "concepts.exchange": "none",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
+    "finetune.lora": {"rank": 0, "alpha": 16.0, "targets": ["*"]},
+    "finetune.null_space": 0.0,
+    "finetune.interpolation": 1.0,
 }
 
 
