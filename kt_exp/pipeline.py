@@ -28,7 +28,7 @@ from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.plan import TrainingPlan, plan_training
 from kt_exp.finetune.settings import EDIT
 from kt_exp.finetune.stage import finetune, finetune_signature
-from kt_exp.finetune.strategies import trained_parameters
+from kt_exp.finetune.updates import check_updates
 from kt_exp.inversion.image_scorer import check_image_scorer
 from kt_exp.inversion.stage import check_distance, invert_captions
 from kt_exp.models.factory import pick_device
@@ -178,7 +178,9 @@ class Experiment:
         state = self.state
         state.signatures.setdefault("finetune", {})[group.name] = key
         state.reused["finetune"] = state.reused.get("finetune", 0) + entry.found
-        model = FinetunedModel(group, Weights(key, entry.tensors), entry.record)
+        share = self.config.finetune.interpolation
+        weights = Weights(key, entry.tensors).interpolated(self.model, share)
+        model = FinetunedModel(group, weights, entry.record)
         state.finetuned.append(model)
         return model
 
@@ -252,7 +254,7 @@ class Experiment:
             last_map(model)
             return
         check_objective(model, config.finetune)
-        trained_parameters(model, config.finetune.strategy)
+        check_updates(model, config.finetune)
         if config.finetune.images == "inverted" or config.finetune.rehearsal:
             check_distance(model, config.inversion.distance)
             check_image_scorer(model, config.inversion)

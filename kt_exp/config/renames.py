@@ -46,6 +46,9 @@ ADDED = {  # key that earlier versions lacked → the value under which a run is
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
     "finetune.calibration": "none",
     "finetune.budget": 0.01,
+    "finetune.lora": {"rank": 0, "alpha": 16.0, "targets": ["*"]},
+    "finetune.null_space": 0.0,
+    "finetune.interpolation": 1.0,
 }
 
 
