@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from kt_exp.atomic import write_atomically
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
@@ -20,6 +21,7 @@ from kt_exp.results.record import RunRecord
 from kt_exp.results.summary import target_metric
 
 _SHOWN = 10
+SKIPPED = "skipped_images.txt"
 
 
 def to_png(image: Tensor, form: str) -> Image.Image:
@@ -68,10 +70,13 @@ class Artifacts:
         self.record.files["models"] = "models"
 
     def save_outcomes(self, state: RunState) -> None:
-        """Write the scores of single images, the margins, and the evaluator's pictures."""
+        """Write the scores of single images, the margins, what could not be read, and pictures."""
         scores = [score for outcome in state.outcomes for score in outcome.per_image]
         if scores:
             self.record.files["per_image"] = write_per_image(scores, self.folder).name
+        if skipped := sorted({path for outcome in state.outcomes for path in outcome.skipped}):
+            write_atomically(self.folder / SKIPPED, "\n".join([*skipped, ""]))
+            self.record.files["skipped"] = SKIPPED
         if margins := write_margins(state.outcomes, self.folder):
             self.record.files["margins"] = margins.name
         self._draw_panels(state)
