@@ -23,6 +23,7 @@ from kt_exp.results.summary import target_metric
 
 _SHOWN = 10
 CALIBRATION = "calibration.json"
+SKIPPED = "skipped_images.txt"
 
 
 def to_png(image: Tensor, form: str) -> Image.Image:
@@ -78,10 +79,13 @@ class Artifacts:
         self.record.files["models"] = "models"
 
     def save_outcomes(self, state: RunState) -> None:
-        """Write the scores of single images, the margins, and the evaluator's pictures."""
+        """Write the scores of single images, the margins, what could not be read, and pictures."""
         scores = [score for outcome in state.outcomes for score in outcome.per_image]
         if scores:
             self.record.files["per_image"] = write_per_image(scores, self.folder).name
+        if skipped := sorted({path for outcome in state.outcomes for path in outcome.skipped}):
+            write_atomically(self.folder / SKIPPED, "\n".join([*skipped, ""]))
+            self.record.files["skipped"] = SKIPPED
         if margins := write_margins(state.outcomes, self.folder):
             self.record.files["margins"] = margins.name
         self._draw_panels(state)

@@ -53,6 +53,29 @@ def test_a_run_and_what_it_leaves_and_a_second_run_from_the_store(kt_exp):
     assert second.metrics == record.metrics
 
 
+SHORT = ["inversion=fast", "finetune=pictograms", "concepts.only=[gyroscope]", "inversion.images=2",
+         "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",
+         "finetune.save_models=false", "benchmark.images_per_known_class=1",
+         "benchmark.images_per_target=2"]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_a_run_of_fewer_steps_climbs_the_same_sizes_sooner(kt_exp, steps):
+    ended = kt_exp(*SHORT, f"inversion.steps={steps}")
+    assert ended.code == 0, ended.stderr
+    assert ended.record.config["inversion"]["upsize_at"] == [round(0.4 * steps)]
+    images = load_file(ended.folder / "images/gyroscope/images.safetensors")["images"]
+    assert images.shape[-1] == 64
+
+
+def test_steps_and_their_shares_are_one_config(kt_exp):
+    shares = kt_exp(*SHORT, "inversion.steps=5", "inversion.upsize_at=[0.4]").record
+    steps = kt_exp(*SHORT, "inversion.steps=5", "inversion.upsize_at=[2]").record
+    assert steps.signatures == shares.signatures
+    assert steps.config == shares.config
+    assert steps.reused["inversion"] == 1
+
+
 @pytest.mark.parametrize("settings", [
     ["finetune.images=noise", "finetune.loss=ntxent", "finetune.captions=description"],
     ["finetune.strategy=both", "finetune.captions=templates", "finetune.loss=ntxent"],
