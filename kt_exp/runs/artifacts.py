@@ -46,6 +46,7 @@ class Artifacts:
     folder: Path
     pictures: dict[str, list[Image.Image]] = field(default_factory=dict)
     panels: dict[str, str] = field(default_factory=dict)
+    _begun: bool = False
 
     def save_inverted(self, state: RunState) -> None:
         """Write the inverted images as PNG and as exact tensors, if not yet written."""
@@ -78,7 +79,14 @@ class Artifacts:
                 write_atomically(home / CALIBRATION, text + "\n")
         self.record.files["models"] = "models"
 
-    def save_outcomes(self, state: RunState) -> None:
+    def write_results(self, state: RunState) -> None:
+        """Write the results of single images, the pictures and the page, once."""
+        if not self._begun:
+            self._begun = True
+            self._save_outcomes(state)
+            self._write_report()
+
+    def _save_outcomes(self, state: RunState) -> None:
         """Write the scores of single images, the margins, what could not be read, and pictures."""
         scores = [score for outcome in state.outcomes for score in outcome.per_image]
         if scores:
@@ -100,7 +108,7 @@ class Artifacts:
         else:
             home.rmdir()
 
-    def write_report(self) -> None:
+    def _write_report(self) -> None:
         """Write report.html and, if target images were measured, overview.png."""
         targets = {concept.name: self.experiment.benchmark.examples(concept, _SHOWN)
                    for concept in self.experiment.concepts}
