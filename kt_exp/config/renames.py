@@ -45,6 +45,9 @@ ADDED = {  # key that earlier versions lacked → the value under which a run is
     "concepts.exchange": "none",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
 }
+ADDED_TO_CLASSES = {  # the same for keys of plug-ins, by the plug-in's class
+    "kt_exp.models.vilt.ViLT": {"rank_by": "log_odds"},
+}
 
 
 def former_name(name: str) -> UserError | None:
@@ -71,6 +74,10 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
     for path, default in ADDED.items():
         if section := _section(updated, path):
             section.setdefault(path.rpartition(".")[2], deepcopy(default))
+    for section in updated.values():
+        if isinstance(section, dict) and (added := ADDED_TO_CLASSES.get(section.get("_target_"))):
+            section.update({key: value for key, value in deepcopy(added).items()
+                            if key not in section})
     return updated
 
 

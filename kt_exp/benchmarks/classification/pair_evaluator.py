@@ -15,13 +15,13 @@ from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.concepts import Concept
 from kt_exp.models.protocol import PairMatcher
 from kt_exp.models.weights import FROZEN, Weights
-from kt_exp.results.outcome import Outcome
+from kt_exp.results.outcome import Outcome, Phase
 from kt_exp.store import signature
 
 
 @dataclass
 class PairEvaluator(PhaseEvaluator):
-    """Classifies an image as the candidate whose prompts have the highest mean log-odds of a match.
+    """Classifies an image as the candidate whose prompts have the highest mean score with it.
 
     The untrained model's scores of known images with known classes' prompts stay in the store. A
     phase then scores only the concepts' prompts.
@@ -51,6 +51,10 @@ class PairEvaluator(PhaseEvaluator):
                         concept.name, self._reference(group, concept, phase))
         for key in used:
             self.store.discard(KIND, key)
+
+    def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
+             weights: Weights) -> str:
+        return signature([VERSION, super()._key(group, concept, phase, weights)])
 
     def _known(self, old: list[str], new: list[str], weights: Weights, used: list[str]) -> _Table:
         images = self.task.known_images
