@@ -52,11 +52,12 @@ ADDED = {  # key that earlier versions lacked → the value under which a run is
 }
 
 
-ADDED_TO: dict[str, dict[str, Any]] = {  # class of a benchmark → the same for its own keys
+ADDED_TO: dict[str, dict[str, Any]] = {  # class of a plug-in → the same for its own keys
     "kt_exp.pictograms.benchmark.PictogramBenchmark": {"calibration_per_known_class": 20},
     "kt_exp.benchmarks.classification.photos.PhotoBenchmark": {"calibration_csv": None},
     **{f"kt_exp.benchmarks.classification.{name}": {"calibration_root": None} for name in (
         "folders.FolderBenchmark", "rare_imagenet.RareImageNet", "closed_set.ClassSetBenchmark")},
+    "kt_exp.models.vilt.ViLT": {"rank_by": "log_odds"},
 }
 
 
@@ -84,9 +85,10 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
     for path, default in ADDED.items():
         if section := _section(updated, path):
             section.setdefault(path.rpartition(".")[2], deepcopy(default))
-    if benchmark := updated.get("benchmark"):
-        for key, default in ADDED_TO.get(benchmark.get("_target_"), {}).items():
-            benchmark.setdefault(key, default)
+    for section in updated.values():
+        added = ADDED_TO.get(section.get("_target_"), {}) if isinstance(section, dict) else {}
+        for key, value in added.items():
+            section.setdefault(key, deepcopy(value))
     return updated
 
 
