@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from kt_exp.atomic import write_atomically
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
@@ -20,6 +22,8 @@ from kt_exp.results.record import RunRecord
 from kt_exp.results.summary import target_metric
 
 _SHOWN = 10
+CALIBRATION = "calibration.json"
+SKIPPED = "skipped_images.txt"
 
 
 def to_png(image: Tensor, form: str) -> Image.Image:
@@ -42,6 +46,7 @@ class Artifacts:
     folder: Path
     pictures: dict[str, list[Image.Image]] = field(default_factory=dict)
     panels: dict[str, str] = field(default_factory=dict)
+    _begun: bool = False
 
     def save_inverted(self, state: RunState) -> None:
         """Write the inverted images as PNG and as exact tensors, if not yet written."""
@@ -61,17 +66,34 @@ class Artifacts:
                                                       self.folder / "inverted.png").name
 
     def save_models(self, state: RunState) -> None:
-        """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`)."""
+        """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`).
+
+        Its constant γ, if it was calibrated, is in `CALIBRATION` beside the weights.
+        """
         for model in state.finetuned:
+            home = self.folder / "models" / model.group.slug
             with model.weights.applied(self.experiment.model):
-                self.experiment.model.export(self.folder / "models" / model.group.slug)
+                self.experiment.model.export(home)
+            if calibration := state.calibrations.get(model.group.name):
+                text = json.dumps(calibration.to_json(), indent=2, ensure_ascii=False)
+                write_atomically(home / CALIBRATION, text + "\n")
         self.record.files["models"] = "models"
 
-    def save_outcomes(self, state: RunState) -> None:
-        """Write the scores of single images, the margins, and the evaluator's pictures."""
+    def write_results(self, state: RunState) -> None:
+        """Write the results of single images, the pictures and the page, once."""
+        if not self._begun:
+            self._begun = True
+            self._save_outcomes(state)
+            self._write_report()
+
+    def _save_outcomes(self, state: RunState) -> None:
+        """Write the scores of single images, the margins, what could not be read, and pictures."""
         scores = [score for outcome in state.outcomes for score in outcome.per_image]
         if scores:
             self.record.files["per_image"] = write_per_image(scores, self.folder).name
+        if skipped := sorted({path for outcome in state.outcomes for path in outcome.skipped}):
+            write_atomically(self.folder / SKIPPED, "\n".join([*skipped, ""]))
+            self.record.files["skipped"] = SKIPPED
         if margins := write_margins(state.outcomes, self.folder):
             self.record.files["margins"] = margins.name
         self._draw_panels(state)
@@ -86,7 +108,7 @@ class Artifacts:
         else:
             home.rmdir()
 
-    def write_report(self) -> None:
+    def _write_report(self) -> None:
         """Write report.html and, if target images were measured, overview.png."""
         targets = {concept.name: self.experiment.benchmark.examples(concept, _SHOWN)
                    for concept in self.experiment.concepts}
