@@ -7,10 +7,12 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from kt_exp.atomic import save_tensors
+from kt_exp.checkpoints.changes import Base, write_changes
+from kt_exp.checkpoints.find import MODELS
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
@@ -52,7 +54,7 @@ class Artifacts:
             pngs = [to_png(image, self.experiment.config.inversion.png) for image in images]
             home = self.folder / "images" / concept.slug
             home.mkdir(parents=True, exist_ok=True)
-            save_file({"images": images}, home / "images.safetensors")
+            save_tensors(home / "images.safetensors", {"images": images})
             for number, png in enumerate(pngs):
                 png.save(home / f"{number:02d}.png")
             self.pictures[concept.name] = pngs
@@ -61,11 +63,12 @@ class Artifacts:
                                                       self.folder / "inverted.png").name
 
     def save_models(self, state: RunState) -> None:
-        """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`)."""
+        """Write the changes that fine-tuning made to each model; `kt-exp export` makes it whole."""
+        config = self.record.config
+        base = Base(config["model"], config["precision"], self.experiment.fingerprint)
         for model in state.finetuned:
-            with model.weights.applied(self.experiment.model):
-                self.experiment.model.export(self.folder / "models" / model.group.slug)
-        self.record.files["models"] = "models"
+            write_changes(self.folder / MODELS / model.group.slug, base, model.weights.changes)
+        self.record.files["models"] = MODELS
 
     def save_outcomes(self, state: RunState) -> None:
         """Write the scores of single images, the margins, and the evaluator's pictures."""
