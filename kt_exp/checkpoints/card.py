@@ -12,6 +12,7 @@ import yaml
 
 from kt_exp.atomic import write_atomically
 from kt_exp.checkpoints.measured import Measured
+from kt_exp.checkpoints.usage import Usage
 from kt_exp.results.intervals import Gain
 from kt_exp.results.outcome import Metric
 
@@ -43,18 +44,16 @@ class Card:
 
     Attributes:
         base: the `model` section of the config: where the model came from.
-        concepts: name → description.
+        usage: the concepts, and the prompts that the model was measured with.
         method: how it was fine-tuned: keys and values.
-        prompts: templates with `{}` for the name that the model was measured with.
         measured: of each concept; may be empty.
         license: identifier of the hub (`mit`); None: that of the base model.
         notes: further paragraphs.
     """
 
     base: Mapping[str, Any]
-    concepts: Mapping[str, str]
+    usage: Usage
     method: Mapping[str, Any]
-    prompts: Sequence[str] = ()
     measured: Sequence[Measured] = ()
     license: str | None = None
     notes: Sequence[str] = field(default_factory=list)
@@ -63,16 +62,15 @@ class Card:
 def write_card(card: Card, folder: Path, form: str) -> Path:
     """Write `folder/README.md` for a checkpoint in format `form`; return its path."""
     parts = [_front_matter(card, form),
-             f"# {base_name(card.base)}, taught {_listed(card.concepts)}",
+             f"# {base_name(card.base)}, taught {_listed(card.usage.concepts)}",
              "Fine-tuned with kt_exp, which teaches a concept from its description (Knowledge "
              "Transfer, arXiv 2411.15611).",
              _section("Concepts", [f"- **{name}**: {text}" for name, text in
-                                   card.concepts.items()]),
+                                   card.usage.concepts.items()]),
              _section("Method", [f"- {key}: {_shown(value)}" for key, value in
-                                 card.method.items()])]
-    if card.prompts:
-        parts.append(_section("Prompts", [f"- `{prompt}`" for prompt in card.prompts]))
-    parts += [_measurements(card.measured), *card.notes]
+                                 card.method.items()]),
+             _section("Prompts", [f"- `{prompt}`" for prompt in card.usage.templates]),
+             _measurements(card.measured), *card.notes]
     if form in _USE:
         parts.append(f"## Use\n\n{_USE[form]}")
     parts.append(f"## Licence\n\n{_license_in_words(card)}")

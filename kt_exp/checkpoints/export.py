@@ -11,6 +11,7 @@ from kt_exp.checkpoints.card import Card, method_of, write_card
 from kt_exp.checkpoints.find import FoundModel
 from kt_exp.checkpoints.hugging_face import export_hugging_face
 from kt_exp.checkpoints.measured import measured
+from kt_exp.checkpoints.usage import Usage, write_usage
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.models.clip import OpenClipModel
 from kt_exp.models.protocol import Model
@@ -44,6 +45,7 @@ def export_model(model: Model, card: Card, folder: Path, form: str) -> Path:
         made.mkdir()  # with the permissions of any new folder
         export_hugging_face(model, made) if form == "hf" else model.export(made)
         write_card(card, made, native if form == "native" else form)
+        write_usage(card.usage, made)
         _readable_as(made)
         made.replace(folder)
     finally:
@@ -60,8 +62,8 @@ def card_of(found: FoundModel, license: str | None = None) -> Card:
     config = found.record.config
     return Card(
         base=config.get("model", {}),
-        concepts={entry.name: entry.description for entry in found.concepts},
-        method=method_of(config), prompts=config.get("benchmark", {}).get("templates") or (),
+        usage=Usage.in_run(config, {one.name: one.description for one in found.concepts}),
+        method=method_of(config),
         measured=[measured(found.record, found.run, entry.name) for entry in found.concepts],
         license=license)
 

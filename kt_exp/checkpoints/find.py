@@ -106,7 +106,8 @@ def _from_store(run: Path, record: RunRecord, group: str) -> Model:
     root = Path(str(record.config.get("store", {}).get("root", ""))).expanduser()
     entry = Store(root).fetch(KIND, key) if key and (root / KIND).is_dir() else None
     if entry is None:
-        raise UserError(str(run), f"has no saved weights of '{group}', nor has the store", "run the job again: on_existing=rerun finetune.save_models=true")
+        raise UserError(str(run), f"has no saved weights of '{group}', nor has the store",
+                        "run the job again: on_existing=rerun finetune.save_models=true")
     config = record.config
     base = Base(config["model"], config["precision"], record.signatures["model"])
     return base.changed(entry.tensors, root / KIND / f"{key}.safetensors")

@@ -15,6 +15,7 @@ from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, CLIPM
 
 from kt_exp.checkpoints.card import Card
 from kt_exp.checkpoints.export import export_model
+from kt_exp.checkpoints.usage import Usage
 from kt_exp.commands import run_command
 from kt_exp.models.clip import OpenClip
 from kt_exp.pictograms.weights import FOLDER
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 TEXTS = ["a photo of a house", "Two  wheels, red & blue", "madras", "a " * 100]
 CPU = torch.device("cpu")
+CARD = Card(base={}, usage=Usage({"madras": "a plaid cloth"}), method={})
 
 
 def export(*arguments: object) -> int:
@@ -44,7 +46,7 @@ def test_transformers_computes_the_embeddings_of_open_clip(source, small_clip, l
                                                            tmp_path) -> None:
     folder = FOLDER if source == "pictoclip" else small_clip
     model = OpenClip(f"local-dir:{folder}", None).load(CPU, "fp32")
-    export_model(model, Card({}, {"madras": "plaid"}, {}), tmp_path / "hf", "hf")
+    export_model(model, CARD, tmp_path / "hf", "hf")
     network, tokenizer = load_open_clip(folder)
     images = torch.randn(3, 3, model.image_size, model.image_size)
     theirs = embedded(tmp_path / "hf", images, TEXTS)
@@ -59,7 +61,7 @@ def test_a_picture_becomes_the_same_pixels_in_both_libraries(small_clip, tmp_pat
     from PIL import Image
 
     model = OpenClip(f"local-dir:{small_clip}", None).load(CPU, "fp32")
-    export_model(model, Card({}, {"madras": "plaid"}, {}), tmp_path / "hf", "hf")
+    export_model(model, CARD, tmp_path / "hf", "hf")
     picture = Image.linear_gradient("L").resize((90, 60)).convert("RGB")
     theirs = AutoImageProcessor.from_pretrained(tmp_path / "hf")(picture, return_tensors="pt")
     _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{small_clip}")
