@@ -9,12 +9,16 @@ from kt_exp.commands import COMMANDS
 from kt_exp.errors import UserError
 
 
-class CommandParser(argparse.ArgumentParser):
-    """A parser for `kt-exp NAME`, whose errors are `UserError`."""
+class SubcommandParser(argparse.ArgumentParser):
+    """A parser whose errors are `UserError`."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError("command line", message, f"{self.prog} --help")
+
+
+class CommandParser(SubcommandParser):
+    """The parser of `kt-exp NAME`."""
 
     def __init__(self, name: str, **about: str) -> None:
         super().__init__(prog=f"kt-exp {name}", description=f"{COMMANDS[name]}.".capitalize(),
                          **about)  # type: ignore[arg-type]
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError("command line", message, f"{self.prog} --help")

@@ -30,6 +30,7 @@ TOUCH_SECONDS = 15.0
 # Well above TOUCH_SECONDS, and above the minute for which NFS may cache a file's time.
 STALE_SECONDS = 120.0
 _POLL_SECONDS = 0.5
+_FORGOTTEN_SECONDS = 24 * 3600
 
 
 @contextmanager
@@ -139,6 +140,16 @@ class Lease:
         there = self._look()
         if there and there[0] == owner:
             self.path.unlink(missing_ok=True)
+
+
+def is_abandoned(path: Path) -> bool:
+    """Return whether no process holds the lock: it has ended, or has not touched it for a day."""
+    try:
+        owner, touched = path.read_text(encoding="utf-8"), path.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    # The clocks of two machines may differ, but not by that much.
+    return _is_dead(owner) or time.time() - touched > _FORGOTTEN_SECONDS
 
 
 def _is_dead(owner: str) -> bool:
