@@ -1,7 +1,8 @@
 """The command line: `kt-exp`, or `python -m kt_exp.run`.
 
-Composes the config, runs the pipeline, and reports errors in one line and by the exit code: 0 done,
-1 failed, 2 bad input, 130 interrupted.
+A first word that is a command runs that (kt_exp.commands). Everything else composes the config and
+runs the pipeline. Errors are reported in one line and by the exit code: 0 done, 1 failed, 2 bad
+input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from kt_exp.commands import command_of, run_command
 from kt_exp.config.override_quotes import with_quotes
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.runs.exit_code import exit_code
@@ -29,6 +31,8 @@ from kt_exp.schema import conf_folder, register_schema
 
 def main() -> None:
     """Run the command line and exit."""
+    if command := command_of(sys.argv[1:]):
+        sys.exit(run_command(command, sys.argv[2:]))
     try:
         with Session().active() as session:
             sys.exit(_main(session))

@@ -171,7 +171,10 @@ class Experiment:
             state.signatures["inversion"] = keys
             state.inverted = {name: entries[key] for name, key in keys.items()}
         plan = self.groups[0].plan
-        return images.rehearsal(plan.rehearsed if plan else [], self.store, self.progress)
+        rehearsed = plan.rehearsed if plan else []
+        if rehearsed:
+            state.signatures["rehearsal"] = list(images.rehearsal_captions(rehearsed))
+        return images.rehearsal(rehearsed, self.store, self.progress)
 
     def _finetune(self, group: Group, rehearsal: Tensor) -> FinetunedModel:
         key, entry = self._train(group, rehearsal) if group.plan else self._edit(group)

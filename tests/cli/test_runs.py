@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
 
+from kt_exp.commands import run_command
 from kt_exp.concepts.captions import fill
 from kt_exp.config import plugins
 from kt_exp.pictograms.drawings import draw_class
@@ -162,6 +163,11 @@ def test_a_tracker_that_cannot_start_ends_the_run_before_inversion(kt_exp, monke
     assert not list(home.glob("store/inversion/*"))
 
 
+def export(run):
+    assert run_command("export", [str(run)]) == 0
+    return run / "exports" / "gyroscope-native"
+
+
 def write_images(folder, images) -> None:
     folder.mkdir(parents=True)
     for number, image in enumerate(images):
@@ -175,12 +181,15 @@ def test_own_model_own_concepts_own_images(kt_exp, home):
     (home / "new" / "gyroscope" / "9.png").write_bytes(b"not an image")
     (home / "concepts.csv").write_text("name,description\ngyroscope,three grey rings\n")
     first = kt_exp(*PICTOGRAMS)
+    whole = f"model.name=local-dir:{export(first.folder)}"
     own = [
-        *TINY, "model=open_clip", f"model.name=local-dir:{first.folder}/models/gyroscope",
+        *TINY, "model=open_clip", whole,
         "concepts=file", "concepts.path=concepts.csv", "benchmark=folders",
         "benchmark.known_root=known", "benchmark.target_root=new", "finetune.lr=1e-9",
         "hydra.run.dir=own",
     ]
+    alone = kt_exp(*own, f"model.name=local-dir:{first.folder}/models/gyroscope")
+    assert "holds the changes of a fine-tuned model alone; write a whole model by" in alone.stderr
     refused = kt_exp(*own)
     assert refused.code == 2
     assert "new/gyroscope/9.png: not a readable image" in refused.stderr
@@ -200,7 +209,7 @@ def test_own_model_own_concepts_own_images(kt_exp, home):
 
 def test_the_exported_model_scores_as_in_the_run(kt_exp):
     ended = kt_exp(*PICTOGRAMS, "finetune.lr=1e-3")
-    source = f"local-dir:{ended.folder}/models/gyroscope"
+    source = f"local-dir:{export(ended.folder)}"
     model, _, preprocess = open_clip.create_model_and_transforms(source)
     tokenizer = open_clip.get_tokenizer(source)
     benchmark = plugins.build(OmegaConf.create(ended.record.config["benchmark"]), "benchmark")
