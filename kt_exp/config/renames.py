@@ -43,7 +43,13 @@ REMOVED = {  # former name → why, and what to do instead
 }
 ADDED = {  # key that earlier versions lacked → the value under which a run is what it was then
     "concepts.exchange": "none",
+    "finetune.start": "pretrained",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
+    "finetune.edit.budget": 0.005,
+    "finetune.edit.most": 3.0,
+    "finetune.edit.others": None,
+    "finetune.edit.others_weight": 0.1,
+    "finetune.edit.protected": [],
     "finetune.calibration": "none",
     "finetune.budget": 0.01,
     "finetune.lora": {"rank": 0, "alpha": 16.0, "targets": ["*"]},
