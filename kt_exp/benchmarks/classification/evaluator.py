@@ -51,6 +51,7 @@ class ZeroShotTask:
         target_images: returns the real images of a concept.
         target_prompts: returns the prompts of a concept in a phase.
         loader: settings for loading images.
+        calibration_images: of known classes, labelled as `known_images`, not reported on; or None.
     """
 
     templates: list[str]
@@ -60,6 +61,7 @@ class ZeroShotTask:
     target_images: Callable[[Concept], ImageSet]
     target_prompts: Callable[[Concept, Phase], list[str]]
     loader: LoaderSettings
+    calibration_images: ImageSet | None
 
 
 @dataclass
@@ -67,7 +69,8 @@ class PhaseEvaluator(ABC):
     """Evaluates each phase of each concept once; subclasses define how.
 
     `reused` counts the outcomes found in the store. `references` caches, for a concept in its
-    group, how many known images the untrained model classifies correctly.
+    group, how many known images the untrained model classifies correctly. `inverted` replaces the
+    calibration images of a task that has none.
     """
 
     model: Model
@@ -77,6 +80,20 @@ class PhaseEvaluator(ABC):
     progress: Progress
     reused: int = 0
     references: dict[tuple[Concept, ...], int] = field(default_factory=dict, repr=False)
+    inverted: ImageSet | None = None
+
+    @property
+    def calibration_images(self) -> ImageSet:
+        """The labelled images of known classes to calibrate on, which are not reported on.
+
+        Raises:
+            ValueError: the task has none, and `inverted` has not been set.
+        """
+        images = self.task.calibration_images
+        images = self.inverted if images is None else images
+        if images is None:
+            raise ValueError("no calibration images")
+        return images
 
     def untrained(self, group: Sequence[Concept]) -> list[Outcome]:
         """Return the outcomes of the untrained model's phases, for concepts that share a model."""
@@ -153,8 +170,16 @@ class EmbeddingEvaluator(PhaseEvaluator):
     @cached_property
     def frozen_classifier(self) -> Tensor:
         """Embeddings of the known classes `(K, D)` by the frozen text encoder, cached."""
-        return self._cached(["classifier", self.task.known_prompts], lambda: Entry(
-            {}, {"classes": self._classify(self.task.known_prompts)})).tensors["classes"]
+        return self.class_embeddings(self.task.known_prompts)
+
+    def class_embeddings(self, prompts: list[list[str]]) -> Tensor:
+        """Return the embedding of each class `(C, D)` by the frozen text encoder, cached.
+
+        Args:
+            prompts: of each of the C classes, at least one.
+        """
+        return self._cached(["classifier", prompts], lambda: Entry(
+            {}, {"classes": self._classify(prompts)})).tensors["classes"]
 
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
                  weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
@@ -173,6 +198,18 @@ class EmbeddingEvaluator(PhaseEvaluator):
                         _scored(known, candidates, own, len(group)),
                         _scored(images, candidates, own, len(group)), names, own, phase,
                         concept.name, self._reference(group, concept, phase))
+
+    def calibration_embeddings(self, weights: Weights) -> Embedded:
+        """Return the embeddings of the calibration images by the model with `weights`.
+
+        Weights that leave the image tower or its trunk as it was reuse its cached output.
+
+        Raises:
+            ValueError: there are no calibration images.
+            UserError: an unreadable image under `on_bad_image: error`, or no readable one.
+        """
+        with weights.applied(self.model):
+            return self._embed(self.calibration_images, "Embedding calibration images", weights)
 
     def _known(self, weights: Weights) -> Embedded:
         return self._embed(self.task.known_images, "Embedding known images", weights)

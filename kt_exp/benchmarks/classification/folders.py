@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from kt_exp.benchmarks.classification.benchmark import ClassificationTask
 from kt_exp.benchmarks.classification.prompts import template_problems
@@ -17,6 +18,7 @@ from kt_exp.data.image_files import (
     labelled,
     require_images,
 )
+from kt_exp.data.known import read_known
 from kt_exp.data.targets import check_targets, read_target, refuse_known
 from kt_exp.errors import UserError
 
@@ -29,6 +31,7 @@ class FolderBenchmark(ClassificationTask):
 
     target_root: str
     known_root: str
+    calibration_root: Optional[str]
     images_per_known_class: int = number(minimum=0)
     templates: list[str]
     fix_articles: bool
@@ -48,6 +51,9 @@ class FolderBenchmark(ClassificationTask):
 
     def target_images(self, concept: Concept) -> ImageFiles:
         return read_target(_path(self.target_root), concept)
+
+    def calibration_images(self) -> ImageFiles | None:
+        return read_known(self.calibration_root, self.known_names())
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
         known = self._known()

@@ -25,6 +25,7 @@ class RareImageNet(ClassificationTask):
     target_root: str
     imagenet_root: str | None
     labels_csv: str | None
+    calibration_root: str | None
     images_per_known_class: int = number(minimum=0)
     prompts: str = choice("openai", "simple")
     fix_articles: bool
@@ -50,6 +51,12 @@ class RareImageNet(ClassificationTask):
 
     def target_images(self, concept: Concept) -> ImageFiles:
         return read_target(Path(self.target_root).expanduser(), concept)
+
+    def calibration_images(self) -> ImageFiles | None:
+        if self.calibration_root is None:
+            return None
+        root = Path(self.calibration_root).expanduser()
+        return imagenet.read_val(root, imagenet.wnids(), "benchmark.calibration_root")
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
         refuse_known(concepts, self.known_names(), "ImageNet has it already: choose another with "
