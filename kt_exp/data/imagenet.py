@@ -6,7 +6,14 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from kt_exp.data.image_files import ClassFolder, ImageFiles, found_in, labelled, listing
+from kt_exp.data.image_files import (
+    ClassFolder,
+    ImageFiles,
+    found_in,
+    labelled,
+    listing,
+    reading,
+)
 from kt_exp.errors import UserError
 
 CSV_REMEDY = "give a CSV with the columns 'file' and 'class_index' or 'wnid'"
@@ -60,7 +67,8 @@ def read_val(root: Path, ids: Sequence[str], where: str) -> ImageFiles:
         problem = f"no folder val in {root} {found_in(root)}" if root.is_dir() \
             else f"no such folder: {root}"
         raise UserError(where, problem, "give the folder that holds val/<wnid>/*")
-    found = {path.name for path in val.iterdir() if path.is_dir() and path.name[0] != "."}
+    with reading(val):
+        found = {path.name for path in val.iterdir() if path.is_dir() and path.name[0] != "."}
     if unknown := sorted(found - set(ids)):
         raise UserError(where, f"not ImageNet-1k's wnids in {val}: {listing(unknown)}",
                         "name the folders by wnid, as n01440764")
