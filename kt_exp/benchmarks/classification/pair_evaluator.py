@@ -22,7 +22,7 @@ from kt_exp.store import signature
 
 @dataclass
 class PairEvaluator(PhaseEvaluator):
-    """Classifies an image as the candidate whose prompts have the highest mean log-odds of a match.
+    """Classifies an image as the candidate whose prompts have the highest mean score with it.
 
     The untrained model's scores of known images with known classes' prompts stay in the store. A
     phase then scores only the concepts' prompts.
@@ -49,6 +49,10 @@ class PairEvaluator(PhaseEvaluator):
                     yield self._measured(scored, group, (concept, phase), gamma)
         for key in used:
             self.store.discard(KIND, key)
+
+    def key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
+            weights: Weights) -> str:
+        return signature([VERSION, super().key(group, concept, phase, weights)])
 
     def calibration_scored(self, group: Sequence[Concept], weights: Weights) -> Scored:
         new = [self.task.target_prompts(concept, Phase.calibrated) for concept in group]
