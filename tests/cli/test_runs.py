@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
 
+from kt_exp.commands import run_command
 from kt_exp.concepts.captions import fill
 from kt_exp.config import plugins
 from kt_exp.pictograms.drawings import draw_class
@@ -52,6 +53,29 @@ def test_a_run_and_what_it_leaves_and_a_second_run_from_the_store(kt_exp):
     second = kt_exp(*PICTOGRAMS).record
     assert second.reused == {"inversion": 1, "finetune": 1, "evaluation": len(Phase)}
     assert second.metrics == record.metrics
+
+
+SHORT = ["inversion=fast", "finetune=pictograms", "concepts.only=[gyroscope]", "inversion.images=2",
+         "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",
+         "finetune.save_models=false", "benchmark.images_per_known_class=1",
+         "benchmark.images_per_target=2"]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_a_run_of_fewer_steps_climbs_the_same_sizes_sooner(kt_exp, steps):
+    ended = kt_exp(*SHORT, f"inversion.steps={steps}")
+    assert ended.code == 0, ended.stderr
+    assert ended.record.config["inversion"]["upsize_at"] == [round(0.4 * steps)]
+    images = load_file(ended.folder / "images/gyroscope/images.safetensors")["images"]
+    assert images.shape[-1] == 64
+
+
+def test_steps_and_their_shares_are_one_config(kt_exp):
+    shares = kt_exp(*SHORT, "inversion.steps=5", "inversion.upsize_at=[0.4]").record
+    steps = kt_exp(*SHORT, "inversion.steps=5", "inversion.upsize_at=[2]").record
+    assert steps.signatures == shares.signatures
+    assert steps.config == shares.config
+    assert steps.reused["inversion"] == 1
 
 
 @pytest.mark.parametrize("settings", [
@@ -140,6 +164,11 @@ def test_a_tracker_that_cannot_start_ends_the_run_before_inversion(kt_exp, monke
     assert not list(home.glob("store/inversion/*"))
 
 
+def export(run):
+    assert run_command("export", [str(run)]) == 0
+    return run / "exports" / "gyroscope-native"
+
+
 def write_images(folder, images) -> None:
     folder.mkdir(parents=True)
     for number, image in enumerate(images):
@@ -154,12 +183,15 @@ def test_own_model_own_concepts_own_images(kt_exp, home):
     (home / "new" / "gyroscope" / not_utf_8).write_bytes(b"not an image")
     (home / "concepts.csv").write_text("name,description\ngyroscope,three grey rings\n")
     first = kt_exp(*PICTOGRAMS)
+    whole = f"model.name=local-dir:{export(first.folder)}"
     own = [
-        *TINY, "model=open_clip", f"model.name=local-dir:{first.folder}/models/gyroscope",
+        *TINY, "model=open_clip", whole,
         "concepts=file", "concepts.path=concepts.csv", "benchmark=folders",
         "benchmark.known_root=known", "benchmark.target_root=new", "finetune.lr=1e-9",
         "hydra.run.dir=own",
     ]
+    alone = kt_exp(*own, f"model.name=local-dir:{first.folder}/models/gyroscope")
+    assert "holds the changes of a fine-tuned model alone; write a whole model by" in alone.stderr
     refused = kt_exp(*own)
     assert refused.code == 2
     assert r"new/gyroscope/9\udce4.png: not a readable image" in refused.stderr
@@ -180,7 +212,7 @@ def test_own_model_own_concepts_own_images(kt_exp, home):
 
 def test_the_exported_model_scores_as_in_the_run(kt_exp):
     ended = kt_exp(*PICTOGRAMS, "finetune.lr=1e-3")
-    source = f"local-dir:{ended.folder}/models/gyroscope"
+    source = f"local-dir:{export(ended.folder)}"
     model, _, preprocess = open_clip.create_model_and_transforms(source)
     tokenizer = open_clip.get_tokenizer(source)
     benchmark = plugins.build(OmegaConf.create(ended.record.config["benchmark"]), "benchmark")
