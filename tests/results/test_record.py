@@ -74,7 +74,7 @@ def test_a_crash_while_writing_leaves_the_old_file_and_no_other(record, tmp_path
 
 @pytest.mark.parametrize(("text", "problem"), [
     ("{", "not valid JSON"),
-    ("[]", "schema version None"),
+    ("[]", "it has no schema_version"),
     ('{"schema_version": 99}', "schema version 99"),
     ('{"schema_version": 2, "status": "completed"}', "missing or unknown"),
 ])
