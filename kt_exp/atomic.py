@@ -1,4 +1,4 @@
-"""Atomic writing of files."""
+"""Atomic writing of files, and their permissions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        set_usual_mode(Path(temporary))
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def set_usual_mode(path: Path) -> None:
+    """Give a new file the permissions that the umask asks for.
+
+    Temporary files, and with them those that safetensors writes, are for their owner alone.
+    """
+    os.chmod(path, 0o666 & ~_umask())
 
 
 def _umask() -> int:

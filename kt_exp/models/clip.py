@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms import Normalize
 
+from kt_exp.atomic import set_usual_mode
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
 from kt_exp.models.lean_vit import LeanViT, can_run_lean
@@ -136,6 +137,7 @@ class OpenClipModel:
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
         save_file(state, folder / WEIGHTS_FILE)
+        set_usual_mode(folder / WEIGHTS_FILE)
         if hasattr(self._tokenizer, "save_pretrained"):
             self._tokenizer.save_pretrained(folder)
         for text in _text_configs(self._network):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from transformers import BertConfig, BertModel
 
+from kt_exp.atomic import set_usual_mode
 from kt_exp.config.checks import number
 from kt_exp.data import imagenet
 from kt_exp.errors import UserError, did_you_mean
@@ -175,6 +176,7 @@ class EffNetMiniLMModel:
         folder.mkdir(parents=True, exist_ok=True)
         state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
         save_file(state, folder / WEIGHTS_FILE)
+        set_usual_mode(folder / WEIGHTS_FILE)
         config = {"text": self._network.text.config.to_dict(), "excluded": self._network.excluded}
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2), encoding="utf-8")
         self._tokenizer.save(str(folder / TOKENIZER_FILE))

@@ -24,6 +24,7 @@ from torchvision.transforms import (
 )
 from transformers import ViltImageProcessor
 
+from kt_exp.atomic import set_usual_mode
 from kt_exp.config.checks import choice
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
@@ -182,6 +183,7 @@ class ViLTModel:
         if _DECODER not in dict(self._network.named_parameters()):
             state.pop(_DECODER, None)  # Tied to the word embeddings.
         save_file(state, folder / WEIGHTS_FILES[0], {"format": "pt"})
+        set_usual_mode(folder / WEIGHTS_FILES[0])
         self._network.config.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
         ViltImageProcessor(size={"shortest_edge": self.image_size}).save_pretrained(folder)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from kt_exp.atomic import write_atomically
+from kt_exp.atomic import set_usual_mode, write_atomically
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
@@ -55,6 +55,7 @@ class Artifacts:
             home = self.folder / "images" / concept.slug
             home.mkdir(parents=True, exist_ok=True)
             save_file({"images": images}, home / "images.safetensors")
+            set_usual_mode(home / "images.safetensors")
             for number, png in enumerate(pngs):
                 png.save(home / f"{number:02d}.png")
             self.pictures[concept.name] = pngs
