@@ -61,6 +61,18 @@ SHORT = ["inversion=fast", "finetune=pictograms", "concepts.only=[gyroscope]", "
          "benchmark.images_per_target=2"]
 
 
+def test_others_may_read_a_run_as_the_umask_says(kt_exp):
+    before = os.umask(0o022)
+    try:
+        folder = kt_exp(*SHORT, "inversion.steps=1", "finetune.save_models=true").folder
+    finally:
+        os.umask(before)
+    written = {path.name: oct(path.stat().st_mode & 0o777) for path in folder.rglob("*")
+               if path.is_file()}
+    assert {"images.safetensors", "margins.safetensors", "report.html"} <= written.keys()
+    assert written == dict.fromkeys(written, "0o644")
+
+
 @pytest.mark.parametrize("steps", [1, 2, 10])
 def test_a_run_of_fewer_steps_climbs_the_same_sizes_sooner(kt_exp, steps):
     ended = kt_exp(*SHORT, f"inversion.steps={steps}")
