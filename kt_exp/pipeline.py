@@ -185,11 +185,14 @@ class Experiment:
             state.signatures["inversion"] = keys
             state.inverted = {name: entries[key] for name, key in keys.items()}
         plan = self.groups[0].plan
-        return images.rehearsal(plan.rehearsed if plan else [], self.store, self.progress)
+        rehearsed = plan.rehearsed if plan else []
+        if rehearsed:
+            state.signatures["rehearsal"] = list(images.rehearsal_captions(rehearsed))
+        return images.rehearsal(rehearsed, self.store, self.progress)
 
     def _finetune(self, group: Group, rehearsal: Tensor) -> FinetunedModel:
-        """Edit the weights, train them, or both, in this order."""
-        weights, curve, strengths, found = FROZEN, {}, {}, True
+        """Edit the weights, train them, or both, in this order; then interpolate."""
+        weights, start, curve, strengths, found = FROZEN, FROZEN, {}, {}, True
         if group.edit:
             assert self._editor
             key, entry = self._editor.edit(group.concepts, group.edit, self.store)
@@ -197,13 +200,15 @@ class Experiment:
             strengths = dict(zip((concept.name for concept in group.concepts),
                                  entry.record["strengths"], strict=True))
         if group.plan:
-            key, entry = self._train(group, weights, rehearsal)
-            weights = Weights(key, weights.changes | entry.tensors)
+            start = weights
+            key, entry = self._train(group, start, rehearsal)
+            weights = Weights(key, start.changes | entry.tensors)
             curve, found = entry.record, entry.found
         state = self.state
         state.signatures.setdefault("finetune", {})[group.name] = weights.key
         state.reused["finetune"] = state.reused.get("finetune", 0) + found
-        weights = weights.interpolated(self.model, self.config.finetune.interpolation)
+        with start.applied(self.model):
+            weights = weights.interpolated(self.model, self.config.finetune.interpolation)
         model = FinetunedModel(group, weights, {name: curve[name] for name in ("steps", "loss")},
                                strengths)
         state.finetuned.append(model)

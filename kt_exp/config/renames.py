@@ -92,7 +92,7 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
         if section := _section(updated, path):
             section.setdefault(path.rpartition(".")[2], deepcopy(default))
     for section in updated.values():
-        added = ADDED_TO.get(section.get("_target_"), {}) if isinstance(section, dict) else {}
+        added = ADDED_TO.get(section.get("_target_", ""), {}) if isinstance(section, dict) else {}
         for key, value in added.items():
             section.setdefault(key, deepcopy(value))
     return updated

@@ -20,6 +20,7 @@ from kt_exp.remote_code import never_run, refuse_keys
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 TEXT_CONFIG_FILE = "config.json"
+CHANGES_FILE = "changes.safetensors"  # what checkpoints/changes.py writes
 _IN_A_FOLDER = {".safetensors", ".bin", ".pth"}
 _IN_A_FILE = _IN_A_FOLDER | {".pt", ".npz"}
 _GIVE_A_FOLDER = "a folder: model=open_clip model.name=local-dir:/path/to/folder"
@@ -136,6 +137,9 @@ def _check_local_dir(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError("model.name", f"no such folder: {folder}",
                         f"give local-dir:FOLDER with {CONFIG_FILE} and weights")
+    if (folder / CHANGES_FILE).is_file():
+        raise UserError("model.name", f"{folder} holds the changes of a fine-tuned model alone",
+                        "write a whole model by kt-exp export RUN --concept X, and give its folder")
     config = _read_config(folder / CONFIG_FILE)
     files = [path.name for path in folder.iterdir()]
     if not any(Path(file).suffix in _IN_A_FOLDER for file in files):

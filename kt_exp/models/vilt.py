@@ -12,7 +12,6 @@ from typing import Any, Optional
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms import (
     CenterCrop,
@@ -24,6 +23,7 @@ from torchvision.transforms import (
 )
 from transformers import ViltImageProcessor
 
+from kt_exp.atomic import save_tensors
 from kt_exp.config.checks import choice
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
@@ -184,10 +184,10 @@ class ViLTModel:
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
+        state = dict(self._network.state_dict())
         if _DECODER not in dict(self._network.named_parameters()):
             state.pop(_DECODER, None)  # Tied to the word embeddings.
-        save_file(state, folder / WEIGHTS_FILES[0], {"format": "pt"})
+        save_tensors(folder / WEIGHTS_FILES[0], state, {"format": "pt"})
         self._network.config.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
         ViltImageProcessor(size={"shortest_edge": self.image_size}).save_pretrained(folder)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from kt_exp.atomic import write_atomically
+from kt_exp.atomic import save_tensors, write_atomically
+from kt_exp.checkpoints.changes import Base, write_changes
+from kt_exp.checkpoints.find import MODELS
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
@@ -57,7 +58,7 @@ class Artifacts:
             pngs = [to_png(image, self.experiment.config.inversion.png) for image in images]
             home = self.folder / "images" / concept.slug
             home.mkdir(parents=True, exist_ok=True)
-            save_file({"images": images}, home / "images.safetensors")
+            save_tensors(home / "images.safetensors", {"images": images})
             for number, png in enumerate(pngs):
                 png.save(home / f"{number:02d}.png")
             self.pictures[concept.name] = pngs
@@ -66,18 +67,19 @@ class Artifacts:
                                                       self.folder / "inverted.png").name
 
     def save_models(self, state: RunState) -> None:
-        """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`).
+        """Write the changes that fine-tuning made to each model; `kt-exp export` makes it whole.
 
-        Its constant γ, if it was calibrated, is in `CALIBRATION` beside the weights.
+        Its constant γ, if it was calibrated, is in `CALIBRATION` beside the changes.
         """
+        config = self.record.config
+        base = Base(config["model"], config["precision"], self.experiment.fingerprint)
         for model in state.finetuned:
-            home = self.folder / "models" / model.group.slug
-            with model.weights.applied(self.experiment.model):
-                self.experiment.model.export(home)
+            home = self.folder / MODELS / model.group.slug
+            write_changes(home, base, model.weights.changes)
             if calibration := state.calibrations.get(model.group.name):
                 text = json.dumps(calibration.to_json(), indent=2, ensure_ascii=False)
                 write_atomically(home / CALIBRATION, text + "\n")
-        self.record.files["models"] = "models"
+        self.record.files["models"] = MODELS
 
     def write_results(self, state: RunState) -> None:
         """Write the results of single images, the pictures and the page, once."""

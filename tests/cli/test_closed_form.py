@@ -6,6 +6,7 @@ import open_clip
 import pytest
 import torch
 
+from kt_exp.commands import run_command
 from kt_exp.pictograms.drawings import KNOWN
 from kt_exp.pictograms.weights import FOLDER
 
@@ -19,13 +20,18 @@ def weights(folder) -> dict[str, torch.Tensor]:
     return open_clip.create_model(f"local-dir:{folder}").state_dict()
 
 
+def export(run, concept):
+    assert run_command("export", [str(run), "--concept", concept]) == 0
+    return run / "exports" / f"{concept}-native"
+
+
 def test_concepts_are_taught_without_an_image(kt_exp, home) -> None:
     record = kt_exp(*EDIT).record
     after = [record.metric("transferred", name, "target") for name in ("madras", "chantilly")]
     assert [row.count for row in after] == [4, 4]
     assert set(record.curves["inversion"]) == set()
     assert not (home / "run" / "images").exists()
-    before, edited = weights(FOLDER), weights(home / "run" / "models" / "madras")
+    before, edited = weights(FOLDER), weights(export(home / "run", "madras"))
     assert [name for name in before if not torch.equal(before[name], edited[name])] == [
         "visual.proj"]
 
