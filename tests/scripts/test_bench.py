@@ -135,3 +135,11 @@ def test_what_it_cannot_do_is_refused(wrong, capsys):
         bench.main(wrong)
     assert error.value.code == 2
     assert capsys.readouterr().err
+
+
+def test_the_closed_form_is_timed_for_one_concept_and_for_many(config, model):
+    timed = Bench(config, model, Clock(torch.device("cpu"), of_cpu=True), 1, 1, 1)
+    one, many = rows.ROWS["closed_form"](timed)
+    assert one.what == "closed form, 1 concept at once"
+    assert one.unit == "ms"
+    assert 0 < one.plain < one.ours < many.ours
