@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from kt_exp.checkpoints import FORMATS
+from kt_exp.checkpoints.calibration_file import write_calibration
 from kt_exp.checkpoints.card import Card, method_of, write_card
 from kt_exp.checkpoints.find import FoundModel
 from kt_exp.checkpoints.hugging_face import export_hugging_face
@@ -46,6 +47,8 @@ def export_model(model: Model, card: Card, folder: Path, form: str) -> Path:
         export_hugging_face(model, made) if form == "hf" else model.export(made)
         write_card(card, made, native if form == "native" else form)
         write_usage(card.usage, made)
+        if card.calibration:
+            write_calibration(card.calibration, made)
         _readable_as(made)
         made.replace(folder)
     finally:
@@ -65,6 +68,7 @@ def card_of(found: FoundModel, license: str | None = None) -> Card:
         usage=Usage.in_run(config, {one.name: one.description for one in found.concepts}),
         method=method_of(config),
         measured=[measured(found.record, found.run, entry.name) for entry in found.concepts],
+        calibration=found.record.calibration(found.concepts[0].name),
         license=license)
 
 

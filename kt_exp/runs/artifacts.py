@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from kt_exp.atomic import save_tensors, write_atomically
+from kt_exp.checkpoints.calibration_file import write_calibration
 from kt_exp.checkpoints.changes import Base, write_changes
 from kt_exp.checkpoints.find import MODELS
 from kt_exp.pipeline import Experiment, RunState
@@ -23,7 +23,6 @@ from kt_exp.results.record import RunRecord
 from kt_exp.results.summary import target_metric
 
 _SHOWN = 10
-CALIBRATION = "calibration.json"
 SKIPPED = "skipped_images.txt"
 
 
@@ -69,7 +68,7 @@ class Artifacts:
     def save_models(self, state: RunState) -> None:
         """Write the changes that fine-tuning made to each model; `kt-exp export` makes it whole.
 
-        Its constant γ, if it was calibrated, is in `CALIBRATION` beside the changes.
+        Its constant γ, if it was calibrated, is in calibration.json beside them.
         """
         config = self.record.config
         base = Base(config["model"], config["precision"], self.experiment.fingerprint)
@@ -77,8 +76,7 @@ class Artifacts:
             home = self.folder / MODELS / model.group.slug
             write_changes(home, base, model.weights.changes)
             if calibration := state.calibrations.get(model.group.name):
-                text = json.dumps(calibration.to_json(), indent=2, ensure_ascii=False)
-                write_atomically(home / CALIBRATION, text + "\n")
+                write_calibration(calibration, home)
         self.record.files["models"] = MODELS
 
     def write_results(self, state: RunState) -> None:

@@ -63,7 +63,7 @@ class PhotoBenchmark(ClassificationTask):
         A photo that `labels_csv` lists too is left out, by the name of its file: the photos of the
         package are part of the set of 1000.
         """
-        path = Path(self.calibration_csv).expanduser() if self.calibration_csv else SHIPPED
+        path = user_path(self.calibration_csv) if self.calibration_csv else SHIPPED
         reported = {file.stem for file, _ in self._photos}
         photos = [(file, index) for file, index in _read(path, "benchmark.calibration_csv")
                   if file.stem not in reported]
