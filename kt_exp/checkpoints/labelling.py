@@ -12,11 +12,11 @@ import torch
 from omegaconf import OmegaConf
 
 from kt_exp.atomic import write_atomically
+from kt_exp.benchmarks.classification.prompts import filled
 from kt_exp.benchmarks.embedding import embed_images, text_classifier
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.checkpoints.find import find_model, load_open_clip
 from kt_exp.checkpoints.usage import DEFAULT_TEMPLATES, Usage, read_usage
-from kt_exp.concepts.captions import fill
 from kt_exp.config import plugins
 from kt_exp.config.renames import with_current_names
 from kt_exp.data.image_files import IMAGE_SUFFIXES, ClassFolder, ImageFiles
@@ -93,9 +93,8 @@ def label_images(model: DualEncoder, images: ImageSet, paths: Sequence[str], nam
     Raises:
         UserError: there is no readable image.
     """
-    prompts = [[fill(template, name) if usage.fix_articles else template.replace("{}", name)
-                for template in usage.templates] for name in names]
-    classes = text_classifier(model, prompts, _Loading.batch_size, progress, "Encoding names")
+    classes = text_classifier(model, [filled(usage, name) for name in names],
+                              _Loading.batch_size, progress, "Encoding names")
     embedded = embed_images(model, images, _Loading(), progress, "Embedding images")
     best = (embedded.embeddings @ classes.T).topk(min(TOP, len(names)), dim=1)
     rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)

@@ -33,9 +33,9 @@ class HuggingFaceClip:
         image_processor: of the same checkpoint; images are resized and cropped by it.
     """
 
-    def __init__(self, network: CLIPModel, tokenizer: Any, image_processor: Any,
+    def __init__(self, network: Any, tokenizer: Any, image_processor: Any,
                  device: torch.device) -> None:
-        self._network: Any = network.to(device).eval().requires_grad_(False)
+        self._network = network.to(device).eval().requires_grad_(False)
         self._tokenizer, self._processor = tokenizer, image_processor
         self.device = device
         self.image_size = int(network.config.vision_config.image_size)
