@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kt_exp.commands import command_of, run_command
+from kt_exp.config.override_quotes import with_quotes
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.runs.exit_code import exit_code
 from kt_exp.runs.session import Session
@@ -43,6 +44,7 @@ def main() -> None:
 
 def _main(session: Session) -> int:
     register_schema()
+    sys.argv[1:] = map(with_quotes, sys.argv[1:])
     # Makes Hydra pass exceptions on instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from kt_exp.benchmarks.classification.diagnosis import count_tokens, diagnose
 from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
 from kt_exp.caches import Caches
+from kt_exp.calibration import Calibrator
 from kt_exp.concepts import Concept, load_concepts
 from kt_exp.concepts.captions import check_lengths
 from kt_exp.errors import UserError
@@ -27,7 +28,7 @@ from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.plan import TrainingPlan, plan_training
 from kt_exp.finetune.settings import EDIT
 from kt_exp.finetune.stage import finetune, finetune_signature
-from kt_exp.finetune.strategies import trained_parameters
+from kt_exp.finetune.updates import check_updates
 from kt_exp.inversion.image_scorer import check_image_scorer
 from kt_exp.inversion.stage import check_distance, invert_captions
 from kt_exp.models.factory import pick_device
@@ -35,6 +36,7 @@ from kt_exp.models.last_map import last_map
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
 from kt_exp.models.weights import Weights
 from kt_exp.progress import Progress
+from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import JOINT, Diagnosis, Outcome, Phase
 from kt_exp.schema import Config
 from kt_exp.store import Entry, Store
@@ -74,6 +76,7 @@ class RunState:
 
     Attributes:
         inverted: entries of the inversion stage, by concept.
+        calibrations: by the name of the group, with `finetune.calibration`.
         signatures: the store keys of each stage; `model` is the model's fingerprint.
         reused: number of each stage's results that came from the store.
         seconds: wall time of each stage.
@@ -82,6 +85,7 @@ class RunState:
     inverted: dict[str, Entry] = field(default_factory=dict)
     finetuned: list[FinetunedModel] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
     signatures: dict[str, Any] = field(default_factory=dict)
     reused: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -118,6 +122,8 @@ class Experiment:
         self.evaluator = self.benchmark.evaluator(self.model, self.fingerprint, self.store,
                                                   progress)
         self._check_model()
+        self._calibrator = Calibrator.of(self.evaluator, self.benchmark.known_prompts(),
+                                         self.images)
         self.groups = self._groups()
         self._check_captions()
 
@@ -129,6 +135,8 @@ class Experiment:
         yield "evaluation"
         with self._timed("inversion"):
             rehearsal = self._invert()
+            if self._calibrator:
+                self._calibrator.invert(self.store, self.progress)
         yield "inversion"
         for group in self.groups:
             with self._timed("finetune"):
@@ -173,7 +181,9 @@ class Experiment:
         state = self.state
         state.signatures.setdefault("finetune", {})[group.name] = key
         state.reused["finetune"] = state.reused.get("finetune", 0) + entry.found
-        model = FinetunedModel(group, Weights(key, entry.tensors), entry.record)
+        share = self.config.finetune.interpolation
+        weights = Weights(key, entry.tensors).interpolated(self.model, share)
+        model = FinetunedModel(group, weights, entry.record)
         state.finetuned.append(model)
         return model
 
@@ -199,8 +209,14 @@ class Experiment:
         return key, entry
 
     def _evaluate(self, model: FinetunedModel) -> None:
-        self.state.outcomes += self.evaluator.transferred(model.group.concepts, model.weights)
-        self.state.reused["evaluation"] = self.evaluator.reused
+        concepts, state = model.group.concepts, self.state
+        if self._calibrator:
+            calibration, outcomes = self._calibrator.evaluate(concepts, model.weights)
+            state.calibrations[model.group.name] = calibration
+        else:
+            outcomes = self.evaluator.transferred(concepts, model.weights)
+        state.outcomes += outcomes
+        state.reused["evaluation"] = self.evaluator.reused
 
     def _groups(self) -> list[Group]:
         known, joint = self.benchmark.known_prompts(), self.config.finetune.scope == "joint"
@@ -241,7 +257,7 @@ class Experiment:
             last_map(model)
             return
         check_objective(model, config.finetune)
-        trained_parameters(model, config.finetune.strategy)
+        check_updates(model, config.finetune)
         if config.finetune.images == "inverted" or config.finetune.rehearsal:
             check_distance(model, config.inversion.distance)
             check_image_scorer(model, config.inversion)

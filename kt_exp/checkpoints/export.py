@@ -11,7 +11,7 @@ from kt_exp.checkpoints.card import Card, method_of, write_card
 from kt_exp.checkpoints.find import FoundModel
 from kt_exp.checkpoints.hugging_face import export_hugging_face
 from kt_exp.checkpoints.measured import measured
-from kt_exp.checkpoints.usage import Usage, write_usage
+from kt_exp.checkpoints.usage import write_usage
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.models.clip import OpenClipModel
 from kt_exp.models.protocol import Model
@@ -62,10 +62,22 @@ def card_of(found: FoundModel, license: str | None = None) -> Card:
     config = found.record.config
     return Card(
         base=config.get("model", {}),
-        usage=Usage.in_run(config, {one.name: one.description for one in found.concepts}),
-        method=method_of(config),
+        usage=found.usage,
+        method=method_of(config), notes=_notes(found),
         measured=[measured(found.record, found.run, entry.name) for entry in found.concepts],
         license=license)
+
+
+def _notes(found: FoundModel) -> list[str]:
+    """Return a paragraph on the constant of the taught names' scores, if it was calibrated."""
+    if found.calibration is None or found.calibration.point.gamma is None:
+        return []
+    point = found.calibration.point
+    return [f"## Operating point\n\nAdd γ = {point.gamma:+.4f} to the score (cosine similarity) of "
+            "each taught name: the largest constant that costs at most "
+            f"{100 * point.budget:g} % of {point.known_total} images of known classes "
+            f"({found.calibration.images}), which are not reported on above. `kt_exp.json` has it, "
+            "and `kt-exp predict` adds it."]
 
 
 def _readable_as(folder: Path) -> None:

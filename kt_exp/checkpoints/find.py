@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 from kt_exp.checkpoints.changes import BASE_FILE, Base, read_changes
+from kt_exp.checkpoints.usage import Usage
 from kt_exp.concepts import folder_name, name_key
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.finetune.stage import KIND
@@ -17,12 +19,14 @@ from kt_exp.models.clip import OpenClip
 from kt_exp.models.coca import Coca
 from kt_exp.models.loading import CONFIG_FILE
 from kt_exp.models.protocol import Model
+from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import JOINT
 from kt_exp.results.record import FILE_NAME, ConceptEntry, RunRecord, read_record
 from kt_exp.store import Store
 
 MODELS = "models"
 JOINT_FOLDER = "_joint"
+CALIBRATION = "calibration.json"  # beside the weights
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,20 @@ class FoundModel:
         model: with the fine-tuned weights, on the CPU.
         run: the folder of the run.
         concepts: those that this model was taught.
+        calibration: the constant that was chosen for their scores, if one was.
     """
 
     model: Model
     run: Path
     record: RunRecord
     concepts: list[ConceptEntry]
+    calibration: Calibration | None
+
+    @property
+    def usage(self) -> Usage:
+        """How the run asked the model for the concepts."""
+        return Usage.in_run(self.record.config, {e.name: e.description for e in self.concepts},
+                            self.calibration and self.calibration.point.gamma)
 
 
 def find_model(run: Path, concept: str | None) -> FoundModel:
@@ -61,9 +73,19 @@ def find_model(run: Path, concept: str | None) -> FoundModel:
     joint = record.config.get("finetune", {}).get("scope") == "joint" and len(names) > 1
     chosen = _chosen(names, concept, joint)
     taught = names if joint else [chosen]
-    model = _load(run, record, JOINT if joint else chosen,
-                  JOINT_FOLDER if joint else folder_name(chosen))
-    return FoundModel(model, run, record, [e for e in record.concepts if e.name in taught])
+    slug = JOINT_FOLDER if joint else folder_name(chosen)
+    return FoundModel(_load(run, record, JOINT if joint else chosen, slug), run, record,
+                      [entry for entry in record.concepts if entry.name in taught],
+                      _calibration(run / MODELS / slug / CALIBRATION))
+
+
+def _calibration(path: Path) -> Calibration | None:
+    if not path.is_file():
+        return None
+    try:
+        return Calibration.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(str(path), f"cannot be read ({error})", "run the job again") from error
 
 
 def _chosen(names: list[str], concept: str | None, joint: bool) -> str:

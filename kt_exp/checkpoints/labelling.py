@@ -32,8 +32,9 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Labelled:
-    """An image with its most likely names, best first, and their cosine similarities.
+    """An image with its most likely names, best first, and their scores.
 
+    A score is the cosine similarity, to which a calibrated model's γ is added for the taught names.
     `names` is empty if the image cannot be read.
     """
 
@@ -88,7 +89,8 @@ def label_images(model: DualEncoder, images: ImageSet, paths: Sequence[str], nam
 
     Args:
         paths: what each image is called, in the results and where it cannot be read.
-        names: the candidates; each is asked for in the templates of `usage`.
+        names: the candidates; each is asked for in the templates of `usage`, and its γ, if it has
+            one, is added to the scores of the taught names.
 
     Raises:
         UserError: there is no readable image.
@@ -96,7 +98,10 @@ def label_images(model: DualEncoder, images: ImageSet, paths: Sequence[str], nam
     classes = text_classifier(model, [filled(usage, name) for name in names],
                               _Loading.batch_size, progress, "Encoding names")
     embedded = embed_images(model, images, _Loading(), progress, "Embedding images")
-    best = (embedded.embeddings @ classes.T).topk(min(TOP, len(names)), dim=1)
+    scores = embedded.embeddings @ classes.T
+    scores += torch.tensor([usage.gamma or 0.0 if name in usage.concepts else 0.0
+                            for name in names])
+    best = scores.topk(min(TOP, len(names)), dim=1)
     rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     unreadable = set(embedded.skipped)
     labelled = []
@@ -136,8 +141,7 @@ def _of_run(run: Path, concept: str | None) -> Classifier:
     config = with_current_names(found.record.config)
     benchmark = plugins.build(OmegaConf.create(config["benchmark"]), "benchmark")
     known = benchmark.known_names() if hasattr(benchmark, "known_names") else []
-    concepts = {entry.name: entry.description for entry in found.concepts}
-    return Classifier(_dual_encoder(found.model), Usage.in_run(config, concepts), known)
+    return Classifier(_dual_encoder(found.model), found.usage, known)
 
 
 def _dual_encoder(model: Model) -> DualEncoder:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from kt_exp.csv_files import delimiter
 from kt_exp.errors import UserError, did_you_mean
 
 REQUIRED = ("name", "description")
@@ -27,7 +28,8 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UserError: the file is missing, empty, not UTF-8, neither YAML nor CSV, or invalid; a CSV
             has a missing, unknown or repeated column, or a row of another length; a YAML file is
-            neither a list nor a concept set. The error names the line, if there is one.
+            neither a list, a concept set, nor a mapping of names to descriptions, or has a name
+            twice. The error names the line, if there is one.
     """
     readers = {".yaml": _yaml_rows, ".yml": _yaml_rows, ".csv": _csv_rows}
     reader = readers.get(path.suffix.lower())
@@ -59,19 +61,48 @@ def _yaml_rows(path: Path, text: str) -> list[Row]:
     except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         raise UserError(str(path), f"invalid YAML: {error}") from error
     if isinstance(content, Mapping):
-        for key in content:
-            if key not in SET_KEYS:
-                raise UserError(str(path), f"unknown key '{key}'",
-                                did_you_mean(str(key), SET_KEYS))
-        content = content.get("items")
+        if _is_names(content):
+            _refuse_repeated(path, text)
+            return [(f"{path} {name}", {"name": name, "description": description})
+                    for name, description in content.items()]
+        content = _items(path, content)
     if content is not None and not isinstance(content, list):
         raise UserError(str(path), "not a list of concepts",
-                        "write one '- {name: …, description: …}' a line")
+                        "write 'name: description' or '- {name: …, description: …}' a line")
     return [(f"{path} item {number}", item) for number, item in enumerate(content or [], start=1)]
 
 
+def _is_names(content: Mapping[Any, Any]) -> bool:
+    """Return whether a mapping is one of names to descriptions, rather than a set or a concept."""
+    return not {*SET_KEYS, *KEYS} & content.keys() and any(
+        isinstance(description, str) for description in content.values())
+
+
+def _refuse_repeated(path: Path, text: str) -> None:
+    """Refuse a name that occurs twice, of which YAML would keep the last."""
+    lines: dict[str, int] = {}
+    mapping = yaml.compose(text, Loader=yaml.SafeLoader)
+    for key, _ in mapping.value if mapping else []:
+        line = key.start_mark.line + 1
+        if first := lines.get(key.value):
+            raise UserError(f"{path} line {line}", f"'{key.value}' is in line {first}, too",
+                            "give each name once")
+        lines[key.value] = line
+
+
+def _items(path: Path, concept_set: Mapping[Any, Any]) -> Any:
+    if "description" in concept_set:
+        raise UserError(str(path), "a single concept, not a list",
+                        "begin it with '- ', or write 'name of the concept: its description'")
+    for key in concept_set:
+        if key not in SET_KEYS:
+            raise UserError(str(path), f"unknown key '{key}'", did_you_mean(str(key), SET_KEYS))
+    return concept_set.get("items")
+
+
 def _csv_rows(path: Path, text: str) -> list[Row]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True,
+                        delimiter=delimiter(text.lstrip().partition("\n")[0]))
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:
@@ -86,7 +117,8 @@ def _csv_rows(path: Path, text: str) -> list[Row]:
         where = f"{path} line {line}"
         if len(cells) != len(header):
             raise UserError(where, f"{len(cells)} values for the {len(header)} columns "
-                            f"{', '.join(header)}", "put a text with commas in double quotes")
+                            f"{', '.join(header)}", "put a text that holds the separator in double "
+                            "quotes")
         row: dict[str, Any] = dict(zip(header, cells, strict=True))
         if "plural" in row:
             plural = row["plural"].strip().lower()
@@ -104,7 +136,7 @@ def _check_header(path: Path, header: list[str]) -> None:
     for name in REQUIRED:
         if name not in header:
             raise UserError(f"{path} line 1", f"no column '{name}' ({found})",
-                            "write the header 'name,description', separated by commas")
+                            "write the header 'name,description'")
     for name in header:
         if name not in KEYS:
             raise UserError(f"{path} line 1", f"unknown column '{name}'", did_you_mean(name, KEYS))

@@ -19,10 +19,19 @@ from PIL import Image, UnidentifiedImageError
 
 from kt_exp.concepts import name_key
 from kt_exp.errors import UserError
+from kt_exp.unicode import nfc
 
-IMAGE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"]
-)
+IMAGE_SUFFIXES = frozenset([
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".jp2", ".j2k", ".jpf", ".jpx", ".avif", ".heic", ".heif", ".tga",
+])
+HEIF_SUFFIXES = frozenset([".heic", ".heif"])
+# Images by their names, of formats that are not read. They are listed as unreadable, since a set
+# would silently be smaller without them.
+OTHER_SUFFIXES = frozenset([
+    ".svg", ".psd", ".jxl", ".exr", ".hdr", ".dcm", ".dicom", ".nii", ".mha", ".nrrd", ".xcf",
+    ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",  # of cameras
+])
 WHITE_16 = 2**16 - 1
 CLASS_NAMES_FILE = "classnames.json"
 SHOWN = 4
@@ -64,6 +73,7 @@ def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.
     Raises:
         UserError: the file is no readable image, or is truncated; the error names its path.
     """
+    _check_suffix(path)
     try:
         with Image.open(path) as image:
             return convert(image)
@@ -73,6 +83,25 @@ def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.
             str(path), f"not a readable image ({_reason(error)})",
             "replace or remove it, or set benchmark.on_bad_image=skip",
         ) from error
+
+
+def _check_suffix(path: Path) -> None:
+    """Refuse formats that are not read; make Pillow read HEIC."""
+    suffix = path.suffix.lower()
+    if suffix in OTHER_SUFFIXES:
+        raise UserError(str(path), f"images of the format {suffix} are not read",
+                        "save it as PNG, or set benchmark.on_bad_image=skip")
+    if suffix in HEIF_SUFFIXES:
+        _read_heif(path)
+
+
+def _read_heif(path: Path) -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise UserError(str(path), "the package pillow-heif is not installed",
+                        "pip install 'kt_exp[heic]', or set benchmark.on_bad_image=skip") from None
+    register_heif_opener()
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -97,14 +126,22 @@ class ClassFolder:
     path: Path
 
     def images(self, limit: int = 0) -> list[Path]:
-        """Return the folder's first `limit` image files, sorted; all if `limit` is 0."""
+        """Return the folder's first `limit` image files, sorted; all if `limit` is 0.
+
+        Files are images by their suffixes; some may turn out to be unreadable.
+        """
         found = sorted(
             path for path in self.path.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES
+            if path.suffix.lower() in IMAGE_SUFFIXES | OTHER_SUFFIXES
             and not any(part.startswith(".") for part in path.relative_to(self.path).parts)
             and path.is_file()
         )
         return found[: limit or None]
+
+    @property
+    def has_images(self) -> bool:
+        """Whether one of the images is of a format that is read."""
+        return any(path.suffix.lower() in IMAGE_SUFFIXES for path in self.images())
 
 
 def class_folders(root: Path, where: str) -> list[ClassFolder]:
@@ -120,16 +157,14 @@ def class_folders(root: Path, where: str) -> list[ClassFolder]:
     if not root.is_dir():
         raise UserError(where, f"no such folder: {root}",
                         "give a folder with one sub-folder per class")
-    paths = sorted(
-        path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+    paths = sorted((nfc(path.name), path) for path in root.iterdir()
+                   if path.is_dir() and not path.name.startswith("."))
     if not paths:
         raise UserError(where, f"no sub-folder in {root} {found_in(root)}",
                         "put each class into its own")
-    names = _read_class_names(root, {path.name for path in paths})
-    folders = [
-        ClassFolder(names.get(path.name, path.name.replace("_", " ")), path) for path in paths
-    ]
+    names = _read_class_names(root, {folder for folder, _ in paths})
+    folders = [ClassFolder(names.get(folder, folder.replace("_", " ")), path)
+               for folder, path in paths]
     _refuse_shared_names(folders, where)
     return folders
 
@@ -138,7 +173,7 @@ def require_images(folders: Sequence[ClassFolder], where: str) -> None:
     """Raise `UserError` for the first class folder without images; `where` as in `class_folders`.
     """
     for folder in folders:
-        if not folder.images(1):
+        if not folder.has_images:
             raise UserError(where, f"no images of '{folder.name}' in {folder.path} "
                             f"{found_in(folder.path)}", "put .jpg or .png files there, or remove "
                             "the folder")
@@ -182,6 +217,7 @@ def _read_class_names(root: Path, folders: set[str]) -> dict[str, str]:
         raise UserError(str(path), f"invalid JSON ({error})", CLASS_NAMES_REMEDY) from error
     if not (isinstance(names, dict) and all(_is_name(name) for name in names.values())):
         raise UserError(str(path), "not a map of folders to names", CLASS_NAMES_REMEDY)
+    names = {nfc(folder): nfc(name) for folder, name in names.items()}
     if absent := sorted(names.keys() - folders):
         raise UserError(str(path), f"names folders that are not there: {', '.join(absent)}",
                         f"there are: {listing(sorted(folders))}")

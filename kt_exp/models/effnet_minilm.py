@@ -37,6 +37,7 @@ from kt_exp.models.minilm import MAX_TOKENS, embed_sentences, read_tokenizer
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer
 from kt_exp.models.similarity import embedding_scorer
+from kt_exp.remote_code import refuse_requests
 from kt_exp.store import Store, signature
 
 WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = "model.safetensors", "config.json", "tokenizer.json"
@@ -238,6 +239,7 @@ def _read(folder: Path, excluded: Sequence[str]) -> tuple[Towers, Tokenizer]:
     if not (folder / CONFIG_FILE).is_file():
         raise UserError("model.weights", f"{folder} has no {CONFIG_FILE}",
                         "give a folder that kt-exp export wrote")
+    refuse_requests(folder)
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         text = BertModel(BertConfig(**config["text"]), add_pooling_layer=False)

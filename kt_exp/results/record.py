@@ -19,9 +19,10 @@ from typing import Any, Literal
 from kt_exp.atomic import write_atomically
 from kt_exp.errors import UserError
 from kt_exp.results.curve import Curve
+from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import Confusion, Diagnosis, Metric, Outcome, Phase, row_of
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FILE_NAME = "result.json"
 
 Status = Literal["interrupted", "completed", "failed"]
@@ -82,6 +83,7 @@ class RunRecord:
     metrics: list[Metric] = field(default_factory=list)
     confusions: list[Confusion] = field(default_factory=list)
     tradeoffs: list[TradeoffEntry] = field(default_factory=list)
+    calibrations: list[Calibration] = field(default_factory=list)
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -113,6 +115,10 @@ class RunRecord:
             if (row.phase, row.concept, row.split, row.metric) == key:
                 return row
         return None
+
+    def calibration(self, concept: str) -> Calibration | None:
+        """Return the operating point of the model that a concept was taught; None without one."""
+        return next((row for row in self.calibrations if concept in row.concepts), None)
 
     def mistaken_for(self, phase: str, concept: str) -> list[Confusion]:
         """Return the other candidates that the concept's images were assigned to, most first."""
@@ -162,8 +168,9 @@ def read_record(path: Path | str) -> RunRecord:
     except ValueError as error:
         raise DamagedRecord(str(path), f"is not valid JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version in (1, 2):  # They lack only these fields.
-        content = {"notes": [], **content, "tradeoffs": [], "schema_version": SCHEMA_VERSION}
+    if version in (1, 2, 3):  # They lack only these fields.
+        content = {"notes": [], "tradeoffs": [], **content, "calibrations": [],
+                   "schema_version": SCHEMA_VERSION}
     elif version != SCHEMA_VERSION:
         raise UserError(str(path), f"has schema version {version}",
                         f"this version of kt_exp reads versions 1 to {SCHEMA_VERSION}")
@@ -186,6 +193,7 @@ def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
         "confusions": [row_of(Confusion, row) for row in content["confusions"]],
         "tradeoffs": [TradeoffEntry(Phase(row["phase"]), row["concept"],
                                     Curve.from_json(row["curve"])) for row in content["tradeoffs"]],
+        "calibrations": [Calibration.from_json(row) for row in content["calibrations"]],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from kt_exp.atomic import save_tensors
+from kt_exp.atomic import save_tensors, write_atomically
 from kt_exp.checkpoints.changes import Base, write_changes
-from kt_exp.checkpoints.find import MODELS
+from kt_exp.checkpoints.find import CALIBRATION, MODELS
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
@@ -22,6 +23,7 @@ from kt_exp.results.record import RunRecord
 from kt_exp.results.summary import target_metric
 
 _SHOWN = 10
+SKIPPED = "skipped_images.txt"
 
 
 def to_png(image: Tensor, form: str) -> Image.Image:
@@ -44,6 +46,7 @@ class Artifacts:
     folder: Path
     pictures: dict[str, list[Image.Image]] = field(default_factory=dict)
     panels: dict[str, str] = field(default_factory=dict)
+    _begun: bool = False
 
     def save_inverted(self, state: RunState) -> None:
         """Write the inverted images as PNG and as exact tensors, if not yet written."""
@@ -63,18 +66,35 @@ class Artifacts:
                                                       self.folder / "inverted.png").name
 
     def save_models(self, state: RunState) -> None:
-        """Write the changes that fine-tuning made to each model; `kt-exp export` makes it whole."""
+        """Write the changes that fine-tuning made to each model; `kt-exp export` makes it whole.
+
+        Its constant γ, if it was calibrated, is in `CALIBRATION` beside the weights.
+        """
         config = self.record.config
         base = Base(config["model"], config["precision"], self.experiment.fingerprint)
         for model in state.finetuned:
-            write_changes(self.folder / MODELS / model.group.slug, base, model.weights.changes)
+            home = self.folder / MODELS / model.group.slug
+            write_changes(home, base, model.weights.changes)
+            if calibration := state.calibrations.get(model.group.name):
+                text = json.dumps(calibration.to_json(), indent=2, ensure_ascii=False)
+                write_atomically(home / CALIBRATION, text + "\n")
         self.record.files["models"] = MODELS
 
-    def save_outcomes(self, state: RunState) -> None:
-        """Write the scores of single images, the margins, and the evaluator's pictures."""
+    def write_results(self, state: RunState) -> None:
+        """Write the results of single images, the pictures and the page, once."""
+        if not self._begun:
+            self._begun = True
+            self._save_outcomes(state)
+            self._write_report()
+
+    def _save_outcomes(self, state: RunState) -> None:
+        """Write the scores of single images, the margins, what could not be read, and pictures."""
         scores = [score for outcome in state.outcomes for score in outcome.per_image]
         if scores:
             self.record.files["per_image"] = write_per_image(scores, self.folder).name
+        if skipped := sorted({path for outcome in state.outcomes for path in outcome.skipped}):
+            write_atomically(self.folder / SKIPPED, "\n".join([*skipped, ""]))
+            self.record.files["skipped"] = SKIPPED
         if margins := write_margins(state.outcomes, self.folder):
             self.record.files["margins"] = margins.name
         self._draw_panels(state)
@@ -89,7 +109,7 @@ class Artifacts:
         else:
             home.rmdir()
 
-    def write_report(self) -> None:
+    def _write_report(self) -> None:
         """Write report.html and, if target images were measured, overview.png."""
         targets = {concept.name: self.experiment.benchmark.examples(concept, _SHOWN)
                    for concept in self.experiment.concepts}

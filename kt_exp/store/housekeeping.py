@@ -1,4 +1,4 @@
-"""What a store holds on disk, what of it may go, and what was left behind by killed processes."""
+"""What a store holds on disk, and what of it may go."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kt_exp.errors import UserError, did_you_mean
-from kt_exp.store.lease import is_abandoned
-from kt_exp.store.store import DAMAGED, DRAFT, DRAFT_SECONDS, LOCKS, SUFFIX
+from kt_exp.store.store import DAMAGED, LOCKS, SUFFIX
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,9 @@ def older_than(files: Iterable[StoredFile], seconds: float) -> list[StoredFile]:
     return [file for file in files if file.used < limit]
 
 
-def leftovers(root: Path) -> list[Path]:
-    """Return what killed processes left: drafts, abandoned locks; and damaged entries."""
-    now = time.time()
-    drafts = [path for path in root.glob(f"*/*{DRAFT}")
-              if now - path.stat().st_mtime > DRAFT_SECONDS]
-    locks = [path for path in (root / LOCKS).glob("*.lease") if is_abandoned(path)]
-    return [*drafts, *locks, *(root / DAMAGED).glob(f"*{SUFFIX}")]
+def set_aside(root: Path) -> list[Path]:
+    """Return the damaged entries that were set aside."""
+    return sorted((root / DAMAGED).glob(f"*{SUFFIX}"))
 
 
 def _files(folder: Path) -> Iterator[StoredFile]:

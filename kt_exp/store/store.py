@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -26,14 +25,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kt_exp.errors import UserError
-from kt_exp.store.lease import hold
+from kt_exp.store.lease import DRAFT, clear_abandoned, hold
+from kt_exp.store.lease import SUFFIX as LEASE
+from kt_exp.store.process import tag, tagged_has_ended
 
 log = logging.getLogger(__name__)
 
-SUFFIX, DRAFT = ".safetensors", ".draft"
+SUFFIX = ".safetensors"
 LOCKS, DAMAGED = "locks", "damaged"
-# No write takes this long: an older draft was left by a killed process.
-DRAFT_SECONDS = 24 * 3600
+# No write takes this long, and no living process leaves its locks untouched for so long.
+_LEFT_SECONDS = 24 * 3600
 
 
 def signature(inputs: Any) -> str:
@@ -73,11 +74,12 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe.touch()
+            now = probe.stat().st_mtime  # by the clock of the file system
             probe.unlink()
         except OSError as error:
             raise UserError("store.root", f"cannot write to {self.root} ({error.strerror})",
                             "name a folder you may write to") from error
-        _clear_drafts(self.root)
+        _clear_leftovers(self.root, now - _LEFT_SECONDS)
 
     def fetch(self, kind: str, key: str) -> Entry | None:
         """Return an entry; None if there is none.
@@ -111,7 +113,7 @@ class Store:
             UserError: no space, or no permission to write.
         """
         path = self._path(kind, key)
-        draft = path.with_name(f"{uuid.uuid4().hex}{DRAFT}")
+        draft = path.with_name(f"{tag()}-{uuid.uuid4().hex}{DRAFT}")
         on_cpu = {name: t.detach().cpu().contiguous() for name, t in (tensors or {}).items()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +178,7 @@ class Store:
         Raises:
             UserError: a lock cannot be written.
         """
-        paths = [self.root / LOCKS / f"{kind}-{key}.lease" for key in sorted(set(keys))]
+        paths = [self.root / LOCKS / f"{kind}-{key}{LEASE}" for key in sorted(set(keys))]
         return hold(paths, lambda: log.info(
             "Waiting for another run that is computing the same %s.", kind))
 
@@ -225,8 +227,10 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _clear_drafts(root: Path) -> None:
-    for draft in root.glob(f"*/*{DRAFT}"):
-        with suppress(FileNotFoundError):
-            if time.time() - draft.stat().st_mtime > DRAFT_SECONDS:
+def _clear_leftovers(root: Path, before: float) -> None:
+    """Remove what killed processes left: drafts and locks, at the latest those from `before`."""
+    for draft in [*root.glob(f"*/*{DRAFT}"), *root.glob(".write-*")]:
+        with suppress(OSError):  # Another process has just removed it, or it is not ours.
+            if tagged_has_ended(draft.name) or draft.stat().st_mtime < before:
                 draft.unlink()
+    clear_abandoned(root / LOCKS, before)

@@ -183,6 +183,10 @@ class Colours(Settings):
     targets: dict = field(default_factory=dict)
     templates: list[str] = field(default_factory=lambda: ["a photo of a {}.", "the {}"])
     fix_articles: bool = True
+    calibration: ImageFiles | None = None
+
+    def calibration_images(self):
+        return self.calibration
 
     def known_names(self):
         return ["red", "green"]

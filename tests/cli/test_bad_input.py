@@ -34,6 +34,17 @@ BAD = {
     "scale": (["inversion.affine.scale=[1,0.5]"], "inversion.affine.scale: [1.0, 0.5] is not"),
     "strategy": (["finetune.strategy=visul"], "finetune.strategy: 'visul' is not an option"),
     "clip with one concept": (["finetune.loss=clip"], "finetune.loss: 'clip' learns nothing"),
+    "rank": (["finetune.lora.rank=-1"], "finetune.lora.rank: -1 is out of range"),
+    "LoRA's targets": (["finetune.lora.rank=2", "finetune.lora.targets=[visual.prj]"],
+                       "finetune.lora.targets: 'visual.prj' matches no linear layer that "
+                       "finetune.strategy 'projection' trains; did you mean 'visual.proj'?"),
+    "LoRA of an edit": (["finetune=closed_form", "finetune.lora.rank=2"],
+                        "finetune.lora.rank: not possible with finetune.strategy"),
+    "null space without images": (["finetune.null_space=0.9", "finetune.rehearsal=0"],
+                                  "finetune.null_space: needs images of known classes, but "
+                                  "finetune.rehearsal is 0"),
+    "null space": (["finetune.null_space=1"], "finetune.null_space: 1 leaves nothing to train"),
+    "interpolation": (["finetune.interpolation=1.5"], "finetune.interpolation: 1.5 is out of"),
     "no folder": (["finetune.images=folder"], "finetune.folder: missing"),
     "device": (["device=tpu"], "device: 'tpu' is no device"),
     "CUDA": (["device=cuda:99"], "device: 'cuda:99' asked for"),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -33,6 +35,17 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path, paint):
     folders, images = read(tmp_path)
     assert [folder.name for folder in folders] == ["cat"]
     assert images.files == [tmp_path / "cat" / "a.png"]
+
+
+def test_folders_of_a_mac_are_named_as_elsewhere(tmp_path, paint):
+    for name in ("Apfel", "Öl", "Zange"):
+        paint(tmp_path / unicodedata.normalize("NFD", name) / "a.png")
+    (tmp_path / "classnames.json").write_text(json.dumps({"Öl": "Ölbild"}))
+    folders = class_folders(tmp_path, "benchmark.known_root")
+    assert [folder.name for folder in folders] == ["Apfel", "Zange", "Ölbild"]
+    paint(tmp_path / "Öl" / "a.png")
+    with pytest.raises(UserError, match="are both the class 'Ölbild'"):
+        class_folders(tmp_path, "benchmark.known_root")
 
 
 def test_limit_takes_the_first_images_in_file_order(tmp_path, paint):
@@ -115,6 +128,40 @@ def test_grey_without_a_known_white_is_refused(tmp_path, grey):
     Image.fromarray(grey).save(tmp_path / "grey.tiff")
     with pytest.raises(UserError, match="32-bit grey"):
         ImageFiles(tmp_path, [tmp_path / "grey.tiff"], [0]).open(0)
+
+
+def test_jpeg_2000_opens(tmp_path, paint):
+    Image.new("RGB", (8, 8), "red").save(paint(tmp_path / "cat" / "a.jp2"), "JPEG2000")
+    _, images = read(tmp_path)
+    assert images.open(0).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_heic_opens(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "cat" / "a.HEIC"
+    path.parent.mkdir()
+    pillow_heif.from_pillow(Image.new("RGB", (64, 64), "red")).save(path)
+    _, images = read(tmp_path)
+    assert images.open(0).size == (64, 64)
+
+
+def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.heic").touch()
+    _, images = read(tmp_path)
+    with pytest.raises(UserError, match=r"a\.heic: the package pillow-heif is not installed; "
+                                        r"pip install 'kt_exp\[heic\]'"):
+        images.open(0)
+
+
+@pytest.mark.parametrize("name", ["a.svg", "a.NEF", "a.dcm"])
+def test_an_image_of_a_format_that_is_not_read_is_not_passed_over(tmp_path, paint, name):
+    paint(tmp_path / "cat" / "b.png")
+    (tmp_path / "cat" / name).touch()
+    _, images = read(tmp_path)
+    with pytest.raises(UserError, match=f"{name}: images of the format .* are not read"):
+        images.open(0)
 
 
 @pytest.fixture
