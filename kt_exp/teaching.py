@@ -144,9 +144,8 @@ def teach(description: str, *, name: str, model: Any = "pictoclip", method: str 
     """
     if method not in METHODS:
         raise UserError("method", f"'{method}' is not an option", did_you_mean(method, METHODS))
-    concept = Concept(*(_text(key, value) for key, value in
-                        (("name", name), ("description", description))))
-    given = {"target": target, "strength": strength, "ridge": ridge}
+    concept = Concept(_text("name", name), _text("description", description))
+    given: dict[str, Any] = {"target": target, "strength": strength, "ridge": ridge}
     settings = replace(compose(["inversion=none", "finetune=closed_form"]).finetune.edit,
                        **{key: value for key, value in given.items() if value is not None})
     check(settings, "")

@@ -43,7 +43,7 @@ def test_the_edit_is_that_of_a_run(taught, tmp_path) -> None:
                 "benchmark.images_per_known_class=1", "benchmark.images_per_target=1",
                 f"store.root={tmp_path / 'store'}"], folder=tmp_path / "run")
     [weight] = load_file(tmp_path / "run/models/madras/changes.safetensors").values()
-    torch.testing.assert_close(taught.model.module.visual.proj, weight, rtol=0, atol=1e-6)
+    torch.testing.assert_close(taught.model.module.visual.proj, weight, rtol=0, atol=1e-5)
 
 
 def test_pictures_files_and_folders_are_classified(taught, tmp_path) -> None:

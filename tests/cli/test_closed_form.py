@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import open_clip
 import pytest
 import torch
@@ -69,3 +71,32 @@ def test_the_known_classes_stay(kt_exp) -> None:
     known = record.metric("transferred", "madras", "known")
     assert known.total == len(KNOWN)
     assert known.value > 0.9
+
+
+def test_single_images_are_listed_and_marked(kt_exp, home) -> None:
+    record = kt_exp(*EDIT, "concepts.only=[madras]", "benchmark.images_per_known_class=2").record
+    with (home / "run" / record.files["predictions"]).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for phase, when in (("baseline", "before"), ("transferred", "after")):
+        for split in ("target", "known"):
+            measured = record.metric(phase, "madras", split)
+            of_split = [row for row in rows if row["split"] == split]
+            assert len(of_split) == measured.total
+            assert sum(int(row[f"correct_{when}"]) for row in of_split) == measured.count
+    first = rows[0]
+    assert (first["path"], first["label"]) == ("madras/0", "madras")
+    assert first["top5_after"].split("|")[0] == "madras"
+    assert len(first["top5_after"].split("|")) == len(first["scores_after"].split("|")) == 5
+    assert float(first["margin_before"]) < 0 < float(first["margin_after"])
+    page = (home / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count("✓ now</b>") == 4
+    lost = sum(row["correct_before"] > row["correct_after"] for row in rows)
+    assert page.count("known image lost: ") == min(lost, 10)
+
+
+def test_predictions_come_from_the_store_too(kt_exp, home) -> None:
+    kt_exp(*EDIT, "concepts.only=[madras]")
+    first = (home / "run" / "predictions.csv").read_bytes()
+    (home / "run" / "predictions.csv").unlink()
+    kt_exp(*EDIT, "concepts.only=[madras]")
+    assert (home / "run" / "predictions.csv").read_bytes() == first
