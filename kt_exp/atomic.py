@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace the content of `path` by `text`; a crash leaves the old file unchanged."""
-    replace(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+    """Replace the content of `path` by `text`; a crash leaves the old file unchanged.
+
+    File names that are not UTF-8 are written as escapes (`\\udcff`), which JSON reads back.
+    """
+    replace(path, lambda draft: draft.write_text(text, encoding="utf-8",
+                                                 errors="backslashreplace"))
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor],

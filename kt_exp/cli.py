@@ -13,9 +13,7 @@ from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -25,6 +23,7 @@ from kt_exp.config.override_quotes import with_quotes
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.runs.exit_code import exit_code
 from kt_exp.runs.session import Session
+from kt_exp.runs.single_run import check_single_run
 from kt_exp.runs.skip_completed import run_unless_done
 from kt_exp.schema import conf_folder, register_schema
 
@@ -52,7 +51,11 @@ def _main(session: Session) -> int:
     # print lines of its own.
     @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
     def job(cfg: DictConfig) -> int:
-        code = _refused_launcher() or run_unless_done(cfg, session)
+        try:
+            check_single_run()
+            code = run_unless_done(cfg, session)
+        except UserError as error:
+            code = _bad_input(error)
         session.codes.append(code)
         return code
 
@@ -75,14 +78,6 @@ def _main(session: Session) -> int:
         folder_key = "hydra.sweep.dir" if session.sweep else "hydra.run.dir"
         return _bad_input(explain(error, folder_key))
     return exit_code(session)
-
-
-def _refused_launcher() -> int:
-    launcher = HydraConfig.get().runtime.choices["hydra/launcher"]
-    if HydraConfig.get().mode == RunMode.MULTIRUN or launcher in ("in_process", "basic"):
-        return 0
-    return _bad_input(UserError("hydra/launcher", f"{launcher} launches the jobs of multiruns",
-                                "add -m"))
 
 
 def _check_options() -> None:

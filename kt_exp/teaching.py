@@ -29,17 +29,19 @@ from kt_exp.checkpoints.usage import DEFAULT_TEMPLATES, Usage
 from kt_exp.concepts import Concept
 from kt_exp.concepts.captions import check_lengths
 from kt_exp.config.checks import check
+from kt_exp.data.class_lists import class_list
 from kt_exp.data.image_files import ImageFiles, to_rgb
+from kt_exp.editing import TARGETS
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.finetune.closed_form import known_metric, mean_direction, projection_edit
-from kt_exp.finetune.settings import EditSettings
+from kt_exp.finetune.settings import BUDGET, EditSettings
+from kt_exp.finetune.strength import KnownItems, strengths_within_budget
 from kt_exp.models.clip import OpenClip
 from kt_exp.models.factory import load_model as load_spec
 from kt_exp.models.factory import pick_device
 from kt_exp.models.last_map import edited, last_map
 from kt_exp.models.protocol import DualEncoder, Model
 from kt_exp.models.wrap import wrap_hugging_face, wrap_open_clip
-from kt_exp.pipeline import EDIT_TARGETS
 from kt_exp.progress import progress
 from kt_exp.results.outcome import Phase
 
@@ -114,9 +116,11 @@ class Taught:
 
 def teach(description: str, *, name: str, model: Any = "pictoclip", method: str = "closed_form",
           known: Sequence[str] = (), templates: Sequence[str] = tuple(DEFAULT_TEMPLATES),
-          target: str | None = None, strength: float | None = None, ridge: float | None = None,
-          others: Sequence[str] = (), others_weight: float = 0.1, tokenizer: Any = None,
-          processor: Any = None, architecture: str | None = None, device: str = "auto") -> Taught:
+          target: str | None = None, strength: float | str | None = None,
+          budget: float | None = None, most: float | None = None, ridge: float | None = None,
+          others: str | Sequence[str] | None = None, others_weight: float | None = None,
+          protected: Sequence[str] | None = None, tokenizer: Any = None, processor: Any = None,
+          architecture: str | None = None, device: str = "auto") -> Taught:
     """Return a copy of `model` that has been taught what `name` looks like.
 
     Args:
@@ -128,11 +132,10 @@ def teach(description: str, *, name: str, model: Any = "pictoclip", method: str 
         known: names whose scores shall change least; without them the edit moves along the name's
             own embedding and forgets more.
         templates: prompts with `{}` for a name, in which names are asked for.
-        target, strength, ridge: the keys of `finetune.edit`; None: those of
-            `finetune=closed_form`.
-        others: names that stand for all that is not known, such as
-            `kt_exp.data.imagenet.class_names()`.
-        others_weight: their share in the metric, in [0, 1].
+        target, strength, budget, most, ridge, others_weight, protected: the keys of
+            `finetune.edit`; None: those of `finetune=closed_form`. `strength="budget"` counts the
+            texts of the known names, which allow larger strengths than images would.
+        others: as the key, or a list of names.
         tokenizer: of a network of open_clip; None: OpenAI's.
         processor: of a `CLIPModel`; None: that of the checkpoint it was loaded from.
         architecture: of a network of open_clip, its name there; None: read from the network.
@@ -145,13 +148,18 @@ def teach(description: str, *, name: str, model: Any = "pictoclip", method: str 
     if method not in METHODS:
         raise UserError("method", f"'{method}' is not an option", did_you_mean(method, METHODS))
     concept = Concept(_text("name", name), _text("description", description))
-    given: dict[str, Any] = {"target": target, "strength": strength, "ridge": ridge}
+    given: dict[str, Any] = {
+        "target": target, "strength": strength, "budget": budget, "most": most, "ridge": ridge,
+        "others_weight": others_weight, "protected": protected and list(protected),
+        "others": others if isinstance(others, str) else None}
     settings = replace(compose(["inversion=none", "finetune=closed_form"]).finetune.edit,
                        **{key: value for key, value in given.items() if value is not None})
     check(settings, "")
     usage = Usage({concept.name: concept.description}, list(templates))
     encoder, base, as_given = _encoder(model, tokenizer, processor, architecture, device)
-    _edit(encoder, concept, usage, settings, list(known), list(others), others_weight)
+    listed = class_list(settings.others, "others") if settings.others else []
+    stand_ins = listed if others is None or isinstance(others, str) else list(others)
+    _edit(encoder, concept, usage, settings, list(known), stand_ins)
     method_used = {"closed-form edit": "of the image encoder's last linear map, from texts alone",
                    **vars(settings), "known names": len(known)}
     return Taught(as_given(encoder), encoder, concept, list(known), Card(base, usage, method_used))
@@ -202,25 +210,33 @@ def _by_name(name: str, device: str) -> tuple[DualEncoder, dict[str, Any]]:
 
 @torch.no_grad()
 def _edit(encoder: DualEncoder, concept: Concept, usage: Usage, settings: EditSettings,
-          known: list[str], others: list[str], others_weight: float) -> None:
+          known: list[str], others: list[str]) -> None:
     """Edit the encoder's last linear map in place."""
     def embedded(prompts: Sequence[str]) -> Tensor:
         return mean_direction(encoder.encode_text(prompts).cpu())
 
-    def classes(names: list[str]) -> Tensor:
-        own = [name for name in names if name != concept.name]
-        return torch.stack([embedded(filled(usage, name)) for name in own]) if own else \
-            torch.empty(0, len(name_embedding))
-
     prompts = target_prompts(usage, concept, Phase.baseline)
-    targets = target_prompts(usage, concept, EDIT_TARGETS[settings.target])
+    targets = target_prompts(usage, concept, TARGETS[settings.target])
     check_lengths([(concept.name, text) for text in (*prompts, *targets)], encoder.count_tokens,
                   encoder.max_text_tokens, "error")
-    name_embedding = embedded(prompts)
-    metric = known_metric(classes(known), settings.ridge, classes(others) if others else None,
-                          others_weight if known else 1.0)
-    found = projection_edit(name_embedding[None], embedded(targets)[None], metric,
-                            settings.strength)
+    name, target = embedded(prompts)[None], embedded(targets)[None]
+
+    def classes(names: Sequence[str]) -> Tensor:
+        own = [filled(usage, other) for other in names if other != concept.name]
+        return torch.stack([embedded(one) for one in own]) if own else name[:0]
+
+    known_classes = classes(known)
+    metric = known_metric(known_classes, settings.ridge, classes(others) if others else None,
+                          settings.others_weight if known else 1.0)
+    protected = classes(settings.protected) if settings.protected else None
+    strength: Tensor | float = settings.strength
+    if settings.strength == BUDGET:
+        if not len(known_classes):
+            raise UserError("known", "missing: strength='budget' counts which known names are lost",
+                            "give known names, or a strength such as 1.3")
+        strength = strengths_within_budget(KnownItems.from_texts(known_classes), name, target,
+                                           metric, settings.budget, settings.most, protected)
+    found = projection_edit(name, target, metric, strength, protected)
     changes = edited(encoder, last_map(encoder), found.directions, found.readings)
     encoder.module.load_state_dict({**encoder.module.state_dict(), **changes})
 

@@ -108,6 +108,13 @@ def test_keys_of_the_edit_and_stand_ins_for_known_names_change_it(taught) -> Non
     assert (3, 0) not in different
 
 
+def test_a_budget_counts_the_known_names(taught) -> None:
+    within = kt_exp.teach(MADRAS.description, strength="budget", budget=0.0, most=2.0, **TAUGHT)
+    assert not torch.allclose(within.model.module.visual.proj, taught.model.module.visual.proj)
+    with pytest.raises(kt_exp.UserError, match="known: missing: strength='budget' counts"):
+        kt_exp.teach(MADRAS.description, name="madras", strength="budget")
+
+
 @pytest.fixture
 def fake_hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """A hub that keeps the names of the files it gets."""

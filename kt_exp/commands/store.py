@@ -47,7 +47,7 @@ def _size(options: argparse.Namespace) -> int:
 
 def _prune(options: argparse.Namespace) -> int:
     from kt_exp.report.runs import find_jobs
-    from kt_exp.store import Store, housekeeping
+    from kt_exp.store import housekeeping
 
     files, chosen = _files(options), bool(options.kind)
     if options.unused_by:
@@ -57,8 +57,7 @@ def _prune(options: argparse.Namespace) -> int:
     if options.older_than is not None:
         files, chosen = housekeeping.older_than(files, options.older_than), True
     paths = [file.path for file in files] if chosen else []
-    paths += housekeeping.set_aside(options.root)
-    Store(options.root)  # opening it removes the drafts and locks of killed processes
+    paths += housekeeping.leftovers(options.root)
     freed = sum(path.stat().st_size for path in paths)
     for path in paths:
         print(path)

@@ -94,7 +94,7 @@ _KNOWN = [
     (r"Could not delete from config\. '([^']+)' does not exist", _no_group),
     (r"(?:Ambiguous value for argument|Sweep parameters) '([^'=]+)=", lambda found: UserError(
         found[1], "several values, of which a single run takes one",
-        "a sweep needs -m, or a loop in Python; a list is written [1,2]")),
+        "this is a sweep: add -m, or write a loop in Python; a list is [1,2]")),
     (r"Config group override must be", lambda found: UserError(
         "config", "a config group without an option",
         "write group=option; kt-exp --help lists them")),

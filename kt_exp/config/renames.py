@@ -43,7 +43,13 @@ REMOVED = {  # former name → why, and what to do instead
 }
 ADDED = {  # key that earlier versions lacked → the value under which a run is what it was then
     "concepts.exchange": "none",
+    "finetune.start": "pretrained",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
+    "finetune.edit.budget": 0.005,
+    "finetune.edit.most": 3.0,
+    "finetune.edit.others": None,
+    "finetune.edit.others_weight": 0.1,
+    "finetune.edit.protected": [],
     "finetune.calibration": "none",
     "finetune.budget": 0.01,
     "finetune.lora": {"rank": 0, "alpha": 16.0, "targets": ["*"]},
@@ -86,7 +92,7 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
         if section := _section(updated, path):
             section.setdefault(path.rpartition(".")[2], deepcopy(default))
     for section in updated.values():
-        added = ADDED_TO.get(section.get("_target_"), {}) if isinstance(section, dict) else {}
+        added = ADDED_TO.get(section.get("_target_", ""), {}) if isinstance(section, dict) else {}
         for key, value in added.items():
             section.setdefault(key, deepcopy(value))
     return updated

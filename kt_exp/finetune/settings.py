@@ -12,6 +12,7 @@ CONTRASTIVE = ("ntxent", "clip", "class_ce")
 
 
 EDIT = "projection_edit"
+BUDGET = "budget"  # the strength that is computed from known items
 
 
 @dataclass(kw_only=True)
@@ -19,8 +20,13 @@ class EditSettings:
     """The closed-form edit of the image tower's last linear map (finetune.edit)."""
 
     target: str = choice("description", "parts", "name_and_description")
-    strength: float = number(above=0)
+    strength: Any = number(above=0, words=(BUDGET,))
+    budget: float = number(minimum=0, maximum=1)
+    most: float = number(above=0)
     ridge: float = number(above=0)
+    others: Optional[str]
+    others_weight: float = number(minimum=0, maximum=1)
+    protected: list[str]
 
 
 @dataclass(kw_only=True)
@@ -72,12 +78,16 @@ class FinetuneSettings:
     batch_size: int = number(minimum=1)
     epochs: int = number(minimum=1)
     mode: str = choice("train", "eval")
+    start: str = choice("pretrained", "closed_form")
     edit: EditSettings
     calibration: str = choice("none", "budget")
     budget: float = number(minimum=0, maximum=1)
     save_models: bool
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.strategy == EDIT and self.start == "closed_form":
+            yield "start", f"'closed_form', and finetune.strategy is '{EDIT}' itself", \
+                "leave finetune.start as it is, or train on top by another strategy"
         if len(self.betas) != 2 or max(self.betas) >= 1:
             yield "betas", f"{self.betas} are not Adam's betas", "give two numbers below 1"
         if self.images == "folder" and not self.folder:

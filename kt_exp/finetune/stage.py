@@ -21,8 +21,8 @@ VERSION = 5
 KIND = "finetune"
 # What these decide is in the plan and in the signatures of the images.
 _NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "caption_targets",
-                "itm_negatives", "itm_negatives_per_image", "maskings", "edit", "calibration",
-                "budget", "interpolation", "save_models")
+                "itm_negatives", "itm_negatives_per_image", "maskings", "start", "edit",
+                "calibration", "budget", "interpolation", "save_models")
 
 
 def finetune_signature(model_fingerprint: str, device: torch.device, plan: TrainingPlan,

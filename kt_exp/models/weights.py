@@ -31,11 +31,11 @@ class Weights:
             yield
 
     def interpolated(self, model: Model, share: float) -> Weights:
-        """Return (1 − α) · the weights of `model` + α · these, α = `share` in [0, 1].
+        """Return (1 − α) · the current weights of `model` + α · these, α = `share` in [0, 1].
 
-        WiSE-FT (Wortsman et al., CVPR 2022, "Robust fine-tuning of zero-shot models"). `model` must
-        have the weights it was loaded with. What is counted, not computed, such as the batches that
-        a batch norm has met, stays as it is here.
+        WiSE-FT (Wortsman et al., CVPR 2022, "Robust fine-tuning of zero-shot models"). The current
+        weights are those from which these were trained. Integers, such as the number of batches
+        that a batch norm has met, are taken from these.
         """
         if share == 1:
             return self

@@ -36,12 +36,18 @@ REPORTED_PACKAGES = (
 
 @dataclass
 class ConceptEntry:
-    """A concept of the run; `caption` is its first caption in fine-tuning."""
+    """A concept of the run.
+
+    Attributes:
+        caption: its first caption in training; empty where nothing is trained.
+        strength: w of its closed-form edit; None without one.
+    """
 
     name: str
     description: str
     caption: str
     diagnosis: Diagnosis | None
+    strength: float | None = None
 
 
 @dataclass

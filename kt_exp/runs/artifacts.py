@@ -72,7 +72,7 @@ class Artifacts:
     def save_models(self, state: RunState) -> None:
         """Write the changes that fine-tuning made to each model; `kt-exp export` makes it whole.
 
-        Its constant γ, if it was calibrated, is in `CALIBRATION` beside the weights.
+        Its constant γ, if it was calibrated, is in `CALIBRATION` beside the changes.
         """
         config = self.record.config
         base = Base(config["model"], config["precision"], self.experiment.fingerprint)

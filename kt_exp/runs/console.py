@@ -164,6 +164,8 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
     console.print(Text(summary.headline(record), STATUS_STYLES[record.status]), soft_wrap=True)
     if reused := summary.reuse_line(record):
         console.print(f"from the store: {escape(reused)}")
+    if strengths := summary.strength_line(record):
+        console.print(f"strength of the edit: {escape(strengths)}")
     if summary.target_metric(record) in summary.ACCURACY_METRICS:
         console.print(Text(), _fitting(summary_table, record, console), Text(), sep="\n")
     if summary.tradeoff_rows(record):

@@ -183,9 +183,10 @@ def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None
     record.seed = config.seed
     record.device = device_name(experiment.model.device)
     for concept, diagnosis in zip(experiment.concepts, experiment.diagnoses, strict=True):
-        caption = training_captions(concept, config.finetune.captions, config.finetune.templates)
-        record.concepts.append(ConceptEntry(name=concept.name, description=concept.description,
-                                            caption=caption[0], diagnosis=diagnosis))
+        captions = training_captions(concept, config.finetune.captions, config.finetune.templates)
+        record.concepts.append(ConceptEntry(
+            name=concept.name, description=concept.description,
+            caption=captions[0] if experiment.trains else "", diagnosis=diagnosis))
 
 
 def _gather(record: RunRecord, state: RunState) -> None:
@@ -193,6 +194,9 @@ def _gather(record: RunRecord, state: RunState) -> None:
     record.seconds |= state.seconds
     record.signatures = state.signatures
     record.reused = state.reused
+    strengths = {name: w for model in state.finetuned for name, w in model.strengths.items()}
+    for concept in record.concepts:
+        concept.strength = strengths.get(concept.name)
     record.calibrations = list(state.calibrations.values())
     record.metrics, record.confusions, record.tradeoffs = [], [], []
     for outcome in state.outcomes:

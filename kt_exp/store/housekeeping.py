@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kt_exp.errors import UserError, did_you_mean
-from kt_exp.store.store import DAMAGED, LOCKS, SUFFIX
+from kt_exp.store.lease import abandoned
+from kt_exp.store.store import DAMAGED, LEFT_SECONDS, LOCKS, SUFFIX, left_drafts
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,11 @@ def older_than(files: Iterable[StoredFile], seconds: float) -> list[StoredFile]:
     return [file for file in files if file.used < limit]
 
 
-def set_aside(root: Path) -> list[Path]:
-    """Return the damaged entries that were set aside."""
-    return sorted((root / DAMAGED).glob(f"*{SUFFIX}"))
+def leftovers(root: Path) -> list[Path]:
+    """Return what killed processes left: drafts, abandoned locks; and damaged entries."""
+    before = time.time() - LEFT_SECONDS
+    return [*left_drafts(root, before), *abandoned(root / LOCKS, before),
+            *(root / DAMAGED).glob(f"*{SUFFIX}")]
 
 
 def _files(folder: Path) -> Iterator[StoredFile]:

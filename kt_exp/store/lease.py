@@ -63,16 +63,24 @@ def hold(paths: Iterable[Path], on_wait: Callable[[], None]) -> Iterator[None]:
         raise
 
 
-def clear_abandoned(folder: Path, before: float) -> None:
-    """Remove the locks in `folder` whose process is known to have ended.
+def abandoned(folder: Path, before: float) -> Iterator[Path]:
+    """Yield the locks in `folder` whose process is known to have ended.
 
     Args:
-        before: time of the file system; locks not touched since are removed whoever holds them.
+        before: time of the file system; locks not touched since count as abandoned.
     """
-    for path in folder.glob(f"*{SUFFIX}"):
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
         with suppress(OSError):
             there = _look(path)
             if there and (_is_dead(there[0]) or there[1] < before):
+                yield path
+
+
+def clear_abandoned(folder: Path, before: float) -> None:
+    """Remove the `abandoned` locks in `folder`."""
+    for path in abandoned(folder, before):
+        with suppress(OSError):
+            if there := _look(path):
                 _remove(path, there[0])
 
 

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 SUFFIX = ".safetensors"
 LOCKS, DAMAGED = "locks", "damaged"
 # No write takes this long, and no living process leaves its locks untouched for so long.
-_LEFT_SECONDS = 24 * 3600
+LEFT_SECONDS = 24 * 3600
 
 
 def signature(inputs: Any) -> str:
@@ -79,7 +79,7 @@ class Store:
         except OSError as error:
             raise UserError("store.root", f"cannot write to {self.root} ({error.strerror})",
                             "name a folder you may write to") from error
-        _clear_leftovers(self.root, now - _LEFT_SECONDS)
+        _clear_leftovers(self.root, now - LEFT_SECONDS)
 
     def fetch(self, kind: str, key: str) -> Entry | None:
         """Return an entry; None if there is none.
@@ -227,10 +227,16 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _clear_leftovers(root: Path, before: float) -> None:
-    """Remove what killed processes left: drafts and locks, at the latest those from `before`."""
+def left_drafts(root: Path, before: float) -> Iterator[Path]:
+    """Yield the drafts of killed processes, and those that were written before a time."""
     for draft in [*root.glob(f"*/*{DRAFT}"), *root.glob(".write-*")]:
         with suppress(OSError):  # Another process has just removed it, or it is not ours.
             if tagged_has_ended(draft.name) or draft.stat().st_mtime < before:
+                yield draft
+
+
+def _clear_leftovers(root: Path, before: float) -> None:
+    for draft in left_drafts(root, before):
+        with suppress(OSError):
                 draft.unlink()
     clear_abandoned(root / LOCKS, before)

@@ -17,7 +17,10 @@ BAD = {
     "added key of a section": (["+inversion.speed.foo=1"], "inversion.speed.foo: no such key"),
     "added plug-in key": (["+model.z=1"], "model.z: "),
     "no equals sign": (["bogus"], "bogus: not an override; write key=value"),
-    "several values": (["seed=1,2"], "seed: several values, of which a single run takes one"),
+    "several values": (["seed=1,2"], "seed: several values, of which a single run takes one; "
+                       "this is a sweep: add -m"),
+    "sweep in a config": (["experiment=tab1_pictograms"], "experiment=tab1_pictograms: this is a "
+                          "sweep (over finetune.lr); add -m, or fix what is swept: finetune.lr=…"),
     "empty value": (["seed="], "seed: "),
     "group removed": (["~model"], "model: missing"),
     "group without option": (["model=null"], "config: a config group without an option"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 
@@ -178,7 +179,8 @@ def test_own_model_own_concepts_own_images(kt_exp, home):
     for name in ("house", "wheel", "mushroom"):
         write_images(home / "known" / name, draw_class(name, 2, seed=1))
     write_images(home / "new" / "gyroscope", draw_class("gyroscope", 4, seed=1))
-    (home / "new" / "gyroscope" / "9.png").write_bytes(b"not an image")
+    not_utf_8 = os.fsdecode(b"9\xe4.png")
+    (home / "new" / "gyroscope" / not_utf_8).write_bytes(b"not an image")
     (home / "concepts.csv").write_text("name,description\ngyroscope,three grey rings\n")
     first = kt_exp(*PICTOGRAMS)
     whole = f"model.name=local-dir:{export(first.folder)}"
@@ -192,12 +194,13 @@ def test_own_model_own_concepts_own_images(kt_exp, home):
     assert "holds the changes of a fine-tuned model alone; write a whole model by" in alone.stderr
     refused = kt_exp(*own)
     assert refused.code == 2
-    assert "new/gyroscope/9.png: not a readable image" in refused.stderr
+    assert r"new/gyroscope/9\udce4.png: not a readable image" in refused.stderr
 
     ended = kt_exp(*own, "benchmark.on_bad_image=skip")
     assert ended.code == 0, ended.stderr
     assert "1 unreadable images skipped: " in ended.stdout
     record = json.loads((home / "own" / "result.json").read_text())
+    assert not_utf_8 in record["warnings"][-1]
     totals = {row["total"] for row in record["metrics"] if row["split"] == "target"}
     assert totals == {4}
 

@@ -134,7 +134,7 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
         assert key(replace(base, **changes)) == key()
     undecided = {"scope", "images", "folder", "templates", "save_models", "rehearsal_per_class",
                  "rehearsal_batch", "itm_negatives", "itm_negatives_per_image", "maskings",
-                 "caption_targets", "edit", "interpolation"}
+                 "caption_targets", "start", "edit", "interpolation"}
     assert DECIDES.keys() | undecided == asdict(base).keys()
 
 

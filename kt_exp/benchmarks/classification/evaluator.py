@@ -35,8 +35,16 @@ class EmbeddingEvaluator(PhaseEvaluator):
     @cached_property
     def frozen_classifier(self) -> Tensor:
         """Embeddings of the known classes `(K, D)` by the frozen text encoder, cached."""
-        return self._cached(["classifier", self.task.known_prompts], lambda: Entry(
-            {}, {"classes": self._classify(self.task.known_prompts)})).tensors["classes"]
+        return self.class_embeddings(self.task.known_prompts)
+
+    def class_embeddings(self, prompts: list[list[str]]) -> Tensor:
+        """Return the embedding of each class `(C, D)` by the frozen text encoder, cached.
+
+        Args:
+            prompts: of each of the C classes, at least one.
+        """
+        return self._cached(["classifier", prompts], lambda: Entry(
+            {}, {"classes": self._classify(prompts)})).tensors["classes"]
 
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted], weights: Weights,
                  gamma: float) -> Iterator[tuple[Wanted, Outcome]]:

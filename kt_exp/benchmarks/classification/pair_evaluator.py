@@ -50,9 +50,9 @@ class PairEvaluator(PhaseEvaluator):
         for key in used:
             self.store.discard(KIND, key)
 
-    def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
-             weights: Weights) -> str:
-        return signature([VERSION, super()._key(group, concept, phase, weights)])
+    def key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
+            weights: Weights) -> str:
+        return signature([VERSION, super().key(group, concept, phase, weights)])
 
     def calibration_scored(self, group: Sequence[Concept], weights: Weights) -> Scored:
         new = [self.task.target_prompts(concept, Phase.calibrated) for concept in group]

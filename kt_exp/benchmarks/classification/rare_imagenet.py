@@ -55,7 +55,7 @@ class RareImageNet(ClassificationTask):
     def calibration_images(self) -> ImageFiles | None:
         if self.calibration_root is None:
             return None
-        root = Path(self.calibration_root).expanduser()
+        root = user_path(self.calibration_root)
         return imagenet.read_val(root, imagenet.wnids(), "benchmark.calibration_root")
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
