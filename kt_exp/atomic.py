@@ -1,4 +1,4 @@
-"""Atomic writing of files."""
+"""Atomic writing of files, and their permissions."""
 
 from __future__ import annotations
 
@@ -40,11 +40,19 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
         # safetensors replaces the file, so this opens the one that is there now.
         with draft.open("rb") as file:
             os.fsync(file.fileno())
-        draft.chmod(0o666 & ~_umask())
+        set_usual_mode(draft)
         os.replace(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def set_usual_mode(path: Path) -> None:
+    """Give a new file the permissions that the umask asks for.
+
+    Temporary files, and with them those that safetensors writes, are for their owner alone.
+    """
+    os.chmod(path, 0o666 & ~_umask())
 
 
 def _umask() -> int:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from kt_exp.atomic import write_atomically
 from kt_exp.errors import UserError
+from kt_exp.results.checks import problems
 from kt_exp.results.curve import Curve
 from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import Confusion, Diagnosis, Metric, Outcome, Phase, row_of
@@ -154,15 +155,15 @@ def write_record(record: RunRecord, folder: Path) -> Path:
 
 
 class DamagedRecord(UserError):
-    """A result.json that is not JSON: a partial copy, or not written by kt_exp."""
+    """A result.json that is no record: a partial copy, or not written by kt_exp."""
 
 
 def read_record(path: Path | str) -> RunRecord:
     """Return the record in `path`, a result.json or the folder of one.
 
     Raises:
-        UserError: the file does not exist, is no record, or has an unsupported schema version.
-        DamagedRecord: not JSON.
+        UserError: the file does not exist, or has an unsupported schema version.
+        DamagedRecord: it is not JSON, or something in it is not what a record holds.
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
@@ -171,22 +172,28 @@ def read_record(path: Path | str) -> RunRecord:
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror}",
                         f"give a {FILE_NAME} or the folder of a run") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedRecord(str(path), f"is not valid JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version in (1, 2, 3):  # They lack only these fields.
         content = {"notes": [], "tradeoffs": [], **content, "calibrations": [],
                    "schema_version": SCHEMA_VERSION}
+    elif version is None:
+        raise DamagedRecord(str(path), "is not a run record: it has no schema_version")
     elif version != SCHEMA_VERSION:
         raise UserError(str(path), f"has schema version {version}",
                         f"this version of kt_exp reads versions 1 to {SCHEMA_VERSION}")
     names = {declared.name for declared in fields(RunRecord)}
     if wrong := sorted(names ^ content.keys()):
-        raise UserError(str(path), f"is not a run record: missing or unknown {', '.join(wrong)}")
+        raise DamagedRecord(str(path),
+                            f"is not a run record: missing or unknown {', '.join(wrong)}")
     try:
-        return RunRecord(**{**content, **_typed(content)})
+        record = RunRecord(**{**content, **_typed(content)})
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(str(path), f"is not a run record: {error}") from error
+        raise DamagedRecord(str(path), f"is not a run record: {error}") from error
+    if wrong := list(problems(record)):
+        raise DamagedRecord(str(path), f"is not a run record: {wrong[0]}")
+    return record
 
 
 def _typed(content: Mapping[str, Any]) -> dict[str, Any]:

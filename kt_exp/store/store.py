@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from kt_exp.atomic import set_usual_mode
 from kt_exp.errors import UserError
 from kt_exp.store.lease import DRAFT, clear_abandoned, hold
 from kt_exp.store.lease import SUFFIX as LEASE
@@ -195,10 +196,8 @@ class Store:
 
 
 def _write(path: Path, record: str, tensors: Mapping[str, Tensor]) -> None:
-    path.touch()
-    mode = path.stat().st_mode  # safetensors would make the file unreadable to other users
     save_file(dict(tensors), path, {"record": record, "sha256": _digest(record, tensors)})
-    path.chmod(mode)
+    set_usual_mode(path)
     _sync(path)
 
 
