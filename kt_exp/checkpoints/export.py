@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from kt_exp.atomic import set_usual_mode
 from kt_exp.checkpoints import FORMATS
 from kt_exp.checkpoints.card import Card, method_of, write_card
 from kt_exp.checkpoints.find import FoundModel
@@ -46,7 +47,7 @@ def export_model(model: Model, card: Card, folder: Path, form: str) -> Path:
         export_hugging_face(model, made) if form == "hf" else model.export(made)
         write_card(card, made, native if form == "native" else form)
         write_usage(card.usage, made)
-        _readable_as(made)
+        _make_readable(made)
         made.replace(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -80,9 +81,8 @@ def _notes(found: FoundModel) -> list[str]:
             "and `kt-exp predict` adds it."]
 
 
-def _readable_as(folder: Path) -> None:
-    """Give files the permissions of the folder: safetensors makes them unreadable to others."""
-    mode = folder.stat().st_mode & 0o666
+def _make_readable(folder: Path) -> None:
+    """Give all files the permissions of any new one."""
     for path in folder.rglob("*"):
         if path.is_file():
-            path.chmod(mode)
+            set_usual_mode(path)

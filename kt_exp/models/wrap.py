@@ -14,6 +14,7 @@ from kt_exp.errors import UserError, did_you_mean
 from kt_exp.models.clip import OpenClipModel, kind_of
 from kt_exp.models.hugging_face_clip import HuggingFaceClip
 from kt_exp.models.lean_vit import can_run_lean
+from kt_exp.remote_code import never_run
 
 OPENAI_VOCABULARY = 49408
 
@@ -55,7 +56,10 @@ def wrap_hugging_face(network: CLIPModel, processor: Any, device: torch.device) 
     if processor is None:
         source = network.config.name_or_path
         try:
-            processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
+            with never_run(source, "processor"):
+                processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
+        except UserError:
+            raise
         except Exception as error:
             raise UserError("processor", f"missing, and '{source}' has none that can be loaded",
                             "give the model's CLIPProcessor: processor=…") from error

@@ -108,7 +108,7 @@ class Change:
 def write_predictions(changes: Iterable[Change], folder: Path) -> Path:
     """Write one row per concept and image into `folder/predictions.csv`; return its path."""
     def write(draft: Path) -> None:
-        with draft.open("w", encoding="utf-8", newline="") as file:
+        with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for change in changes:
