@@ -49,8 +49,9 @@ class FoundModel:
     @property
     def usage(self) -> Usage:
         """How the run asked the model for the concepts."""
+        gamma = self.calibration.point.gamma if self.calibration else None
         return Usage.in_run(self.record.config, {e.name: e.description for e in self.concepts},
-                            self.calibration and self.calibration.point.gamma)
+                            gamma)
 
 
 def find_model(run: Path, concept: str | None) -> FoundModel:

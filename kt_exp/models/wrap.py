@@ -54,7 +54,7 @@ def wrap_hugging_face(network: CLIPModel, processor: Any, device: torch.device) 
     if any(p.dtype != torch.float32 for p in network.parameters()):
         raise UserError("model", "is not in fp32", "load it with dtype=torch.float32")
     if processor is None:
-        source = network.config.name_or_path
+        source = str(network.config.name_or_path)
         try:
             with never_run(source, "processor"):
                 processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
