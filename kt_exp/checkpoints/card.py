@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,6 @@ class Card:
         measured: of each concept; may be empty.
         calibration: the constant γ on its concepts' scores; None if it was not calibrated.
         license: identifier of the hub (`mit`); None: that of the base model.
-        notes: further paragraphs.
     """
 
     base: Mapping[str, Any]
@@ -59,7 +58,6 @@ class Card:
     measured: Sequence[Measured] = ()
     calibration: Calibration | None = None
     license: str | None = None
-    notes: Sequence[str] = field(default_factory=list)
 
 
 def write_card(card: Card, folder: Path, form: str) -> Path:
@@ -73,7 +71,7 @@ def write_card(card: Card, folder: Path, form: str) -> Path:
              _section("Method", [f"- {key}: {_shown(value)}" for key, value in
                                  card.method.items()]),
              _section("Prompts", [f"- `{prompt}`" for prompt in card.usage.templates]),
-             _measurements(card.measured), *_operating_point(card.calibration), *card.notes]
+             _measurements(card.measured), *_operating_point(card.calibration)]
     if form in _USE:
         parts.append(f"## Use\n\n{_USE[form]}")
     parts.append(f"## Licence\n\n{_license_in_words(card)}")
@@ -167,7 +165,8 @@ def _operating_point(calibration: Calibration | None) -> list[str]:
         f"{_listed(dict.fromkeys(calibration.concepts, ''))} is the largest constant that loses "
         f"at most {100 * point.budget:g} % of {point.known_total} {kind}: {point.reference} were "
         f"right before fine-tuning, {point.known_correct} are with γ. It is in "
-        "`calibration.json`, and is not part of the weights. No image of the concept was used."])]
+        "`kt_exp.json`, not in the weights; `kt-exp predict` adds it. No image of the concept was "
+        "used."])]
 
 
 def _rate(row: Metric | None) -> str:
