@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kt_exp import interrupts
+from kt_exp.atomic import clear_drafts
 from kt_exp.concepts.captions import training_captions
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
 from kt_exp.pipeline import Experiment, RunState
@@ -75,6 +76,7 @@ def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
         KeyboardInterrupt: the process was told to stop.
     """
     record = _new_record(command)
+    clear_drafts(folder)
     _write(record, folder)
     with ExitStack() as ending:
         ending.callback(_write, record, folder)
