@@ -19,6 +19,7 @@ from kt_exp.models.digest import digest_of
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer
 from kt_exp.models.similarity import embedding_scorer
+from kt_exp.remote_code import never_run
 from kt_exp.store import signature
 
 _TEXT_CHUNK = 256
@@ -110,9 +111,12 @@ def load_hugging_face_clip(folder: Path | str, device: torch.device) -> HuggingF
     """
     parts = (CLIPModel, AutoTokenizer, AutoImageProcessor)
     try:
-        network, tokenizer, processor = (
-            kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            for kind in parts)
+        with never_run(folder, str(folder)):
+            network, tokenizer, processor = (
+                kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+                for kind in parts)
+    except UserError:
+        raise
     except Exception as error:  # the libraries raise almost anything on damaged files
         raise UserError(str(folder), "cannot be loaded by transformers "
                         f"({(str(error).splitlines() or [''])[0][:200]})",

@@ -35,6 +35,7 @@ from kt_exp.runs.run_folder import writing_to
 from kt_exp.runs.session import Session
 from kt_exp.runs.trackers import Tracker
 from kt_exp.schema import Config, parse, to_plain
+from kt_exp.standard_streams import print_if_possible
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,11 @@ def run_job(cfg: DictConfig, session: Session) -> int:
     folder = Path(HydraConfig.get().runtime.output_dir)
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     try:
-        record = execute(cfg, folder, session, command, print_diagnosis)
+        record = execute(cfg, folder, session, command,
+                         lambda concepts: print_if_possible(lambda: print_diagnosis(concepts)))
     except Exception as error:
         return _report_error(error, folder, show_traceback=bool(cfg.get("traceback")))
-    print_summary(record, folder)
+    print_if_possible(lambda: print_summary(record, folder))
     return 0
 
 
