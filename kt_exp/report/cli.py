@@ -7,7 +7,6 @@ Exit codes: 0 done; 1 a number differs from the published one, or there is none 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from math import nan
@@ -30,6 +29,7 @@ from kt_exp.report.runs import Job, find_jobs
 from kt_exp.report.status import status_grid
 from kt_exp.report.sweep_page import write_sweep_page
 from kt_exp.report.table import overview
+from kt_exp.standard_streams import discard_output, open_standard_streams
 
 EXIT_DIFFERS = 1
 PIPE_WIDTH = 160  # columns where there is no terminal
@@ -37,16 +37,20 @@ PIPE_WIDTH = 160  # columns where there is no terminal
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    open_standard_streams()
     try:
         code = _main(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except UserError as error:
         print(f"kt-report: error: {error}", file=sys.stderr)
         code = EXIT_BAD_INPUT
-    except BrokenPipeError:
-        # The reader of the output has exited (`| head`). Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+    except BrokenPipeError:  # The reader of the output has exited (`| head`).
+        discard_output()
+        code = 0
+    except OSError as error:  # of printing; files are handled where they are read and written
+        discard_output()
+        print(f"kt-report: error: cannot write ({error.strerror})", file=sys.stderr)
+        code = EXIT_BAD_INPUT
     sys.exit(code)
 
 
