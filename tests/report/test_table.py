@@ -256,3 +256,29 @@ def test_means_of_the_paper_are_means() -> None:
     for row in published()["main9"].rows:
         *some, mean = [cell.percent for cell in row.cells]
         assert sum(some) / 3 == pytest.approx(mean, abs=0.01)
+
+
+CONTROLS = {"noise": "finetune.images=noise", "nameless": "finetune.captions=description",
+            "exchanged": "concepts.exchange=descriptions"}
+
+
+@pytest.mark.parametrize(("name", "overrides"), [
+    ("tab1", "model=vilt concepts=rare_short finetune=vilt finetune.lr=3e-5"),
+    ("tab4", "model=biomedclip concepts=segmentation finetune=paper finetune.lr=2e-4"),
+    ("tab5", "model=vilt finetune=vilt finetune.scope=joint finetune.lr=2e-6 "
+             "finetune.batch_size=128"),
+    ("tab6", "model=coca concepts=mscoco finetune=coca"),
+    ("tab8", "model=vilt concepts=rare_short finetune=vilt_mlm finetune.lr=1e-5"),
+    ("main10", "model=clip_vit_b32 concepts=rare_p2 finetune=paper"),
+])
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_fills_no_cell_of_what_the_paper_transferred(name, overrides, control) -> None:
+    given = [*overrides.split(), CONTROLS[control]]
+    options = dict(override.split("=") for override in given if "." not in override.split("=")[0])
+    job = Job(Path("run"), None, OmegaConf.to_container(composed(*given)), given, choices=options)
+    filled = {row.labels for row in published()[name].rows for cell in row.cells
+              if cell.conditions is not None and cell.phase == "transferred"
+              and job.fits(cell.conditions)}
+    # Noise images are the implicit transfer of the paper's Tab. 8.
+    assert all(name == "tab8" and control == "noise" and labels[0] == "Implicit"
+               for labels in filled)
