@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from math import isclose
 from pathlib import Path
 
@@ -256,6 +257,22 @@ def test_means_of_the_paper_are_means() -> None:
     for row in published()["main9"].rows:
         *some, mean = [cell.percent for cell in row.cells]
         assert sum(some) / 3 == pytest.approx(mean, abs=0.01)
+
+
+def test_known_accuracy_is_compared_without_the_concept_or_with_it(sweeps) -> None:
+    folder = sweeps.lr_sweep()
+    for path in folder.glob("*/result.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for row in record["metrics"]:
+            if row["metric"] == "known_only":
+                row["value"] += 0.01
+        path.write_text(json.dumps(record), encoding="utf-8")
+    table, jobs = find_table("tab1"), find_jobs([folder])
+    for candidates, baseline, said in (("known_only", 59.1, "among the known classes alone"),
+                                       ("with_concept", 58.1, "the new concept among")):
+        rows = fill(table, jobs, candidates)
+        assert rows[1][0].found.mean == pytest.approx(baseline)
+        assert said in " ".join(note.text for note in paper_grid(table, rows, None).notes)
 
 
 CONTROLS = {"noise": "finetune.images=noise", "nameless": "finetune.captions=description",
