@@ -22,7 +22,7 @@ from kt_exp.report import plots
 from kt_exp.report.controls import controls
 from kt_exp.report.front import front
 from kt_exp.report.grid import FORMATS, print_grid
-from kt_exp.report.paper import comparable, disagreements, fill, paper_grid
+from kt_exp.report.paper import KNOWN_CANDIDATES, comparable, disagreements, fill, paper_grid
 from kt_exp.report.pivot import pivot
 from kt_exp.report.published import find_table, published
 from kt_exp.report.runs import Job, find_jobs
@@ -77,7 +77,7 @@ def _paper_table(options: argparse.Namespace) -> int:
         raise UserError("--table", "the paper's tables have a layout of their own",
                         "leave --pivot, --prompts and --metrics out")
     table, tolerance = find_table(options.table), options.check
-    rows = fill(table, _jobs(options))
+    rows = fill(table, _jobs(options), options.known_candidates)
     print_grid(paper_grid(table, rows, tolerance), options.format, _console())
     if tolerance is None:
         return 0
@@ -156,6 +156,9 @@ def _parser() -> _Parser:
     table = _command(commands, "table", _table, "what was measured, or a table of the paper")
     table.add_argument("--table", metavar="NAME",
                        help=f"a table of the paper: {', '.join(published())}")
+    table.add_argument("--known-candidates", choices=KNOWN_CANDIDATES, default="known_only",
+                       help="with --table: known accuracy among the known classes alone "
+                            "(default), or with the new concept among the candidates")
     table.add_argument("--format", choices=FORMATS, default="rich")
     table.add_argument("--pivot", metavar="KEY",
                        help="a column for each value of a setting: finetune.lr")
