@@ -26,19 +26,24 @@ from kt_exp.runs.session import Session
 from kt_exp.runs.single_run import check_single_run
 from kt_exp.runs.skip_completed import run_unless_done
 from kt_exp.schema import conf_folder, register_schema
+from kt_exp.standard_streams import discard_output, open_standard_streams
 
 
 def main() -> None:
     """Run the command line and exit."""
-    if command := command_of(sys.argv[1:]):
-        sys.exit(run_command(command, sys.argv[2:]))
+    open_standard_streams()
+    session = Session()
     try:
-        with Session().active() as session:
-            sys.exit(_main(session))
-    except BrokenPipeError:
-        # The reader of the output has exited (`| head`). Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        if command := command_of(sys.argv[1:]):
+            code = run_command(command, sys.argv[2:])
+        else:
+            with session.active():
+                code = _main(session)
+        sys.stdout.flush()
+    except BrokenPipeError:  # The reader of the output has exited (`| head`).
+        discard_output()
+        code = max(session.codes, default=0)
+    sys.exit(code)
 
 
 def _main(session: Session) -> int:
@@ -62,7 +67,6 @@ def _main(session: Session) -> int:
     try:
         _check_options()
         job()
-        sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kt_exp.atomic import write_atomically
 from kt_exp.checkpoints.measured import Measured
 from kt_exp.checkpoints.usage import Usage
 from kt_exp.results.intervals import Gain
+from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import Metric
 
 FILE_NAME = "README.md"
@@ -47,16 +48,16 @@ class Card:
         usage: the concepts, and the prompts that the model was measured with.
         method: how it was fine-tuned: keys and values.
         measured: of each concept; may be empty.
+        calibration: the constant γ on its concepts' scores; None if it was not calibrated.
         license: identifier of the hub (`mit`); None: that of the base model.
-        notes: further paragraphs.
     """
 
     base: Mapping[str, Any]
     usage: Usage
     method: Mapping[str, Any]
     measured: Sequence[Measured] = ()
+    calibration: Calibration | None = None
     license: str | None = None
-    notes: Sequence[str] = field(default_factory=list)
 
 
 def write_card(card: Card, folder: Path, form: str) -> Path:
@@ -70,7 +71,7 @@ def write_card(card: Card, folder: Path, form: str) -> Path:
              _section("Method", [f"- {key}: {_shown(value)}" for key, value in
                                  card.method.items()]),
              _section("Prompts", [f"- `{prompt}`" for prompt in card.usage.templates]),
-             _measurements(card.measured), *card.notes]
+             _measurements(card.measured), *_operating_point(card.calibration)]
     if form in _USE:
         parts.append(f"## Use\n\n{_USE[form]}")
     parts.append(f"## Licence\n\n{_license_in_words(card)}")
@@ -150,6 +151,22 @@ def _measurements(rows: Sequence[Measured]) -> str:
         "name's score that lose at most 2 points of known accuracy; bias alone is the model before "
         "fine-tuning. Brackets are 95 % intervals: Wilson for rates, bootstrap over images for "
         "changes, in points.")])
+
+
+def _operating_point(calibration: Calibration | None) -> list[str]:
+    """Return a section about γ; none where there is no γ."""
+    if calibration is None or calibration.point.gamma is None:
+        return []
+    point = calibration.point
+    kind = "images inverted from known names" if calibration.images == "inverted" \
+        else "known images other than those above"
+    return [_section("Operating point", [
+        f"Adding γ = {point.gamma:+.4f} to the score (cosine similarity) of "
+        f"{_listed(dict.fromkeys(calibration.concepts, ''))} is the largest constant that loses "
+        f"at most {100 * point.budget:g} % of {point.known_total} {kind}: {point.reference} were "
+        f"right before fine-tuning, {point.known_correct} are with γ. It is in "
+        "`kt_exp.json`, not in the weights; `kt-exp predict` adds it. No image of the concept was "
+        "used."])]
 
 
 def _rate(row: Metric | None) -> str:

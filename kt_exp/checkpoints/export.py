@@ -6,12 +6,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from kt_exp.atomic import set_usual_mode
 from kt_exp.checkpoints import FORMATS
+from kt_exp.checkpoints.calibration_file import write_calibration
 from kt_exp.checkpoints.card import Card, method_of, write_card
 from kt_exp.checkpoints.find import FoundModel
 from kt_exp.checkpoints.hugging_face import export_hugging_face
 from kt_exp.checkpoints.measured import measured
-from kt_exp.checkpoints.usage import Usage, write_usage
+from kt_exp.checkpoints.usage import write_usage
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.models.clip import OpenClipModel
 from kt_exp.models.protocol import Model
@@ -46,7 +48,9 @@ def export_model(model: Model, card: Card, folder: Path, form: str) -> Path:
         export_hugging_face(model, made) if form == "hf" else model.export(made)
         write_card(card, made, native if form == "native" else form)
         write_usage(card.usage, made)
-        _readable_as(made)
+        if card.calibration:
+            write_calibration(card.calibration, made)
+        _make_readable(made)
         made.replace(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -62,15 +66,15 @@ def card_of(found: FoundModel, license: str | None = None) -> Card:
     config = found.record.config
     return Card(
         base=config.get("model", {}),
-        usage=Usage.in_run(config, {one.name: one.description for one in found.concepts}),
+        usage=found.usage,
         method=method_of(config),
         measured=[measured(found.record, found.run, entry.name) for entry in found.concepts],
+        calibration=found.calibration,
         license=license)
 
 
-def _readable_as(folder: Path) -> None:
-    """Give files the permissions of the folder: safetensors makes them unreadable to others."""
-    mode = folder.stat().st_mode & 0o666
+def _make_readable(folder: Path) -> None:
+    """Give all files the permissions of any new one."""
     for path in folder.rglob("*"):
         if path.is_file():
-            path.chmod(mode)
+            set_usual_mode(path)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from kt_exp.checkpoints.changes import BASE_FILE, Base, read_changes
+from kt_exp.checkpoints.usage import Usage
 from kt_exp.concepts import folder_name, name_key
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.finetune.stage import KIND
@@ -17,6 +18,7 @@ from kt_exp.models.clip import OpenClip
 from kt_exp.models.coca import Coca
 from kt_exp.models.loading import CONFIG_FILE
 from kt_exp.models.protocol import Model
+from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import JOINT
 from kt_exp.results.record import FILE_NAME, ConceptEntry, RunRecord, read_record
 from kt_exp.store import Store
@@ -33,12 +35,21 @@ class FoundModel:
         model: with the fine-tuned weights, on the CPU.
         run: the folder of the run.
         concepts: those that this model was taught.
+        calibration: the constant that was chosen for their scores, if one was.
     """
 
     model: Model
     run: Path
     record: RunRecord
     concepts: list[ConceptEntry]
+    calibration: Calibration | None
+
+    @property
+    def usage(self) -> Usage:
+        """How the run asked the model for the concepts."""
+        gamma = self.calibration.point.gamma if self.calibration else None
+        return Usage.in_run(self.record.config, {e.name: e.description for e in self.concepts},
+                            gamma)
 
 
 def find_model(run: Path, concept: str | None) -> FoundModel:
@@ -61,9 +72,10 @@ def find_model(run: Path, concept: str | None) -> FoundModel:
     joint = record.config.get("finetune", {}).get("scope") == "joint" and len(names) > 1
     chosen = _chosen(names, concept, joint)
     taught = names if joint else [chosen]
-    model = _load(run, record, JOINT if joint else chosen,
-                  JOINT_FOLDER if joint else folder_name(chosen))
-    return FoundModel(model, run, record, [e for e in record.concepts if e.name in taught])
+    slug = JOINT_FOLDER if joint else folder_name(chosen)
+    return FoundModel(_load(run, record, JOINT if joint else chosen, slug), run, record,
+                      [entry for entry in record.concepts if entry.name in taught],
+                      record.calibration(taught[0]))
 
 
 def _chosen(names: list[str], concept: str | None, joint: bool) -> str:

@@ -12,13 +12,14 @@ import torch
 from omegaconf import OmegaConf
 
 from kt_exp.atomic import write_atomically
+from kt_exp.benchmarks.classification.prompts import filled
 from kt_exp.benchmarks.embedding import embed_images, text_classifier
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.checkpoints.find import find_model, load_open_clip
 from kt_exp.checkpoints.usage import DEFAULT_TEMPLATES, Usage, read_usage
-from kt_exp.concepts.captions import fill
 from kt_exp.config import plugins
 from kt_exp.config.renames import with_current_names
+from kt_exp.csv_files import safe_cell
 from kt_exp.data.image_files import IMAGE_SUFFIXES, ClassFolder, ImageFiles
 from kt_exp.errors import UserError
 from kt_exp.models.hugging_face_clip import load_hugging_face_clip
@@ -32,8 +33,9 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Labelled:
-    """An image with its most likely names, best first, and their cosine similarities.
+    """An image with its most likely names, best first, and their scores.
 
+    A score is the cosine similarity, to which a calibrated model's γ is added for the taught names.
     `names` is empty if the image cannot be read.
     """
 
@@ -88,16 +90,19 @@ def label_images(model: DualEncoder, images: ImageSet, paths: Sequence[str], nam
 
     Args:
         paths: what each image is called, in the results and where it cannot be read.
-        names: the candidates; each is asked for in the templates of `usage`.
+        names: the candidates; each is asked for in the templates of `usage`, and its γ, if it has
+            one, is added to the scores of the taught names.
 
     Raises:
         UserError: there is no readable image.
     """
-    prompts = [[fill(template, name) if usage.fix_articles else template.replace("{}", name)
-                for template in usage.templates] for name in names]
-    classes = text_classifier(model, prompts, _Loading.batch_size, progress, "Encoding names")
+    classes = text_classifier(model, [filled(usage, name) for name in names],
+                              _Loading.batch_size, progress, "Encoding names")
     embedded = embed_images(model, images, _Loading(), progress, "Embedding images")
-    best = (embedded.embeddings @ classes.T).topk(min(TOP, len(names)), dim=1)
+    scores = embedded.embeddings @ classes.T
+    scores += torch.tensor([usage.gamma or 0.0 if name in usage.concepts else 0.0
+                            for name in names])
+    best = scores.topk(min(TOP, len(names)), dim=1)
     rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     unreadable = set(embedded.skipped)
     labelled = []
@@ -137,8 +142,7 @@ def _of_run(run: Path, concept: str | None) -> Classifier:
     config = with_current_names(found.record.config)
     benchmark = plugins.build(OmegaConf.create(config["benchmark"]), "benchmark")
     known = benchmark.known_names() if hasattr(benchmark, "known_names") else []
-    concepts = {entry.name: entry.description for entry in found.concepts}
-    return Classifier(_dual_encoder(found.model), Usage.in_run(config, concepts), known)
+    return Classifier(_dual_encoder(found.model), found.usage, known)
 
 
 def _dual_encoder(model: Model) -> DualEncoder:
@@ -192,8 +196,8 @@ def write_labels(rows: Sequence[Labelled], path: Path) -> None:
     writer.writerow(header)
     for row in rows:
         cells = [cell for name, score in zip(row.names, row.scores, strict=True)
-                 for cell in (name, f"{score:.4f}")]
-        writer.writerow([row.path, *cells, *[""] * (len(header) - 1 - len(cells))])
+                 for cell in (safe_cell(name), f"{score:.4f}")]
+        writer.writerow([safe_cell(row.path), *cells, *[""] * (len(header) - 1 - len(cells))])
     try:
         write_atomically(path, text.getvalue())
     except OSError as error:

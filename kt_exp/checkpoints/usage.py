@@ -23,18 +23,21 @@ class Usage:
         concepts: those that it was taught: name → description.
         templates: prompts with `{}` for a name.
         fix_articles: whether prompts say "an umbrella" where a template says "a {}".
+        gamma: the constant γ that was chosen for the taught names' scores; None: none was.
     """
 
     concepts: dict[str, str]
     templates: list[str] = field(default_factory=lambda: list(DEFAULT_TEMPLATES))
     fix_articles: bool = True
+    gamma: float | None = None
 
     @classmethod
-    def in_run(cls, config: Mapping[str, Any], concepts: Mapping[str, str]) -> Usage:
+    def in_run(cls, config: Mapping[str, Any], concepts: Mapping[str, str],
+               gamma: float | None) -> Usage:
         """Return the prompts of a run's benchmark; of one without prompts, CLIP's simplest."""
         benchmark = config.get("benchmark", {})
         return cls(dict(concepts), list(benchmark.get("templates") or DEFAULT_TEMPLATES),
-                   bool(benchmark.get("fix_articles", True)))
+                   bool(benchmark.get("fix_articles", True)), gamma)
 
 
 def write_usage(usage: Usage, folder: Path) -> None:

@@ -13,6 +13,7 @@ from importlib import import_module
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 
 COMMANDS = {
+    "list": "models, benchmarks, concept sets and experiments, and what each needs",
     "export": "a fine-tuned model as a whole checkpoint of open_clip or transformers",
     "store": "what the store of stage results holds; remove what may go; verify checksums",
     "predict": "a label for each image in a folder, among known and new names",

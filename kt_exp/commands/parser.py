@@ -9,6 +9,11 @@ from kt_exp.commands import COMMANDS
 from kt_exp.errors import UserError
 
 
+def sentence(text: str) -> str:
+    """Return `text` with a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
 class SubcommandParser(argparse.ArgumentParser):
     """A parser whose errors are `UserError`."""
 
@@ -20,5 +25,5 @@ class CommandParser(SubcommandParser):
     """The parser of `kt-exp NAME`."""
 
     def __init__(self, name: str, **about: str) -> None:
-        super().__init__(prog=f"kt-exp {name}", description=f"{COMMANDS[name]}.".capitalize(),
+        super().__init__(prog=f"kt-exp {name}", description=sentence(COMMANDS[name]),
                          **about)  # type: ignore[arg-type]

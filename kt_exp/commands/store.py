@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kt_exp.commands.parser import CommandParser, SubcommandParser
+from kt_exp.commands.parser import CommandParser, SubcommandParser, sentence
 from kt_exp.errors import UserError
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _parser() -> CommandParser:
 
 def _action(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     action: argparse.ArgumentParser = actions.add_parser(name, help=text,
-                                                         description=f"{text.capitalize()}.")
+                                                         description=sentence(text))
     action.add_argument("--root", type=Path, metavar="DIR",
                         help="the store (default: $KT_EXP_STORE, or outputs/store)")
     action.add_argument("--kind", action="append", default=[], metavar="KIND",

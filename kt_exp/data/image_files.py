@@ -51,6 +51,11 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def paths(self) -> list[str]:
+        """The path of each image."""
+        return [str(file) for file in self.files]
+
     def open(self, index: int) -> Image.Image:
         """Return image `index`, fully decoded, in RGB.
 

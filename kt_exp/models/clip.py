@@ -55,7 +55,7 @@ class OpenClip:
                 downloaded.
         """
         network, tokenizer, architecture = load_network(self.name, self.pretrained)
-        kind = _kind_of(network.visual)
+        kind = kind_of(network.visual)
         return kind(network, tokenizer, architecture, device, precision)
 
 
@@ -199,7 +199,8 @@ class OpenClipPlainViT(OpenClipViT):
         return LeanViT(self._network.visual, mean, std, half or self._precision == "bf16")
 
 
-def _kind_of(visual: torch.nn.Module) -> type[OpenClipModel]:
+def kind_of(visual: torch.nn.Module) -> type[OpenClipModel]:
+    """Return the class that offers most of what a network with this image tower can do."""
     if can_run_lean(visual):
         return OpenClipPlainViT
     if isinstance(visual, VisionTransformer):

@@ -19,6 +19,7 @@ from kt_exp.models.digest import digest_of
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer
 from kt_exp.models.similarity import embedding_scorer
+from kt_exp.remote_code import never_run
 from kt_exp.store import signature
 
 _TEXT_CHUNK = 256
@@ -33,9 +34,9 @@ class HuggingFaceClip:
         image_processor: of the same checkpoint; images are resized and cropped by it.
     """
 
-    def __init__(self, network: CLIPModel, tokenizer: Any, image_processor: Any,
+    def __init__(self, network: Any, tokenizer: Any, image_processor: Any,
                  device: torch.device) -> None:
-        self._network: Any = network.to(device).eval().requires_grad_(False)
+        self._network = network.to(device).eval().requires_grad_(False)
         self._tokenizer, self._processor = tokenizer, image_processor
         self.device = device
         self.image_size = int(network.config.vision_config.image_size)
@@ -106,13 +107,16 @@ def load_hugging_face_clip(folder: Path | str, device: torch.device) -> HuggingF
     """Return the CLIP in a folder that `save_pretrained` wrote; nothing is fetched.
 
     Raises:
-        UserError: a file is missing or damaged.
+        UserError: a file is missing or damaged, or asks for code to be run.
     """
     parts = (CLIPModel, AutoTokenizer, AutoImageProcessor)
     try:
-        network, tokenizer, processor = (
-            kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            for kind in parts)
+        with never_run(folder, str(folder)):
+            network, tokenizer, processor = (
+                kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+                for kind in parts)
+    except UserError:
+        raise
     except Exception as error:  # the libraries raise almost anything on damaged files
         raise UserError(str(folder), "cannot be loaded by transformers "
                         f"({(str(error).splitlines() or [''])[0][:200]})",

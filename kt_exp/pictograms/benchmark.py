@@ -45,6 +45,11 @@ class Drawings:
     def __len__(self) -> int:
         return len(self.names) * self.per_class
 
+    @property
+    def paths(self) -> list[str]:
+        """What each drawing is called in results: "moongate/3"."""
+        return [f"{name}/{nth}" for name in self.names for nth in range(self.per_class)]
+
     def open(self, index: int) -> Image.Image:
         """Return drawing `index`, 64 px wide and high, RGB."""
         label, nth = divmod(index, self.per_class)
@@ -63,15 +68,15 @@ class PictogramBenchmark(ClassificationTask):
     of their own: with few candidates, a strange name wins strange pictures by default.
     """
 
-    invented_names: int = number(minimum=0)
-    images_per_known_class: int = number(minimum=1)
-    images_per_target: int = number(minimum=1)
+    invented_names: int = number(minimum=0, maximum=100_000)
+    images_per_known_class: int = number(minimum=1, maximum=100_000)
+    images_per_target: int = number(minimum=1, maximum=100_000)
     calibration_per_known_class: int = number(minimum=0)
     seed: int = number(minimum=0, maximum=SEEDS - 1)
     templates: list[str]
     fix_articles: bool
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ import io
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,32 @@ NO_CHARTS = f"No charts: {MISSING} ({REMEDY})."
 SCORES = {"match": "log-probability of a match"}  # by distance; all others are similarities
 
 
+@dataclass(frozen=True)
+class Marks:
+    """What fine-tuning changed for the images on the page, by concept.
+
+    Attributes:
+        targets: of each real image "new" (recognised now), "lost", "kept" or "wrong".
+        lost: known images that are recognised no more, each with "label → taken for".
+        lost_count: how many there are in all.
+    """
+
+    targets: Sequence[str]
+    lost: Sequence[tuple[Image.Image, str]]
+    lost_count: int
+
+
+MARKS = {"new": ("✓ now", "recognised now"), "lost": ("✗ lost", "no longer recognised"),
+         "kept": ("✓", "recognised before and after"), "wrong": ("✗", "not recognised")}
+
+
 def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Images,
-               panels: Mapping[str, str]) -> Path:
+               panels: Mapping[str, str], marks: Mapping[str, Marks] | None = None) -> Path:
     """Write `folder/report.html` and return its path.
 
     `inverted` and `targets` map a concept's name to its inverted and its real images; both may lack
     concepts, as in failed runs. `panels` are pictures in `folder`, title → file name, drawn at
-    twice their size on the page.
+    twice their size on the page. `marks`, by concept, say what fine-tuning changed for images.
     """
     rows = summary.concept_rows(record)
     scores = summary.scores(record)
@@ -61,7 +81,8 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
         rows=[*rows, summary.mean_row(rows)] if len(rows) > 1 else rows,
         no_charts=NO_CHARTS if any(record.curves.values()) and not has_matplotlib() else "",
         concepts=[
-            _concept(record, concept, row, scores, inverted, targets)
+            _concept(record, concept, row, scores, inverted, targets,
+                     (marks or {}).get(concept.name, Marks((), (), 0)))
             for concept, row in zip(record.concepts, rows, strict=True)
         ],
         config=json.dumps(plain(record.config), indent=2, ensure_ascii=False),
@@ -85,7 +106,8 @@ def html_environment() -> Environment:
 
 
 def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row,
-             scores: Sequence[summary.Score], inverted: Images, targets: Images) -> dict[str, Any]:
+             scores: Sequence[summary.Score], inverted: Images, targets: Images,
+             marks: Marks) -> dict[str, Any]:
     name = concept.name
     answers = {
         "Before": _bars(record, "baseline", name, row.target_before),
@@ -100,6 +122,10 @@ def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row,
              f"inverted image of {name}"),
             ("Real images", _embedded(targets.get(name, ())), f"real image of {name}"),
         ],
+        "marks": [MARKS[mark] for mark in marks.targets],
+        "lost": [(source, text) for source, (_, text) in
+                 zip(_embedded([image for image, _ in marks.lost]), marks.lost, strict=False)],
+        "lost_count": marks.lost_count,
         "charts": _charts(record, name),
         "confusions": [(label, bars) for label, bars in answers.items() if bars],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,18 +12,20 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from kt_exp.atomic import save_tensors, write_atomically
+from kt_exp.benchmarks.classification.changes import changes, lost_images
+from kt_exp.checkpoints.calibration_file import write_calibration
 from kt_exp.checkpoints.changes import Base, write_changes
 from kt_exp.checkpoints.find import MODELS
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
-from kt_exp.report.page import write_page
+from kt_exp.report.page import Marks, write_page
 from kt_exp.results.margins_file import write_margins
 from kt_exp.results.per_image import write_per_image
+from kt_exp.results.predictions import Change, write_predictions
 from kt_exp.results.record import RunRecord
 from kt_exp.results.summary import target_metric
 
 _SHOWN = 10
-CALIBRATION = "calibration.json"
 SKIPPED = "skipped_images.txt"
 
 
@@ -48,6 +50,7 @@ class Artifacts:
     pictures: dict[str, list[Image.Image]] = field(default_factory=dict)
     panels: dict[str, str] = field(default_factory=dict)
     _begun: bool = False
+    _marks: dict[str, Marks] = field(default_factory=dict)
 
     def save_inverted(self, state: RunState) -> None:
         """Write the inverted images as PNG and as exact tensors, if not yet written."""
@@ -69,7 +72,7 @@ class Artifacts:
     def save_models(self, state: RunState) -> None:
         """Write the changes that fine-tuning made to each model; `kt-exp export` makes it whole.
 
-        Its constant γ, if it was calibrated, is in `CALIBRATION` beside the changes.
+        Its constant γ, if it was calibrated, is in calibration.json beside them.
         """
         config = self.record.config
         base = Base(config["model"], config["precision"], self.experiment.fingerprint)
@@ -77,8 +80,7 @@ class Artifacts:
             home = self.folder / MODELS / model.group.slug
             write_changes(home, base, model.weights.changes)
             if calibration := state.calibrations.get(model.group.name):
-                text = json.dumps(calibration.to_json(), indent=2, ensure_ascii=False)
-                write_atomically(home / CALIBRATION, text + "\n")
+                write_calibration(calibration, home)
         self.record.files["models"] = MODELS
 
     def write_results(self, state: RunState) -> None:
@@ -98,7 +100,20 @@ class Artifacts:
             self.record.files["skipped"] = SKIPPED
         if margins := write_margins(state.outcomes, self.folder):
             self.record.files["margins"] = margins.name
+        if found := self._changes(state):
+            self.record.files["predictions"] = write_predictions(found, self.folder).name
+            skipped_paths = [path for outcome in state.outcomes for path in outcome.skipped]
+            self._marks = {change.concept: self._marks_of(change, skipped_paths)
+                           for change in found}
         self._draw_panels(state)
+
+    def _changes(self, state: RunState) -> list[Change]:
+        groups = [group.concepts for group in self.experiment.groups]
+        return changes(self.experiment.evaluator, groups, state.outcomes)
+
+    def _marks_of(self, change: Change, skipped: Sequence[str]) -> Marks:
+        lost = lost_images(self.experiment.evaluator, change, skipped, _SHOWN)
+        return Marks(change.changes("target"), lost, change.changes("known").count("lost"))
 
     def _draw_panels(self, state: RunState) -> None:
         home = self.folder / "panels"
@@ -117,7 +132,8 @@ class Artifacts:
         if target_metric(self.record):
             picture = overview(self.record, self.pictures, targets, self.folder / "overview.png")
             self.record.files["overview"] = picture.name
-        page = write_page(self.record, self.folder, self.pictures, targets, self.panels)
+        page = write_page(self.record, self.folder, self.pictures, targets, self.panels,
+                          self._marks)
         self.record.files["report"] = page.name
 
 

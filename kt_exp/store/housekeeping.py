@@ -1,4 +1,4 @@
-"""What a store holds on disk, what of it may go, and what was left behind by killed processes."""
+"""What a store holds on disk, and what of it may go."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -15,10 +16,11 @@ from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, CLIPM
 
 from kt_exp.checkpoints.card import Card
 from kt_exp.checkpoints.export import export_model
-from kt_exp.checkpoints.usage import Usage
+from kt_exp.checkpoints.usage import Usage, read_usage
 from kt_exp.commands import run_command
 from kt_exp.models.clip import OpenClip
 from kt_exp.pictograms.weights import FOLDER
+from kt_exp.results.operating_point import Calibration, OperatingPoint
 
 pytestmark = pytest.mark.slow
 
@@ -168,3 +170,20 @@ def test_a_base_model_that_is_no_longer_the_same_is_refused(closed_form, capsys)
     path.write_text(path.read_text().replace('"fp32"', '"bf16"'))
     assert export(run, "--concept=madras") == 2
     assert "belongs to other weights" in capsys.readouterr().err
+
+
+def test_the_constant_that_was_chosen_is_in_the_card_and_beside_it(closed_form, tmp_path) -> None:
+    run = closed_form.with_name("calibrated")
+    shutil.copytree(closed_form, run)
+    point = OperatingPoint(gamma=0.0125, budget=0.01, reference=690, known_correct=685,
+                           known_total=700)
+    calibration = Calibration(["madras"], "benchmark", point, [])
+    (run / "models" / "madras" / "calibration.json").write_text(json.dumps(calibration.to_json()))
+    assert export(run, "--concept=madras", "--out", tmp_path / "whole") == 0
+    text = (tmp_path / "whole" / "README.md").read_text(encoding="utf-8")
+    assert "Add γ = +0.0125 to the score" in text
+    assert "at most 1 % of 700 images of known classes (benchmark)" in text
+    usage = read_usage(tmp_path / "whole")
+    assert (list(usage.concepts), usage.gamma) == (["madras"], 0.0125)
+    export(closed_form, "--concept=madras", "--out", tmp_path / "plain")
+    assert read_usage(tmp_path / "plain").gamma is None

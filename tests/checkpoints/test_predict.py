@@ -93,3 +93,12 @@ def test_one_name_is_nothing_to_choose_from(closed_form, drawings, tmp_path, cap
     run_command("export", [str(closed_form), "--concept=madras", f"--out={tmp_path / 'madras'}"])
     assert predict(tmp_path / "madras", drawings) == 2
     assert "--names: 1 names are nothing to choose from" in capsys.readouterr().err
+
+
+def test_code_that_comes_with_a_model_is_refused(closed_form, drawings, tmp_path, capsys) -> None:
+    run_command("export", [str(closed_form), "--concept=madras", "--format=hf",
+                           f"--out={tmp_path / 'hf'}"])
+    path = tmp_path / "hf" / "tokenizer_config.json"
+    path.write_text(path.read_text().replace("{", '{"trust_remote_code": true,', 1))
+    assert predict(tmp_path / "hf", drawings) == 2
+    assert "asks for trust_remote_code" in capsys.readouterr().err

@@ -45,7 +45,7 @@ def test_a_run_and_what_it_leaves_and_a_second_run_from_the_store(kt_exp):
     assert set(record.signatures) == {"model", "inversion", "finetune"}
     assert {"setup", "inversion", "finetune", "evaluation"} <= set(record.seconds)
     assert set(record.files) == {
-        "result", "images", "pictures", "models", "margins", "overview", "report"}
+        "result", "images", "pictures", "models", "margins", "predictions", "overview", "report"}
     assert all((first.folder / path).exists() for path in record.files.values())
     images = load_file(first.folder / "images/gyroscope/images.safetensors")["images"]
     assert images.shape == (2, 3, 64, 64)
@@ -245,3 +245,11 @@ def test_the_exported_model_scores_as_in_the_run(kt_exp):
                   if row.phase == Phase.transferred}
     found = [names[i] for i in taken_for.tolist()]
     assert confusions == {name: found.count(name) for name in set(found)}
+
+
+def test_a_smoke_run_is_a_whole_run(kt_exp):
+    record = kt_exp("debug=smoke", "inversion=fast", "finetune=pictograms",
+                    "concepts.only=[gyroscope]").record
+    assert record.status == "completed"
+    assert record.metric("transferred", "gyroscope", "target").total == 2
+    assert len(record.curves["finetune"]["gyroscope"]["loss"]) == 1

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_stat_scores
 
-from kt_exp.benchmarks.classification.margins import Margins
+from kt_exp.benchmarks.classification.margins import Margins, Ranking
 from kt_exp.benchmarks.classification.tradeoff import plain_known_right, tradeoff
 from kt_exp.results.gains import PhaseMargins
 from kt_exp.results.outcome import TRADEOFF_METRICS, Confusion, Metric, Outcome, Phase
+from kt_exp.results.predictions import PhasePredictions, Ranked
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,22 @@ def measure(known: Scored, targets: Scored, names: Sequence[str], own: int, phas
     if reference is None:
         reference = int(plain_known_right(known.margins, known.labels).sum())
     add_tradeoff(outcome, known, targets, phase, concept, reference)
+    if phase in (Phase.baseline, Phase.transferred):
+        outcome.predictions = _predictions(known, targets, own)
     return outcome
+
+
+def _predictions(known: Scored, targets: Scored, own: int) -> PhasePredictions | None:
+    """Return what the images are taken for; None if the likeliest candidates were not kept."""
+    def ranked(scored: Scored, labels: Tensor, ranking: Ranking) -> Ranked:
+        return Ranked(*(tensor.cpu().numpy() for tensor in (
+            labels, scored.margins.taken_for(), ranking.top, ranking.scores)))
+
+    rankings = targets.margins.ranking, known.margins.ranking
+    if rankings[0] is None or rankings[1] is None:
+        return None
+    return PhasePredictions(ranked(targets, torch.full_like(targets.labels, own), rankings[0]),
+                            ranked(known, known.labels, rankings[1]))
 
 
 def accuracies(known: Scored, targets: Scored, names: Sequence[str], own: int, phase: Phase,

@@ -21,9 +21,10 @@ from kt_exp.progress import Progress
 from kt_exp.results.gains import PhaseMargins
 from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import Outcome, Phase
+from kt_exp.results.predictions import PhasePredictions
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 3
+VERSION = 4
 KIND = "evaluation"
 # The baseline comes first: the losses of the other phases are relative to it.
 UNTRAINED = (Phase.baseline, Phase.name_prompt, Phase.description_prompt,
@@ -169,14 +170,19 @@ class PhaseEvaluator(ABC):
 
 
 def _tensors(outcome: Outcome) -> dict[str, Tensor]:
-    """Return the margins of an outcome as tensors for the store."""
-    if outcome.margins is None:
-        return {}
-    return {name: torch.from_numpy(values) for name, values in vars(outcome.margins).items()}
+    """Return the margins and predictions of an outcome as tensors for the store."""
+    arrays = dict(vars(outcome.margins)) if outcome.margins else {}
+    if outcome.predictions:
+        arrays |= outcome.predictions.arrays()
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
 def _outcome(entry: Entry) -> Outcome:
     outcome = Outcome.from_json(entry.record)
-    if entry.tensors:
-        outcome.margins = PhaseMargins(**{n: t.numpy() for n, t in entry.tensors.items()})
+    arrays = {name: tensor.numpy() for name, tensor in entry.tensors.items()}
+    ranked = {name: arrays.pop(name) for name in list(arrays) if "." in name}
+    if arrays:
+        outcome.margins = PhaseMargins(**arrays)
+    if ranked:
+        outcome.predictions = PhasePredictions.of_arrays(ranked)
     return outcome

@@ -37,8 +37,8 @@ class PhotoBenchmark(ClassificationTask):
     images_per_known_class: int = number(minimum=0)
     templates: list[str]
     fix_articles: bool
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
@@ -63,7 +63,7 @@ class PhotoBenchmark(ClassificationTask):
         A photo that `labels_csv` lists too is left out, by the name of its file: the photos of the
         package are part of the set of 1000.
         """
-        path = Path(self.calibration_csv).expanduser() if self.calibration_csv else SHIPPED
+        path = user_path(self.calibration_csv) if self.calibration_csv else SHIPPED
         reported = {file.stem for file, _ in self._photos}
         photos = [(file, index) for file, index in _read(path, "benchmark.calibration_csv")
                   if file.stem not in reported]
