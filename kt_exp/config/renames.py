@@ -46,6 +46,7 @@ ADDED = {  # key that earlier versions lacked → the value under which a run is
     "finetune.start": "pretrained",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
     "finetune.edit.budget": 0.005,
+    "finetune.edit.least": 1.0,
     "finetune.edit.most": 3.0,
     "finetune.edit.others": None,
     "finetune.edit.others_weight": 0.1,

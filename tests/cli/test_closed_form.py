@@ -62,6 +62,7 @@ def test_a_second_run_edits_nothing(kt_exp) -> None:
     (["finetune.edit.strength=-1"], "finetune.edit.strength: -1"),
     (["finetune.edit.target=image"], "finetune.edit.target: 'image'"),
     (["finetune.edit.strength=most"], "finetune.edit.strength: 'most'"),
+    (["finetune.edit.least=4"], "finetune.edit.least: 4 is above finetune.edit.most, 3"),
     (["finetune.edit.budget=2"], "finetune.edit.budget: 2"),
     (["finetune.edit.others=nowhere.txt"], "finetune.edit.others: cannot read 'nowhere.txt'"),
     (["finetune.edit.others_weight=1.1"], "finetune.edit.others_weight: 1.1"),
@@ -154,6 +155,13 @@ def test_each_strength_is_the_largest_within_the_budget(kt_exp) -> None:
     strengths = {concept.name: concept.strength for concept in ended.record.concepts}
     assert all(0 < strength < 2.5 for strength in strengths.values())
     assert "strength of the edit: madras " in ended.stdout
+
+
+def test_a_name_never_finds_less_than_its_description_for_the_budget_s_sake(kt_exp) -> None:
+    ended = kt_exp(*EDIT, "finetune.edit.strength=budget", "finetune.edit.budget=0",
+                   "finetune.edit.least=1.4")
+    assert all(concept.strength >= 1.4 for concept in ended.record.concepts)
+    assert "1.4 is taken (finetune.edit.least)" in ended.stderr + ended.stdout
 
 
 def test_texts_stand_in_for_calibration_images_where_there_are_none(kt_exp) -> None:
