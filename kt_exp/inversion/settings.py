@@ -48,7 +48,7 @@ class InversionSettings:
     The stage takes `upsize_at` in steps (`in_steps`); in a config, values below 1 are shares.
     """
 
-    images: int = number(minimum=1, maximum=100_000)
+    images: int = number(minimum=0, maximum=100_000)
     steps: int = number(minimum=1)
     init: str = choice("uniform", "normal")
     sizes: list[int] = number(minimum=8, maximum=8192)

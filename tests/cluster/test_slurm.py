@@ -12,6 +12,7 @@ from kt_exp.runs.git_state import git_state
 pytestmark = pytest.mark.slow
 
 TINY = [
+    "inversion=fast", "finetune=pictograms",
     "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
     "inversion.checkpoint_seconds=1", "finetune.epochs=1", "finetune.batch_size=2",
     "finetune.rehearsal=0", "finetune.save_models=false", "benchmark.images_per_known_class=1",
