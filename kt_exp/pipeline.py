@@ -18,6 +18,7 @@ from torch import Tensor
 from kt_exp.benchmarks.classification.diagnosis import count_tokens, diagnose
 from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
 from kt_exp.caches import Caches
+from kt_exp.calibration import Calibrator
 from kt_exp.concepts import Concept, load_concepts
 from kt_exp.concepts.captions import check_lengths
 from kt_exp.editing import Editor
@@ -36,6 +37,7 @@ from kt_exp.models.last_map import last_map
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
 from kt_exp.models.weights import FROZEN, Weights
 from kt_exp.progress import Progress
+from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import JOINT, Diagnosis, Outcome
 from kt_exp.schema import Config
 from kt_exp.store import Entry, Store, signature
@@ -82,6 +84,7 @@ class RunState:
 
     Attributes:
         inverted: entries of the inversion stage, by concept.
+        calibrations: by the name of the group, with `finetune.calibration`.
         signatures: the store keys of each stage; `model` is the model's fingerprint.
         reused: number of each stage's results that came from the store.
         seconds: wall time of each stage.
@@ -90,6 +93,7 @@ class RunState:
     inverted: dict[str, Entry] = field(default_factory=dict)
     finetuned: list[FinetunedModel] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
     signatures: dict[str, Any] = field(default_factory=dict)
     reused: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -127,6 +131,8 @@ class Experiment:
                                                   progress)
         self._check_model()
         self._editor = Editor.of(self.evaluator, config.finetune.edit) if self._edits else None
+        self._calibrator = Calibrator.of(self.evaluator, self.benchmark.known_prompts(),
+                                         self.images)
         self.groups = self._groups()
         self._check_captions()
 
@@ -138,6 +144,8 @@ class Experiment:
         yield "evaluation"
         with self._timed("inversion"):
             rehearsal = self._invert()
+            if self._calibrator:
+                self._calibrator.invert(self.store, self.progress)
         yield "inversion"
         for group in self.groups:
             with self._timed("finetune"):
@@ -177,7 +185,10 @@ class Experiment:
             state.signatures["inversion"] = keys
             state.inverted = {name: entries[key] for name, key in keys.items()}
         plan = self.groups[0].plan
-        return images.rehearsal(plan.rehearsed if plan else [], self.store, self.progress)
+        rehearsed = plan.rehearsed if plan else []
+        if rehearsed:
+            state.signatures["rehearsal"] = list(images.rehearsal_captions(rehearsed))
+        return images.rehearsal(rehearsed, self.store, self.progress)
 
     def _finetune(self, group: Group, rehearsal: Tensor) -> FinetunedModel:
         """Edit the weights, train them, or both, in this order; then interpolate."""
@@ -221,8 +232,14 @@ class Experiment:
         return key, entry
 
     def _evaluate(self, model: FinetunedModel) -> None:
-        self.state.outcomes += self.evaluator.transferred(model.group.concepts, model.weights)
-        self.state.reused["evaluation"] = self.evaluator.reused
+        concepts, state = model.group.concepts, self.state
+        if self._calibrator:
+            calibration, outcomes = self._calibrator.evaluate(concepts, model.weights)
+            state.calibrations[model.group.name] = calibration
+        else:
+            outcomes = self.evaluator.transferred(concepts, model.weights)
+        state.outcomes += outcomes
+        state.reused["evaluation"] = self.evaluator.reused
 
     def _groups(self) -> list[Group]:
         known, joint = self.benchmark.known_prompts(), self.config.finetune.scope == "joint"

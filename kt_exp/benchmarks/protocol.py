@@ -17,7 +17,10 @@ from kt_exp.store import Store
 
 
 class ImageSet(Protocol):
-    """Labelled images, opened one by one so that loader processes can share the work."""
+    """Labelled images, opened one by one so that loader processes can share the work.
+
+    A set may have `paths`, what each image is called in predictions.csv; else it is its number.
+    """
 
     @property
     def labels(self) -> list[int]:

@@ -50,17 +50,20 @@ ADDED = {  # key that earlier versions lacked → the value under which a run is
     "finetune.edit.others": None,
     "finetune.edit.others_weight": 0.1,
     "finetune.edit.protected": [],
+    "finetune.calibration": "none",
+    "finetune.budget": 0.01,
     "finetune.lora": {"rank": 0, "alpha": 16.0, "targets": ["*"]},
     "finetune.null_space": 0.0,
     "finetune.interpolation": 1.0,
 }
 
 
-ADDED_TO: dict[str, dict[str, Any]] = {  # class of a benchmark → the same for its own keys
+ADDED_TO: dict[str, dict[str, Any]] = {  # class of a plug-in → the same for its own keys
     "kt_exp.pictograms.benchmark.PictogramBenchmark": {"calibration_per_known_class": 20},
     "kt_exp.benchmarks.classification.photos.PhotoBenchmark": {"calibration_csv": None},
     **{f"kt_exp.benchmarks.classification.{name}": {"calibration_root": None} for name in (
         "folders.FolderBenchmark", "rare_imagenet.RareImageNet", "closed_set.ClassSetBenchmark")},
+    "kt_exp.models.vilt.ViLT": {"rank_by": "log_odds"},
 }
 
 
@@ -88,9 +91,10 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
     for path, default in ADDED.items():
         if section := _section(updated, path):
             section.setdefault(path.rpartition(".")[2], deepcopy(default))
-    if benchmark := updated.get("benchmark"):
-        for key, default in ADDED_TO.get(benchmark.get("_target_"), {}).items():
-            benchmark.setdefault(key, default)
+    for section in updated.values():
+        added = ADDED_TO.get(section.get("_target_", ""), {}) if isinstance(section, dict) else {}
+        for key, value in added.items():
+            section.setdefault(key, deepcopy(value))
     return updated
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from kt_exp.concepts import name_key
 from kt_exp.data.image_files import ImageFiles, class_folders, labelled, listing
 from kt_exp.errors import UserError
+from kt_exp.unicode import user_path
 
 WHERE = "benchmark.calibration_root"
 
@@ -23,7 +23,7 @@ def read_known(root: str | None, names: Sequence[str]) -> ImageFiles | None:
     """
     if root is None:
         return None
-    path = Path(root).expanduser()
+    path = user_path(root)
     folders = {name_key(folder.name): folder for folder in class_folders(path, WHERE)}
     if unknown := [folder.name for key, folder in folders.items()
                    if key not in {name_key(name) for name in names}]:

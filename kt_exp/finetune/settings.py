@@ -45,7 +45,7 @@ class LoraSettings:
 
 @dataclass(kw_only=True)
 class FinetuneSettings:
-    """Everything that affects the fine-tuned weights, given the images."""
+    """Everything that affects the fine-tuned weights, given the images, and their use."""
 
     strategy: str = choice("visual", "visual_trunk", "text", "both", "projection", "all",
                            "visual_decoder", EDIT)
@@ -80,6 +80,8 @@ class FinetuneSettings:
     mode: str = choice("train", "eval")
     start: str = choice("pretrained", "closed_form")
     edit: EditSettings
+    calibration: str = choice("none", "budget")
+    budget: float = number(minimum=0, maximum=1)
     save_models: bool
 
     def problems(self) -> Iterator[tuple[str, str, str]]:

@@ -22,7 +22,7 @@ KIND = "finetune"
 # What these decide is in the plan and in the signatures of the images.
 _NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "caption_targets",
                 "itm_negatives", "itm_negatives_per_image", "maskings", "start", "edit",
-                "interpolation", "save_models")
+                "calibration", "budget", "interpolation", "save_models")
 
 
 def finetune_signature(model_fingerprint: str, device: torch.device, plan: TrainingPlan,

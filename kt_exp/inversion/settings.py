@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kt_exp.config.checks import choice, number
@@ -43,13 +43,16 @@ class SpeedSettings:
 
 @dataclass(kw_only=True)
 class InversionSettings:
-    """Everything that affects the images of the inversion loop, and how they are saved."""
+    """Everything that affects the images of the inversion loop, and how they are saved.
+
+    The stage takes `upsize_at` in steps (`in_steps`); in a config, values below 1 are shares.
+    """
 
     images: int = number(minimum=1)
     steps: int = number(minimum=1)
     init: str = choice("uniform", "normal")
     sizes: list[int] = number(minimum=8)
-    upsize_at: list[int] = number(minimum=1)
+    upsize_at: list[Any] = number(above=0)  # steps, and shares of the run below 1
     restart_optimizer: bool
     lr: float = number(above=0)
     lr_schedule: str = choice("constant", "cosine")
@@ -76,6 +79,21 @@ class InversionSettings:
             yield "sizes", f"{self.sizes} does not grow", "order the sizes from small to large"
         if sorted(set(self.upsize_at)) != self.upsize_at:
             yield "upsize_at", f"{self.upsize_at} does not grow", "order the steps"
-        if self.upsize_at and self.upsize_at[-1] >= self.steps:
-            yield ("upsize_at", f"step {self.upsize_at[-1]} is never reached",
-                   f"inversion.steps is {self.steps}: give smaller steps")
+        for at in self.upsize_at:
+            if at >= 1 and at != int(at):
+                yield "upsize_at", f"{at} is no step", "give whole numbers, or shares below 1"
+        if self.upsize_at and self.upsize_at[-1] >= max(self.steps, 1):
+            yield ("upsize_at", f"step {self.upsize_at[-1]:g} is never reached",
+                   f"inversion.steps is {self.steps}: give smaller steps, or shares of them (0.4)")
+
+    def in_steps(self) -> InversionSettings:
+        """Return the same settings with `upsize_at` in steps, none of them a share."""
+        return replace(self, upsize_at=in_steps(self.upsize_at, self.steps))
+
+
+def in_steps(upsize_at: Sequence[float], steps: int) -> list[int]:
+    """Return the steps at which the next size begins, from 0; shares of `steps` are rounded.
+
+    In runs of few steps, sizes may be left out: two of them may begin at the same step.
+    """
+    return [round(at * steps) if at < 1 else int(at) for at in upsize_at]

@@ -39,6 +39,11 @@ class Drawings:
     def __len__(self) -> int:
         return len(self.names) * self.per_class
 
+    @property
+    def paths(self) -> list[str]:
+        """What each drawing is called in results: "moongate/3"."""
+        return [f"{name}/{nth}" for name in self.names for nth in range(self.per_class)]
+
     def open(self, index: int) -> Image.Image:
         """Return drawing `index`, 64 px wide and high, RGB."""
         label, nth = divmod(index, self.per_class)

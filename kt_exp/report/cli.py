@@ -190,7 +190,8 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
     command = commands.add_parser(name, help=text)
     command.add_argument("runs", nargs="+", metavar="RUNS", help="folders of runs and sweeps")
     command.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
-                         help="only runs with this setting; A,B: one of these; * for anything")
+                         help="only runs with this setting; A,B: one of these; * for anything; "
+                              "!A: not this one")
     command.set_defaults(run=run)
     return command
 

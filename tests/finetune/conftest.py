@@ -28,7 +28,8 @@ SETTINGS = {
     "batch_size": 4, "epochs": 1, "mode": "eval",
     "start": "pretrained",
     "edit": EditSettings(target="description", strength=1.0, budget=0.005, most=3.0, ridge=0.001,
-                         others=None, others_weight=0.1, protected=[]), "save_models": False,
+                         others=None, others_weight=0.1, protected=[]),
+    "calibration": "none", "budget": 0.01, "save_models": False,
 }
 
 

@@ -121,7 +121,8 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
             key(model="other"), key(device=torch.device("cuda")), key(images=("b",)),
             key(counts=6), key(seed=1)]
     assert len(set(keys)) == len(keys)
-    assert key(replace(base, save_models=True, interpolation=0.5)) == key()
+    assert key(replace(base, save_models=True, interpolation=0.5,
+                       calibration="budget", budget=0.1)) == key()
     # Keys of an option that is off decide nothing.
     assert key(replace(base, lora=replace(base.lora, alpha=1.0))) == key()
     mixed = settings(captions="mixed", templates=["a {}."])
@@ -134,7 +135,7 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
         assert key(replace(base, **changes)) == key()
     undecided = {"scope", "images", "folder", "templates", "save_models", "rehearsal_per_class",
                  "rehearsal_batch", "itm_negatives", "itm_negatives_per_image", "maskings",
-                 "caption_targets", "start", "edit", "interpolation"}
+                 "caption_targets", "start", "edit", "calibration", "budget", "interpolation"}
     assert DECIDES.keys() | undecided == asdict(base).keys()
 
 

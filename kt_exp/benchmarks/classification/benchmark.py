@@ -6,9 +6,10 @@ from contextlib import suppress
 
 from PIL import Image
 
-from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator, ZeroShotTask
+from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
 from kt_exp.benchmarks.classification.pair_evaluator import PairEvaluator
 from kt_exp.benchmarks.classification.prompts import known_prompts, target_prompts
+from kt_exp.benchmarks.classification.task import ZeroShotTask
 from kt_exp.benchmarks.protocol import ClassificationBenchmark, Evaluator, ImageSet
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError

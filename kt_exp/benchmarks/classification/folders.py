@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Optional
 
 from kt_exp.benchmarks.classification.benchmark import ClassificationTask
@@ -21,6 +20,7 @@ from kt_exp.data.image_files import (
 from kt_exp.data.known import read_known
 from kt_exp.data.targets import check_targets, read_target, refuse_known
 from kt_exp.errors import UserError
+from kt_exp.unicode import user_path
 
 WHERE = "benchmark.known_root"
 
@@ -47,10 +47,11 @@ class FolderBenchmark(ClassificationTask):
 
     def known_images(self) -> ImageFiles:
         limit = self.images_per_known_class
-        return labelled(_path(self.known_root), [folder.images(limit) for folder in self._known()])
+        return labelled(user_path(self.known_root),
+                        [folder.images(limit) for folder in self._known()])
 
     def target_images(self, concept: Concept) -> ImageFiles:
-        return read_target(_path(self.target_root), concept)
+        return read_target(user_path(self.target_root), concept)
 
     def calibration_images(self) -> ImageFiles | None:
         return read_known(self.calibration_root, self.known_names())
@@ -63,11 +64,7 @@ class FolderBenchmark(ClassificationTask):
         require_images(known, WHERE)
         names = [folder.name for folder in known]
         refuse_known(concepts, names, "take its folder out of benchmark.known_root")
-        check_targets(_path(self.target_root), concepts)
+        check_targets(user_path(self.target_root), concepts)
 
     def _known(self) -> list[ClassFolder]:
-        return class_folders(_path(self.known_root), WHERE)
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
+        return class_folders(user_path(self.known_root), WHERE)

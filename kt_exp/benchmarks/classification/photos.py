@@ -16,6 +16,7 @@ from kt_exp.data import imagenet
 from kt_exp.data.image_files import ImageFiles, first_per_class
 from kt_exp.data.targets import check_targets, read_target, refuse_known
 from kt_exp.errors import UserError, did_you_mean
+from kt_exp.unicode import user_path
 
 Photo = tuple[Path, int]  # a file with its ImageNet class
 SHIPPED = Path(imagenet.__file__).parent / "photos" / "labels.csv"
@@ -62,7 +63,7 @@ class PhotoBenchmark(ClassificationTask):
         A photo that `labels_csv` lists too is left out, by the name of its file: the photos of the
         package are part of the set of 1000.
         """
-        path = Path(self.calibration_csv).expanduser() if self.calibration_csv else SHIPPED
+        path = user_path(self.calibration_csv) if self.calibration_csv else SHIPPED
         reported = {file.stem for file, _ in self._photos}
         photos = [(file, index) for file, index in _read(path, "benchmark.calibration_csv")
                   if file.stem not in reported]
@@ -74,7 +75,7 @@ class PhotoBenchmark(ClassificationTask):
 
     def target_images(self, concept: Concept) -> ImageFiles:
         if self.target_root is not None:
-            return read_target(Path(self.target_root).expanduser(), concept)
+            return read_target(user_path(self.target_root), concept)
         files = [file for file, index in self._photos
                  if name_key(imagenet.class_names()[index]) == name_key(concept.image_class)]
         if not files:
@@ -91,13 +92,13 @@ class PhotoBenchmark(ClassificationTask):
             raise UserError("benchmark.labels_csv", f"no photo of a known class in {self._csv}",
                             "give a CSV that labels some")
         if self.target_root is not None:
-            check_targets(Path(self.target_root).expanduser(), concepts)
+            check_targets(user_path(self.target_root), concepts)
         for concept in concepts:
             self.target_images(concept)
 
     @property
     def _csv(self) -> Path:
-        return Path(self.labels_csv).expanduser() if self.labels_csv else SHIPPED
+        return user_path(self.labels_csv) if self.labels_csv else SHIPPED
 
     @cached_property
     def _photos(self) -> list[Photo]:

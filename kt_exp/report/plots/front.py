@@ -28,14 +28,14 @@ class _Placed(NamedTuple):
     """A method with its place and intervals, in percent and points."""
 
     method: MethodPoint
-    index: int
+    number: int
     known: tuple[float, float, float]  # mean, low, high
     target: tuple[float, float, float]
 
     @property
     def look(self) -> dict[str, Any]:
-        colour = series_colour(self.index)
-        return {"color": colour, "marker": series_marker(self.index), "linestyle": "none",
+        colour = series_colour(self.number)
+        return {"color": colour, "marker": series_marker(self.number), "linestyle": "none",
                 "markersize": 6, "markerfacecolor": colour if self.method.is_trained else PAPER}
 
     @property
@@ -59,8 +59,8 @@ def draw_front(jobs: Sequence[Job], _keys: Sequence[str], note: str) -> Chart:
         UserError: as `method_points`, or no method has finite margins.
     """
     methods, concepts = method_points(jobs)
-    placed = [_Placed(method, index, *(_percent(gain) for gain in (method.known, method.target)))
-              for index, method in enumerate(methods) if method.known and method.target]
+    placed = [_Placed(method, number, *(_percent(gain) for gain in (method.known, method.target)))
+              for number, method in enumerate(methods) if method.known and method.target]
     if not placed:
         raise UserError("--kind", "no margins are finite", "choose another kind")
     explained = f"Means over {len(concepts)} concepts; bars: 95 % intervals; hollow: not trained"

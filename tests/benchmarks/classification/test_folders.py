@@ -78,9 +78,9 @@ def test_folders_refuses_what_cannot_be_evaluated(roots, tmp_path):
     assert refusal(known_root="/nowhere").startswith(
         "benchmark.known_root: no such folder: /nowhere")
     image = tmp_path / "rare" / "tonometer" / "a.png"
-    image.rename(image.with_suffix(".heic"))
+    image.rename(image.with_suffix(".svg"))
     said = refusal(Concept("tonometer", "a pen", plural=False))
-    assert f"no images of 'tonometer' in {image.parent} (found: a.heic); put .jpg or" in said
+    assert f"no images of 'tonometer' in {image.parent} (found: a.svg); put .jpg or" in said
     image = tmp_path / "known" / "apple" / "a.png"
     image.rename(image.with_suffix(".dcm"))
     assert f"no images of 'apple' in {image.parent} (found: a.dcm); put .jpg or" in refusal()

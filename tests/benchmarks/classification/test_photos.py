@@ -115,3 +115,5 @@ def test_ones_own_photos_calibrate_if_they_are_not_reported(labels, tmp_path, pa
     with pytest.raises(UserError, match=r"^benchmark.calibration_csv: .* lists no photo of a known "
                                         "class that is not reported on; give a CSV of other"):
         same.calibration_images()
+    with pytest.raises(UserError, match=r"^benchmark.calibration_csv: no such file: gone.csv"):
+        benchmark(labels_csv=labels, calibration_csv="gone.csv").calibration_images()
