@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from kt_exp.api import run as run
     from kt_exp.errors import UserError as UserError
     from kt_exp.results.record import RunRecord as RunRecord
+    from kt_exp.teaching import Taught as Taught
+    from kt_exp.teaching import teach as teach
 
 _HOMES = {
     "RunRecord": "kt_exp.results.record",
+    "Taught": "kt_exp.teaching",
     "UserError": "kt_exp.errors",
     "compose": "kt_exp.api",
     "load_model": "kt_exp.api",
     "read_run": "kt_exp.api",
     "read_runs": "kt_exp.api",
     "run": "kt_exp.api",
+    "teach": "kt_exp.teaching",
 }
 
 __all__ = sorted(_HOMES)

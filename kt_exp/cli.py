@@ -1,7 +1,8 @@
 """The command line: `kt-exp`, or `python -m kt_exp.run`.
 
-Composes the config, runs the pipeline, and reports errors in one line and by the exit code: 0 done,
-1 failed, 2 bad input, 130 interrupted.
+A first word that is a command runs that (kt_exp.commands). Everything else composes the config and
+runs the pipeline. Errors are reported in one line and by the exit code: 0 done, 1 failed, 2 bad
+input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from kt_exp.commands import command_of, run_command
 from kt_exp.config.override_quotes import with_quotes
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.runs.exit_code import exit_code
@@ -27,17 +29,24 @@ from kt_exp.runs.session import Session
 from kt_exp.runs.single_run import check_single_run
 from kt_exp.runs.skip_completed import run_unless_done
 from kt_exp.schema import conf_folder, register_schema
+from kt_exp.standard_streams import discard_output, open_standard_streams
 
 
 def main() -> None:
     """Run the command line and exit."""
+    open_standard_streams()
+    session = Session()
     try:
-        with Session().active() as session:
-            sys.exit(_main(session))
-    except BrokenPipeError:
-        # The reader of the output has exited (`| head`). Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        if command := command_of(sys.argv[1:]):
+            code = run_command(command, sys.argv[2:])
+        else:
+            with session.active():
+                code = _main(session)
+        sys.stdout.flush()
+    except BrokenPipeError:  # The reader of the output has exited (`| head`).
+        discard_output()
+        code = max(session.codes, default=0)
+    sys.exit(code)
 
 
 def _main(session: Session) -> int:
@@ -61,7 +70,6 @@ def _main(session: Session) -> int:
     try:
         _check_options()
         job()
-        sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

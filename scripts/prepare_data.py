@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -40,37 +41,65 @@ from kt_exp.progress import ConsoleHandler
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is known of a data set: one line on it, how it is laid out, and its own options."""
+    """What is known of a data set.
+
+    Attributes:
+        summary: one line on it.
+        prepare: lays it out.
+        keys: the overrides of kt-exp that use it, with {out} for its folder, and capitals for
+            that of another data set.
+        options: adds its own options to the parser.
+    """
 
     summary: str
     prepare: Callable[[Job], None]
+    keys: str
     options: Callable[[argparse.ArgumentParser], None] | None = None
+
+
+def _captioned(name: str) -> str:
+    table = {"flickr30k": "dataset_flickr30k.json", "mscoco": "dataset_coco.json"}[name]
+    return (f"concepts=mscoco benchmark={name} benchmark.captions={{out}}/{table} "
+            "benchmark.image_root={out}/images finetune.scope=joint")
+
+
+def _segmented(name: str, concept: str) -> str:
+    return f"concepts=segmentation 'concepts.only=[{concept}]' benchmark={name} " \
+        "benchmark.root={out}"
 
 
 RECIPES = {
     "rare": Recipe("photos of the paper's rare concepts → class folders",
-                           rare_concepts.prepare),
+                           rare_concepts.prepare, "concepts=rare benchmark=rare_imagenet "
+                   "benchmark.target_root={out} benchmark.imagenet_root=IMAGENET"),
     "imagenet1k": Recipe("ILSVRC2012 validation images and their labels → val/<wnid>/",
-                         imagenet.prepare_1k),
+                         imagenet.prepare_1k, "concepts=rare benchmark=rare_imagenet "
+                         "benchmark.imagenet_root={out} benchmark.target_root=RARE_CONCEPTS"),
     "imagenet100": Recipe("Kaggle's 100 classes of ImageNet → class folders, for ViLT",
-                          imagenet.prepare_100),
+                          imagenet.prepare_100, "concepts=rare_short benchmark=folders "
+                          "benchmark.known_root={out}/val benchmark.target_root=RARE_CONCEPTS"),
     "chexpert": Recipe("chexpert_5x200.csv and CheXpert's images → class folders",
-                            chexpert.prepare),
+                            chexpert.prepare, "concepts=chexpert benchmark=chexpert "
+                            "benchmark.known_root={out} finetune.scope=joint"),
     "jsrt": Recipe("154 chest radiographs (.IMG or PNG), CLNDAT_EN.txt → class folders",
-                   jsrt.prepare),
+                   jsrt.prepare, "concepts=jsrt benchmark=jsrt benchmark.target_root={out} "
+                   "benchmark.known_root=CHEXPERT"),
     "nips2017": Recipe("1000 photos with ImageNet labels, images.csv → labels CSV",
-                       nips2017.prepare),
+                       nips2017.prepare, "experiment=photos benchmark.labels_csv={out}/labels.csv"),
     "flickr30k": Recipe("dataset_flickr30k.json and its images → captioned images",
-                        karpathy.prepare_flickr30k, karpathy.options),
+                        karpathy.prepare_flickr30k, _captioned("flickr30k"), karpathy.options),
     "mscoco": Recipe("dataset_coco.json and its images → captioned images",
-                     karpathy.prepare_mscoco, karpathy.options),
+                     karpathy.prepare_mscoco, _captioned("mscoco"), karpathy.options),
     "unitochest": Recipe("chest CT (DICOM), nodule masks (PNG) → image–mask pairs",
-                         unitochest.prepare, unitochest.options),
-    "udiat": Recipe("breast ultrasound, original/ and GT/ → image–mask pairs", udiat.prepare),
+                         unitochest.prepare, _segmented("unitochest", "lung nodules"),
+                         unitochest.options),
+    "udiat": Recipe("breast ultrasound, original/ and GT/ → image–mask pairs", udiat.prepare,
+                    _segmented("udiat", "breast tumor")),
     "siim_pneumothorax": Recipe("chest X-rays (DICOM), masks (RLE) → image–mask pairs",
-                                siim.prepare, siim.options),
+                                siim.prepare,
+                                _segmented("siim_pneumothorax", "pneumothorax"), siim.options),
     "brats": Recipe("brain MRI volumes (NIfTI) → image–mask pairs of slices with tumour",
-                    brats.prepare, brats.options),
+                    brats.prepare, _segmented("brats", "brain tumor"), brats.options),
 }
 
 
@@ -89,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    print("\n".join([*notes, f"written to {out}"]))
+    keys = RECIPES[options.name].keys.replace("{out}", shlex.quote(str(out)))
+    print("\n".join([*notes, f"written to {out}", f"keys to set: {keys}"]))
     return 0
 
 

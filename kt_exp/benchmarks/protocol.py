@@ -17,7 +17,10 @@ from kt_exp.store import Store
 
 
 class ImageSet(Protocol):
-    """Labelled images, opened one by one so that loader processes can share the work."""
+    """Labelled images, opened one by one so that loader processes can share the work.
+
+    A set may have `paths`, what each image is called in predictions.csv; else it is its number.
+    """
 
     @property
     def labels(self) -> list[int]:
@@ -119,6 +122,13 @@ class ClassificationBenchmark(Benchmark, Protocol):
 
     def target_images(self, concept: Concept) -> ImageSet:
         """Return real images of one new concept; all labels are 0."""
+        ...
+
+    def calibration_images(self) -> ImageSet | None:
+        """Return labelled images of known classes that are not reported on; None without any.
+
+        `finetune.calibration` chooses the constant γ on them. Classes may be absent.
+        """
         ...
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:

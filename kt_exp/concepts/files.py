@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml import MarkedYAMLError
 
 from kt_exp.csv_files import delimiter
 from kt_exp.errors import UserError, did_you_mean
@@ -19,6 +20,9 @@ SET_KEYS = ("name", "source", "items", "defaults")  # so that a shipped set can 
 TRUE_OR_FALSE = {"true": True, "yes": True, "1": True,
                  "false": False, "no": False, "0": False, "": False}
 
+MAX_BYTES = 4 * 2**20  # a thousand concepts take a tenth of it
+_MAX_DEPTH = 8  # a list of concepts with lists of parts takes 4
+
 Row = tuple[str, Any]  # the place of a concept in its file, and its content
 
 
@@ -26,10 +30,11 @@ def read_rows(path: Path) -> list[Row]:
     """Return the concepts in `path`, unchecked.
 
     Raises:
-        UserError: the file is missing, empty, not UTF-8, neither YAML nor CSV, or invalid; a CSV
-            has a missing, unknown or repeated column, or a row of another length; a YAML file is
-            neither a list, a concept set, nor a mapping of names to descriptions, or has a name
-            twice. The error names the line, if there is one.
+        UserError: the file is missing, empty, too large, not UTF-8, neither YAML nor CSV, or
+            invalid; a CSV has a missing, unknown or repeated column, or a row of another length; a
+            YAML file is neither a list, a concept set, nor a mapping of names to descriptions, has
+            a name twice, has aliases, or is nested too deeply. The error names the line, if there
+            is one.
     """
     readers = {".yaml": _yaml_rows, ".yml": _yaml_rows, ".csv": _csv_rows}
     reader = readers.get(path.suffix.lower())
@@ -37,7 +42,7 @@ def read_rows(path: Path) -> list[Row]:
         raise UserError("concepts.path", f"'{path}' is neither YAML nor CSV",
                         "give a file that ends in .yaml, .yml or .csv")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = _read(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(str(path), f"not UTF-8 text (byte {error.start})",
                         "save it as UTF-8") from error
@@ -50,15 +55,48 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def _read(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # Opening a FIFO would wait for its writer.
+        raise UserError("concepts.path", f"cannot read '{path}': not a regular file",
+                        "give a YAML or CSV file of concepts")
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UserError("concepts.path", f"'{path}' is larger than {MAX_BYTES // 2**20} MiB",
+                        "split it into several sets")
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of bounded depth without aliases, by which a few lines could hold any number of items.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            raise MarkedYAMLError(None, None, "aliases are not read here", mark)
+        if self._depth == _MAX_DEPTH:
+            raise MarkedYAMLError(None, None, "nested too deeply", mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+
 def _yaml_rows(path: Path, text: str) -> list[Row]:
     try:
-        content = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
+        content = yaml.load(text, _Loader)  # a SafeLoader
+    except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f" line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}", f"invalid YAML: {error.problem or error.context}",
                         "put text with ': ' or '#' in it in quotes") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
+    # An impossible date, a word that is no `!!bool`: its constructors raise almost anything.
+    except Exception as error:
         raise UserError(str(path), f"invalid YAML: {error}") from error
     if isinstance(content, Mapping):
         if _is_names(content):

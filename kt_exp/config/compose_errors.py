@@ -30,9 +30,10 @@ def explain(error: Exception, folder_key: str) -> UserError:
     for pattern, explained in _KNOWN:
         if found := re.search(pattern, text, re.DOTALL):
             return explained(found)
-    if isinstance(error, OSError):
-        return UserError(folder_key, f"cannot write to '{error.filename}' ({error.strerror})",
-                         "name another folder")
+    if failed := next((cause for cause in _causes(error) if isinstance(cause, OSError)), None):
+        where = f" to '{failed.filename}'" if failed.filename else ""
+        return UserError(folder_key, f"cannot write{where} ({failed.strerror or failed})",
+                         "free some space, or name another folder")
     return UserError("config", _first_line(error))
 
 

@@ -96,7 +96,7 @@ def _read(path: Path, where: str) -> list[_Listed]:
         raise UserError(where, f"no such file: {path}", LAYOUTS)
     try:
         listed = _READERS.get(path.suffix.lower(), _read_json)(path)
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise UserError(str(path), f"unreadable captions ({error})", LAYOUTS) from error
     if not listed:
         raise UserError(str(path), "lists no images", LAYOUTS)

@@ -3,6 +3,7 @@
 A class folder is a sub-folder with the name of its class, `_` for spaces. A `classnames.json`
 beside the sub-folders, `{folder: name}`, overrides names. Images are found at any depth; hidden
 files and folders are ignored. All is sorted, so that a set has the same order on every machine.
+The names of classes have to be UTF-8, those of files need not.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,11 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def paths(self) -> list[str]:
+        """The path of each image."""
+        return [str(file) for file in self.files]
+
     def open(self, index: int) -> Image.Image:
         """Return image `index`, fully decoded, in RGB.
 
@@ -63,7 +70,8 @@ class ImageFiles:
         for path, label in zip(self.files, self.labels, strict=True):
             stat = path.stat()
             relative = os.path.relpath(path, self.root)
-            digest.update(f"{relative}\0{label}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            line = f"{relative}\0{label}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            digest.update(os.fsencode(line))
         return digest.hexdigest()
 
 
@@ -129,14 +137,19 @@ class ClassFolder:
         """Return the folder's first `limit` image files, sorted; all if `limit` is 0.
 
         Files are images by their suffixes; some may turn out to be unreadable.
+
+        Raises:
+            UserError: the folder or a sub-folder cannot be read.
         """
-        found = sorted(
-            path for path in self.path.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES | OTHER_SUFFIXES
-            and not any(part.startswith(".") for part in path.relative_to(self.path).parts)
-            and path.is_file()
-        )
-        return found[: limit or None]
+        found: list[Path] = []
+        with reading(self.path):
+            for folder, inside, files in os.walk(self.path, onerror=_raise):
+                inside[:] = [name for name in inside if not name.startswith(".")]
+                paths = [Path(folder, name) for name in files if not name.startswith(".")]
+                found += [path for path in paths
+                          if path.suffix.lower() in IMAGE_SUFFIXES | OTHER_SUFFIXES
+                          and path.is_file()]
+        return sorted(found)[: limit or None]
 
     @property
     def has_images(self) -> bool:
@@ -151,22 +164,43 @@ def class_folders(root: Path, where: str) -> list[ClassFolder]:
         where: the config key of `root`, for error messages.
 
     Raises:
-        UserError: the folder does not exist or has no sub-folders, two classes have the same name,
-            or `classnames.json` is invalid or names a missing folder.
+        UserError: the folder does not exist, cannot be read or has no sub-folders, two classes
+            have the same name, a name is not UTF-8, or `classnames.json` is invalid or names a
+            missing folder.
     """
-    if not root.is_dir():
-        raise UserError(where, f"no such folder: {root}",
-                        "give a folder with one sub-folder per class")
-    paths = sorted((nfc(path.name), path) for path in root.iterdir()
-                   if path.is_dir() and not path.name.startswith("."))
+    with reading(root):
+        if not root.is_dir():
+            raise UserError(where, f"no such folder: {root}",
+                            "give a folder with one sub-folder per class")
+        paths = sorted((nfc(path.name), path) for path in root.iterdir()
+                       if path.is_dir() and not path.name.startswith("."))
     if not paths:
         raise UserError(where, f"no sub-folder in {root} {found_in(root)}",
                         "put each class into its own")
     names = _read_class_names(root, {folder for folder, _ in paths})
     folders = [ClassFolder(names.get(folder, folder.replace("_", " ")), path)
                for folder, path in paths]
+    _refuse_undecodable_names(folders, where)
     _refuse_shared_names(folders, where)
     return folders
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """List the files below `folder` in this block.
+
+    Raises:
+        UserError: it or a folder below cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(str(error.filename or folder), f"cannot be read ({error.strerror})",
+                        "make it readable, or remove it") from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def require_images(folders: Sequence[ClassFolder], where: str) -> None:
@@ -209,11 +243,11 @@ def _reason(error: Exception) -> str:
 
 def _read_class_names(root: Path, folders: set[str]) -> dict[str, str]:
     path = root / CLASS_NAMES_FILE
-    if not path.exists():
+    if not path.is_file():
         return {}
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(str(path), f"invalid JSON ({error})", CLASS_NAMES_REMEDY) from error
     if not (isinstance(names, dict) and all(_is_name(name) for name in names.values())):
         raise UserError(str(path), "not a map of folders to names", CLASS_NAMES_REMEDY)
@@ -226,6 +260,14 @@ def _read_class_names(root: Path, folders: set[str]) -> dict[str, str]:
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _refuse_undecodable_names(folders: list[ClassFolder], where: str) -> None:
+    for folder in folders:
+        shown = os.fsencode(folder.name).decode("utf-8", "backslashreplace")
+        if shown != folder.name:
+            raise UserError(where, f"the name of the folder '{shown}' in {folder.path.parent} is "
+                            "not UTF-8", "rename it")
 
 
 def _refuse_shared_names(folders: list[ClassFolder], where: str) -> None:
@@ -241,7 +283,8 @@ def _refuse_shared_names(folders: list[ClassFolder], where: str) -> None:
 
 def found_in(folder: Path) -> str:
     """Return the content of a folder in parentheses, for error messages."""
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    with reading(folder):
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     return f"(found: {listing(names or ['nothing'], SHOWN)})"
 
 

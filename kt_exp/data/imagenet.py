@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kt_exp.csv_files import dict_reader
-from kt_exp.data.image_files import ClassFolder, ImageFiles, found_in, labelled, listing
+from kt_exp.data.image_files import (
+    ClassFolder,
+    ImageFiles,
+    found_in,
+    labelled,
+    listing,
+    reading,
+)
 from kt_exp.errors import UserError
 from kt_exp.unicode import on_disk
 
@@ -62,7 +69,8 @@ def read_val(root: Path, ids: Sequence[str], where: str) -> ImageFiles:
         problem = f"no folder val in {root} {found_in(root)}" if root.is_dir() \
             else f"no such folder: {root}"
         raise UserError(where, problem, "give the folder that holds val/<wnid>/*")
-    found = {path.name for path in val.iterdir() if path.is_dir() and path.name[0] != "."}
+    with reading(val):
+        found = {path.name for path in val.iterdir() if path.is_dir() and path.name[0] != "."}
     if unknown := sorted(found - set(ids)):
         raise UserError(where, f"not ImageNet-1k's wnids in {val}: {listing(unknown)}",
                         "name the folders by wnid, as n01440764")

@@ -48,10 +48,10 @@ class InversionSettings:
     The stage takes `upsize_at` in steps (`in_steps`); in a config, values below 1 are shares.
     """
 
-    images: int = number(minimum=1)
+    images: int = number(minimum=1, maximum=100_000)
     steps: int = number(minimum=1)
     init: str = choice("uniform", "normal")
-    sizes: list[int] = number(minimum=8)
+    sizes: list[int] = number(minimum=8, maximum=8192)
     upsize_at: list[Any] = number(above=0)  # steps, and shares of the run below 1
     restart_optimizer: bool
     lr: float = number(above=0)

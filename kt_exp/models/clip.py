@@ -17,11 +17,10 @@ import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
-from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms import Normalize
 
-from kt_exp.atomic import set_usual_mode
+from kt_exp.atomic import save_tensors
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
 from kt_exp.models.lean_vit import LeanViT, can_run_lean
@@ -56,7 +55,7 @@ class OpenClip:
                 downloaded.
         """
         network, tokenizer, architecture = load_network(self.name, self.pretrained)
-        kind = _kind_of(network.visual)
+        kind = kind_of(network.visual)
         return kind(network, tokenizer, architecture, device, precision)
 
 
@@ -86,6 +85,16 @@ class OpenClipModel:
     @property
     def module(self) -> torch.nn.Module:
         return self._network
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of open_clip."""
+        return self._tokenizer
+
+    @property
+    def preprocessing(self) -> PreprocessCfg:
+        """How open_clip makes images into the network's input."""
+        return self._preprocess
 
     @property
     def logit_scale(self) -> Tensor:
@@ -135,9 +144,7 @@ class OpenClipModel:
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
-        save_file(state, folder / WEIGHTS_FILE)
-        set_usual_mode(folder / WEIGHTS_FILE)
+        save_tensors(folder / WEIGHTS_FILE, self._network.state_dict())
         if hasattr(self._tokenizer, "save_pretrained"):
             self._tokenizer.save_pretrained(folder)
         for text in _text_configs(self._network):
@@ -192,7 +199,8 @@ class OpenClipPlainViT(OpenClipViT):
         return LeanViT(self._network.visual, mean, std, half or self._precision == "bf16")
 
 
-def _kind_of(visual: torch.nn.Module) -> type[OpenClipModel]:
+def kind_of(visual: torch.nn.Module) -> type[OpenClipModel]:
+    """Return the class that offers most of what a network with this image tower can do."""
     if can_run_lean(visual):
         return OpenClipPlainViT
     if isinstance(visual, VisionTransformer):

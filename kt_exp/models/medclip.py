@@ -22,11 +22,12 @@ from transformers import AutoConfig, AutoTokenizer
 from kt_exp.config.checks import choice
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
-from kt_exp.models.files import hub_folder, read_state
+from kt_exp.models.files import hub_folder, read_state, refuse_bomb
 from kt_exp.models.medclip_network import MedClipNetwork, load_published, published_state
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer
 from kt_exp.models.similarity import embedding_scorer
+from kt_exp.remote_code import never_run
 from kt_exp.store import signature
 
 WEIGHTS_FILE, CONFIG_FILE = "pytorch_model.bin", "config.json"
@@ -198,17 +199,27 @@ def _find(path: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    refuse_bomb(path, path, "model.weights")
+    content = None
     if zipfile.is_zipfile(path):  # torch.save writes a zip too, but not this file
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if Path(name).name == WEIGHTS_FILE:
-                    return read_state(path, "model.weights", BytesIO(archive.read(name)))
-    return read_state(path, "model.weights")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if Path(name).name == WEIGHTS_FILE:
+                        content = BytesIO(archive.read(name))
+        except Exception as error:  # On damaged archives zipfile raises almost anything.
+            raise UserError("model.weights", f"{path} cannot be unpacked ({error})",
+                            "it may be damaged or cut short") from error
+    return read_state(path, "model.weights", content)
 
 
 def _config(folder: Path, where: str) -> Any:
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        with never_run(folder, where):
+            return AutoConfig.from_pretrained(folder, local_files_only=True,
+                                              trust_remote_code=False)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(where, f"no configuration of a network in {folder} "
                         f"({str(error).splitlines()[0][:200]})",
@@ -217,7 +228,11 @@ def _config(folder: Path, where: str) -> Any:
 
 def _tokenizer(folder: Path) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with never_run(folder, "model.text"):
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True,
+                                                 trust_remote_code=False)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError("model.text", f"no tokenizer in {folder} "
                         f"({str(error).splitlines()[0][:200]})",

@@ -18,8 +18,16 @@ from kt_exp.concepts import Concept, name_key
 from kt_exp.config.checks import choice, number
 from kt_exp.data.targets import refuse_known
 from kt_exp.errors import UserError, did_you_mean
-from kt_exp.pictograms.drawings import HELD_OUT, KNOWN, draw_class, invented_names
+from kt_exp.pictograms.drawings import (
+    COMPOSITION,
+    HELD_OUT,
+    KNOWN,
+    draw_class,
+    invented_names,
+)
 from kt_exp.store import signature
+
+SEEDS = 2**32  # reported drawings have seeds below it, drawings for calibration from it on
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,11 @@ class Drawings:
 
     def __len__(self) -> int:
         return len(self.names) * self.per_class
+
+    @property
+    def paths(self) -> list[str]:
+        """What each drawing is called in results: "moongate/3"."""
+        return [f"{name}/{nth}" for name in self.names for nth in range(self.per_class)]
 
     def open(self, index: int) -> Image.Image:
         """Return drawing `index`, 64 px wide and high, RGB."""
@@ -55,14 +68,15 @@ class PictogramBenchmark(ClassificationTask):
     of their own: with few candidates, a strange name wins strange pictures by default.
     """
 
-    invented_names: int = number(minimum=0)
-    images_per_known_class: int = number(minimum=1)
-    images_per_target: int = number(minimum=1)
-    seed: int = number(minimum=0)
+    invented_names: int = number(minimum=0, maximum=100_000)
+    images_per_known_class: int = number(minimum=1, maximum=100_000)
+    images_per_target: int = number(minimum=1, maximum=100_000)
+    calibration_per_known_class: int = number(minimum=0)
+    seed: int = number(minimum=0, maximum=SEEDS - 1)
     templates: list[str]
     fix_articles: bool
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
@@ -74,14 +88,20 @@ class PictogramBenchmark(ClassificationTask):
     def known_images(self) -> Drawings:
         return Drawings(KNOWN, self.images_per_known_class, self.seed)
 
+    def calibration_images(self) -> Drawings | None:
+        """Return drawings of the known classes that no value of `seed` reports on."""
+        count = self.calibration_per_known_class
+        return Drawings(KNOWN, count, SEEDS + self.seed) if count else None
+
     def target_images(self, concept: Concept) -> Drawings:
-        """Return drawings of a held-out concept.
+        """Return drawings of a held-out concept, or of a composition ("composition 17").
 
         Raises:
             UserError: the world holds no such concept.
         """
         drawable = {name_key(name): name for name in HELD_OUT}
-        name = drawable.get(name_key(concept.image_class))
+        wanted = concept.image_class
+        name = wanted if COMPOSITION.fullmatch(wanted) else drawable.get(name_key(wanted))
         if name is None:
             raise UserError("concepts", f"no images of '{concept.image_class}': the pictogram "
                             "world cannot draw it", did_you_mean(concept.image_class, HELD_OUT) +

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from kt_exp.errors import UserError
 from kt_exp.report.grouping import Estimate
 from kt_exp.report.runs import Job
-from kt_exp.results.gains import Comparison, PhaseMargins, target_at_gain
+from kt_exp.results.gains import (
+    Comparison,
+    PhaseMargins,
+    Statistic,
+    mean_interval,
+    target_at_gain,
+)
 from kt_exp.results.intervals import Gain
 from kt_exp.results.margins_file import FILE_NAME, read_margins
 from kt_exp.results.outcome import Phase
@@ -75,12 +81,39 @@ class Evidence:
 
         None where margins are not finite.
         """
-        comparisons = [[_comparison(row[name].margins, phase) for name in concepts]
-                       for row in self.cases.values()]
         try:
-            return target_at_gain(comparisons, LOSS, draws)
+            return target_at_gain(self._comparisons(phase, concepts), LOSS, draws)
         except ValueError:
             return None
+
+    def interval(self, phase: Phase, concepts: Sequence[str], statistic: Statistic,
+                 draws: int) -> Gain | None:
+        """Return the mean of a statistic, with its interval; None where margins are not finite."""
+        try:
+            return mean_interval(self._comparisons(phase, concepts), statistic, draws)
+        except ValueError:
+            return None
+
+    def calibrated(self) -> Evidence | None:
+        """Return the same with each run's constant γ added to the margins after fine-tuning.
+
+        None where a run has no γ, or where concepts that share a model also share γ, which their
+        margins do not tell.
+        """
+        cases: dict[Any, dict[str, Case]] = {}
+        for seed, row in self.cases.items():
+            for name, case in row.items():
+                chosen = case.job.record.calibration(name) if case.job.record else None
+                if chosen is None or chosen.point.gamma is None or len(chosen.concepts) > 1:
+                    return None
+                moved = case.margins[Phase.transferred].plus(chosen.point.gamma)
+                cases.setdefault(seed, {})[name] = replace(
+                    case, margins={**case.margins, Phase.transferred: moved})
+        return Evidence(cases)
+
+    def _comparisons(self, phase: Phase, concepts: Sequence[str]) -> list[list[Comparison]]:
+        return [[_comparison(row[name].margins, phase) for name in concepts]
+                for row in self.cases.values()]
 
 
 def evidence_of(jobs: Sequence[Job]) -> Evidence:
@@ -101,6 +134,20 @@ def evidence_of(jobs: Sequence[Job]) -> Evidence:
             row[concept] = Case(job, {phase: found for (phase, name), found in margins.items()
                                       if name == concept})
     return Evidence(dict(sorted(cases.items(), key=lambda item: str(item[0]))))
+
+
+def shared_concepts(found: Sequence[Evidence]) -> list[str]:
+    """Return the concepts that all of `found` have measured after fine-tuning.
+
+    Raises:
+        UserError: there is none.
+    """
+    concepts = [name for name in found[0].concepts if all(name in one.concepts for one in found)
+                and all(one.has(Phase.transferred, [name]) for one in found)]
+    if not concepts:
+        raise UserError("concepts", "the variants have no measured concept in common",
+                        "kt-report status shows how far the runs are")
+    return concepts
 
 
 def _comparison(margins: Mapping[str, PhaseMargins], phase: Phase) -> Comparison:

@@ -7,6 +7,7 @@ import io
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from kt_exp.progress import duration
 from kt_exp.report.plots import draw_history, draw_run
 from kt_exp.report.style import MISSING, REMEDY, has_matplotlib
 from kt_exp.results import summary
+from kt_exp.results.calibrated import calibrated_rows, calibration_line, calibration_reasons
 from kt_exp.results.outcome import JOINT
 from kt_exp.results.record import ConceptEntry, RunRecord, plain
 
@@ -33,13 +35,32 @@ NO_CHARTS = f"No charts: {MISSING} ({REMEDY})."
 SCORES = {"match": "log-probability of a match"}  # by distance; all others are similarities
 
 
+@dataclass(frozen=True)
+class Marks:
+    """What fine-tuning changed for the images on the page, by concept.
+
+    Attributes:
+        targets: of each real image "new" (recognised now), "lost", "kept" or "wrong".
+        lost: known images that are recognised no more, each with "label → taken for".
+        lost_count: how many there are in all.
+    """
+
+    targets: Sequence[str]
+    lost: Sequence[tuple[Image.Image, str]]
+    lost_count: int
+
+
+MARKS = {"new": ("✓ now", "recognised now"), "lost": ("✗ lost", "no longer recognised"),
+         "kept": ("✓", "recognised before and after"), "wrong": ("✗", "not recognised")}
+
+
 def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Images,
-               panels: Mapping[str, str]) -> Path:
+               panels: Mapping[str, str], marks: Mapping[str, Marks] | None = None) -> Path:
     """Write `folder/report.html` and return its path.
 
     `inverted` and `targets` map a concept's name to its inverted and its real images; both may lack
     concepts, as in failed runs. `panels` are pictures in `folder`, title → file name, drawn at
-    twice their size on the page.
+    twice their size on the page. `marks`, by concept, say what fine-tuning changed for images.
     """
     rows = summary.concept_rows(record)
     scores = summary.scores(record)
@@ -52,12 +73,16 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
         mean_scores=summary.mean_scores(scores),
         tradeoffs=summary.tradeoff_rows(record),
         tradeoff_phases=summary.TRADEOFF_PHASES,
+        calibrated=calibrated_rows(record),
+        calibration_line=calibration_line(record),
+        calibration_reasons=calibration_reasons(record),
         tradeoff=draw_run(record).svg() if record.tradeoffs and has_matplotlib() else "",
         panels=[(title, *_panel(folder / name)) for title, name in panels.items()],
         rows=[*rows, summary.mean_row(rows)] if len(rows) > 1 else rows,
         no_charts=NO_CHARTS if any(record.curves.values()) and not has_matplotlib() else "",
         concepts=[
-            _concept(record, concept, row, scores, inverted, targets)
+            _concept(record, concept, row, scores, inverted, targets,
+                     (marks or {}).get(concept.name, Marks((), (), 0)))
             for concept, row in zip(record.concepts, rows, strict=True)
         ],
         config=json.dumps(plain(record.config), indent=2, ensure_ascii=False),
@@ -81,7 +106,8 @@ def html_environment() -> Environment:
 
 
 def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row,
-             scores: Sequence[summary.Score], inverted: Images, targets: Images) -> dict[str, Any]:
+             scores: Sequence[summary.Score], inverted: Images, targets: Images,
+             marks: Marks) -> dict[str, Any]:
     name = concept.name
     answers = {
         "Before": _bars(record, "baseline", name, row.target_before),
@@ -96,6 +122,10 @@ def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row,
              f"inverted image of {name}"),
             ("Real images", _embedded(targets.get(name, ())), f"real image of {name}"),
         ],
+        "marks": [MARKS[mark] for mark in marks.targets],
+        "lost": [(source, text) for source, (_, text) in
+                 zip(_embedded([image for image, _ in marks.lost]), marks.lost, strict=False)],
+        "lost_count": marks.lost_count,
         "charts": _charts(record, name),
         "confusions": [(label, bars) for label, bars in answers.items() if bars],
     }

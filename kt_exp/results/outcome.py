@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from kt_exp.results.curve import Curve
 from kt_exp.results.gains import PhaseMargins
 from kt_exp.results.intervals import wilson
+from kt_exp.results.predictions import PhasePredictions
 
 # Classification at equal forgetting (benchmarks/classification/tradeoff.py): metric → split.
 TRADEOFF_METRICS = {
@@ -24,12 +25,14 @@ class Phase(StrEnum):
 
     - `baseline`: the untrained model, with the name in the prompt templates.
     - `transferred`: the fine-tuned model, with the same prompts.
+    - `calibrated`: the same with the constant γ of `results.operating_point` on its scores.
     - `name_prompt`, `description_prompt`, `name_and_description` (mean of both embeddings),
       `parts_prompt` (mean over the description's parts): the untrained model with these prompts.
     """
 
     baseline = "baseline"
     transferred = "transferred"
+    calibrated = "calibrated"
     name_prompt = "name_prompt"
     description_prompt = "description_prompt"
     name_and_description = "name_and_description"
@@ -120,7 +123,7 @@ class Outcome:
 
     `skipped` lists unreadable images; `notes` has other remarks for the reader ("SPICE unavailable:
     no Java", "nsd: surface2d"). Classification also has the seen–unseen `curve` and the `margins`
-    of all images, from which it was computed.
+    of all images, from which it was computed; before and after fine-tuning also the `predictions`.
     """
 
     metrics: list[Metric]
@@ -130,10 +133,12 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     curve: Curve | None = None
     margins: PhaseMargins | None = field(default=None, compare=False)
+    predictions: PhasePredictions | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain dicts, lists, numbers and strings; the margins are left out."""
-        return asdict(replace(self, margins=None))
+        """Return plain dicts, lists, numbers and strings; margins and predictions are left out."""
+        record = asdict(replace(self, margins=None, predictions=None))
+        return {name: value for name, value in record.items() if name != "predictions"}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Outcome:

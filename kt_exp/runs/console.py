@@ -14,15 +14,17 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from kt_exp.errors import printable
 from kt_exp.progress import ConsoleHandler, progress
 from kt_exp.results import summary
+from kt_exp.results.calibrated import calibrated_rows, calibration_line, calibration_reasons
 from kt_exp.results.outcome import Phase
 from kt_exp.results.record import ConceptEntry, RunRecord
 from kt_exp.results.summary import MISSING
 
 __all__ = [
-    "ConsoleHandler", "diagnosis_table", "print_diagnosis", "print_summary", "progress",
-    "score_table", "summary_table", "tradeoff_table",
+    "ConsoleHandler", "calibrated_table", "diagnosis_table", "print_diagnosis", "print_summary",
+    "progress", "score_table", "summary_table", "tradeoff_table",
 ]
 
 PIPE_WIDTH = 100  # columns where there is no terminal
@@ -79,7 +81,26 @@ def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
                  for phase in phases["target_at_2"]]
         cells += [Text(f"{row.auroc[phase].value:.3f}" if phase in row.auroc else MISSING)
                   for phase in phases["auroc"]]
-        table.add_row(Text(row.name), *cells, style="bold" if is_mean else "")
+        table.add_row(Text(printable(row.name)), *cells, style="bold" if is_mean else "")
+    return table
+
+
+def calibrated_table(record: RunRecord, intervals: bool = True) -> Table:
+    """Return the table of target and known accuracy with the constant γ on the concept's score."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("Concept", overflow="fold", min_width=8, max_width=20)
+    for title in ("γ", "Target", "Known", "points"):
+        table.add_column(title, justify="right", no_wrap=True)
+    rows = calibrated_rows(record)
+    for row in rows:
+        is_mean = len(rows) > 1 and row is rows[-1]
+        if is_mean:
+            table.add_row()
+        table.add_row(
+            Text(printable(row.name)), "" if is_mean else row.signed_gamma,
+            _rate(row.target, None, intervals), _rate(row.known, None, intervals),
+            Text(summary.signed(row.known_change) or MISSING, _style(row.known_change)),
+            style="bold" if is_mean else "")
     return table
 
 
@@ -114,15 +135,15 @@ def diagnosis_table(concepts: Sequence[ConceptEntry]) -> RenderableType:
     for concept in concepts:
         diagnosis = concept.diagnosis
         if diagnosis is None:
-            table.add_row(Text(concept.name), MISSING, MISSING, MISSING)
+            table.add_row(Text(printable(concept.name)), MISSING, MISSING, MISSING)
             continue
         if diagnosis.warning:
             warnings.append(f"{concept.name}: {diagnosis.warning}")
         table.add_row(
-            Text(concept.name),
+            Text(printable(concept.name)),
             f"{diagnosis.tokens}/{diagnosis.token_limit}",
             Text(_two_decimals(diagnosis.cosine), "yellow" if diagnosis.warning else ""),
-            Text(", ".join(f"{name} {cosine:.2f}" for name, cosine in diagnosis.nearest)
+            Text(printable(", ".join(f"{name} {cosine:.2f}" for name, cosine in diagnosis.nearest))
                  or MISSING),
         )
     return Group(table, *map(_warning, warnings))
@@ -144,22 +165,28 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
     console.print(Text(summary.headline(record), STATUS_STYLES[record.status]), soft_wrap=True)
     if reused := summary.reuse_line(record):
         console.print(f"from the store: {escape(reused)}")
+    if strengths := summary.strength_line(record):
+        console.print(f"strength of the edit: {escape(strengths)}")
     if summary.target_metric(record) in summary.ACCURACY_METRICS:
         console.print(Text(), _fitting(summary_table, record, console), Text(), sep="\n")
     if summary.tradeoff_rows(record):
         console.print(Text(TRADEOFF_TITLE, "dim"), _fitting(tradeoff_table, record, console),
                       Text(), sep="\n")
+    if record.calibrations:
+        console.print(Text(calibration_line(record), "dim"),
+                      _fitting(calibrated_table, record, console), Text(), sep="\n")
     if summary.scores(record):
         console.print(Text(), score_table(record), Text(), sep="\n")
-    for note in record.notes:
-        console.print(Text.assemble(("note: ", "dim"), note))
+    for note in [*record.notes, *calibration_reasons(record)]:
+        console.print(Text.assemble(("note: ", "dim"), printable(note)))
     for warning in record.warnings:
         console.print(_warning(warning))
     files = {**record.files, "folder": ""}
     width = max(map(len, files)) + 2
     for name, path in files.items():
         # soft_wrap: a path broken over two lines cannot be clicked or copied.
-        console.print(Text.assemble((name.ljust(width), "dim"), _shortest(folder / path)),
+        console.print(Text.assemble((name.ljust(width), "dim"),
+                                    printable(_shortest(folder / path))),
                       soft_wrap=True)
 
 
@@ -189,7 +216,7 @@ def _cells(row: summary.Row, counts_width: int, intervals: bool) -> list[Rendera
         return text + _bounds(accuracy, intervals)
 
     return [
-        Text(row.name),
+        Text(printable(row.name)),
         with_counts(row.target_before),
         with_counts(row.target_after, row.target_change),
         _rate(row.known_before, None, intervals),
@@ -212,7 +239,7 @@ def _bounds(accuracy: summary.Accuracy | None, intervals: bool) -> Text:
 
 def _score_cells(score: summary.Score) -> list[RenderableType]:
     style = _style(score.change)
-    return [Text(score.name), Text(score.metric), summary.one_decimal(score.before),
+    return [Text(printable(score.name)), Text(score.metric), summary.one_decimal(score.before),
             Text(summary.one_decimal(score.after), style),
             Text(summary.signed(score.change) or MISSING, style)]
 
@@ -237,7 +264,7 @@ def _style(change: float | None) -> str:
 
 
 def _warning(text: str) -> Text:
-    return Text.assemble(("warning: ", "yellow"), text)
+    return Text.assemble(("warning: ", "yellow"), printable(text))
 
 
 def _shortest(path: Path) -> str:

@@ -18,6 +18,7 @@ from kt_exp.errors import EXIT_BAD_INPUT, UserError, did_you_mean
 from kt_exp.results.record import FILE_NAME, RunRecord, plain, read_record
 from kt_exp.runs.session import Session
 from kt_exp.schema import ON_EXISTING, to_plain
+from kt_exp.standard_streams import print_if_possible
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +44,16 @@ def run_unless_done(cfg: DictConfig, session: Session) -> int:
         return run_job(cfg, session)
     from kt_exp.runs.console import print_summary
 
-    print_summary(record, folder)
-    print(f"Skipped, as completed before: {folder} (on_existing=rerun runs it again)")
+    print_if_possible(lambda: print_summary(record, folder))
+    print_if_possible(lambda: print(
+        f"Skipped, as completed before: {folder} (on_existing=rerun runs it again)"))
     return 0
 
 
 def completed_run(cfg: DictConfig, folder: Path) -> RunRecord | None:
     """Return the record of the same run if `folder` holds it completed; None if it has to run.
+
+    A run is completed if all its files are there.
 
     Raises:
         UserError: the folder holds a completed run of another config, any completed run with
@@ -63,6 +67,10 @@ def completed_run(cfg: DictConfig, folder: Path) -> RunRecord | None:
         return None
     record = read_record(folder)
     if record.status != "completed":
+        return None
+    if missing := [path for path in record.files.values() if not (folder / path).exists()]:
+        log.warning("%s was completed, but lacks %s: running it again.", folder,
+                    ", ".join(missing))
         return None
     if choice == "error":
         raise UserError("on_existing", f"{folder} holds a completed run",

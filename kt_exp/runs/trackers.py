@@ -21,6 +21,7 @@ from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.report.plots import draw_run
 from kt_exp.report.style import has_matplotlib
 from kt_exp.results import summary
+from kt_exp.results.calibrated import calibrated_rows
 from kt_exp.results.record import RunRecord, plain
 
 log = logging.getLogger(__name__)
@@ -69,25 +70,34 @@ class NoTracker:
 
 
 @dataclass
-class _WandbRun:
-    """The W&B run of a folder, saved there until the job is completed.
+class LoggedRun:
+    """The service's run of a folder, saved there until the job is completed.
 
-    A requeued job continues the same W&B run and logs nothing twice.
+    A requeued job continues the same run and logs nothing twice.
+
+    Attributes:
+        id: of the run; empty if there is none yet.
     """
 
     id: str
     names: list[str] = field(default_factory=list)  # of the curves and galleries logged so far
 
     @classmethod
-    def of(cls, folder: Path) -> _WandbRun:
-        """Return the W&B run of an earlier attempt in `folder`, or a new one."""
+    def of(cls, path: Path) -> LoggedRun:
+        """Return the run of an earlier attempt from its file; one without id if there is none."""
         try:
-            return cls(**json.loads((folder / WANDB_FILE).read_text(encoding="utf-8")))
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            return cls(uuid.uuid4().hex[:12])
+            return cls("")
 
-    def save(self, folder: Path) -> None:
-        write_atomically(folder / WANDB_FILE, json.dumps(asdict(self)) + "\n")
+    def save(self, path: Path) -> None:
+        """Write the file that `of` reads."""
+        write_atomically(path, json.dumps(asdict(self)) + "\n")
+
+    def remember(self, name: str, path: Path) -> None:
+        """Add a curve or gallery to those logged, and save."""
+        self.names.append(name)
+        self.save(path)
 
 
 @dataclass
@@ -108,13 +118,14 @@ class WandbTracker:
 
     def __post_init__(self) -> None:
         self._run: Any = None  # Set here, since dataclass fields are config keys.
-        self._logged = _WandbRun("")
+        self._logged = LoggedRun("")
         self._folder = Path()
 
     def start(self, record: RunRecord, folder: Path, sweep: Path | None) -> None:
         mode = _resolve_mode() if self.mode == "auto" else self.mode
         wandb = _import_wandb()
-        self._folder, self._logged = folder, _WandbRun.of(folder)
+        self._folder, self._logged = folder, LoggedRun.of(folder / WANDB_FILE)
+        self._logged.id = self._logged.id or uuid.uuid4().hex[:12]
         group = self.group or ("/".join(sweep.absolute().parts[-2:]) if sweep else None)
         try:
             self._run = self._init(wandb, record, group, mode)
@@ -124,7 +135,7 @@ class WandbTracker:
                                 "try tracker.mode=offline or tracker=none") from error
             log.warning("W&B cannot be reached, this run is kept offline: %s", error)
             self._run = self._init(wandb, record, group, "offline")
-        self._logged.save(folder)
+        self._logged.save(folder / WANDB_FILE)
         for stage in ("inversion", "finetune"):
             self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
 
@@ -135,14 +146,14 @@ class WandbTracker:
             return
         for step, measured in zip(steps, numbers, strict=True):
             self._run.log({f"{stage}/step": step, name: measured})
-        self._remember(name)
+        self._logged.remember(name, self._folder / WANDB_FILE)
 
     def images(self, stage: str, concept: str, images: Sequence[Image.Image]) -> None:
         name = f"{stage}/{concept}/images"
         if name not in self._logged.names:
             image_type = _import_wandb().Image
             self._run.log({name: [image_type(image) for image in images]})
-            self._remember(name)
+            self._logged.remember(name, self._folder / WANDB_FILE)
 
     def finish(self, record: RunRecord) -> None:
         if self._run is None:
@@ -154,7 +165,7 @@ class WandbTracker:
             self._run.log({"results": table})
         if record.tradeoffs and has_matplotlib():
             self._run.log({"tradeoff": _import_wandb().Image(draw_run(record).image())})
-        self._run.summary.update({"status": record.status, **_final_values(record)})
+        self._run.summary.update({"status": record.status, **final_values(record)})
         self._run.finish(exit_code=_exit_code(record))
         if self._run.settings.mode == "offline":
             log.info("W&B run kept offline; upload it with: wandb sync %s",
@@ -162,10 +173,6 @@ class WandbTracker:
         if record.status == "completed":
             (self._folder / WANDB_FILE).unlink(missing_ok=True)
         self._run = None
-
-    def _remember(self, name: str) -> None:
-        self._logged.names.append(name)
-        self._logged.save(self._folder)
 
     def _init(self, wandb: Any, record: RunRecord, group: str | None, mode: str) -> Any:
         # Git is disabled: W&B would upload the patch of uncommitted changes.
@@ -224,12 +231,19 @@ def _has_login() -> bool:
         return False
 
 
-def _final_values(record: RunRecord) -> dict[str, float]:
+def final_values(record: RunRecord) -> dict[str, float]:
     """Return all metrics as "transferred/target/accuracy/moongate", and the table's means."""
     values = {
         f"{row.phase}/{row.split}/{row.metric}/{row.concept}": row.value
         for row in record.metrics if row.value is not None
     }
+    for chosen in record.calibrations:
+        if chosen.point.gamma is not None:
+            values |= {f"calibrated/gamma/{name}": chosen.point.gamma for name in chosen.concepts}
+    if rows := calibrated_rows(record):
+        for split in ("target", "known"):
+            if (accuracy := getattr(rows[-1], split)) is not None:
+                values[f"calibrated/{split}/accuracy"] = accuracy.value
     mean = summary.mean_row(summary.concept_rows(record))
     for column, (phase, split) in summary.ACCURACIES.items():
         if (accuracy := getattr(mean, column)) is not None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -158,6 +159,10 @@ def test_only_refuses_a_name_that_is_not_there() -> None:
         load_concepts(settings(items=items, only=["moongat"]))
 
 
+BILLION_LAUGHS = "- &a0 [ha]\n" + "".join(
+    f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+
+
 @pytest.mark.parametrize(("content", "expected"), [
     ("- name: zorb\n  description: 'open\n", "mine.yaml line 3: invalid YAML"),
     ("- {name: zorb, description: a: b}\n", "mine.yaml line 1: invalid YAML"),
@@ -178,6 +183,15 @@ def test_only_refuses_a_name_that_is_not_there() -> None:
     ("- {name: Hot dog, description: a}\n- {name: hot-dog, description: b}\n",
      "concepts: two concepts of one name: 'Hot dog' and 'hot-dog'"),
     (b"- {name: caf\xe9, description: b}\n", "mine.yaml: not UTF-8 text"),
+    ('- {name: "a\\e[31m", description: b}\n',
+     r"mine.yaml item 1 name: 'a\x1b[31m' has control characters"),
+    ("- {name: !!bool foo, description: b}\n", "mine.yaml: invalid YAML: 'foo'"),
+    ("- {name: !!timestamp foo, description: b}\n", "mine.yaml: invalid YAML: "),
+    ("- &a {name: zorb, description: a ball}\n- *a\n",
+     "mine.yaml line 2: invalid YAML: aliases are not read here"),
+    (BILLION_LAUGHS, "mine.yaml line 2: invalid YAML: aliases are not read here"),
+    ("[" * 2000, "mine.yaml line 1: invalid YAML: nested too deeply"),
+    ("- {name: a, description: b}\n" * 200_000, "mine.yaml' is larger than 4 MiB"),
 ])
 def test_what_is_wrong_in_a_yaml_file_is_named(
     tmp_path: Path, content: str | bytes, expected: str
@@ -207,12 +221,14 @@ def test_what_is_wrong_in_a_csv_file_is_named(
 @pytest.mark.parametrize(("file", "expected"), [
     ("absent.yaml", "concepts.path: cannot read"),
     ("folder.csv", "concepts.path: cannot read"),
+    ("fifo.yaml", "concepts.path: cannot read .*: not a regular file"),
     ("mine.txt", "is neither YAML nor CSV"),
 ])
 def test_a_path_that_is_no_concepts_file_is_refused(
     tmp_path: Path, file: str, expected: str
 ) -> None:
     (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "fifo.yaml")
     with pytest.raises(UserError, match=expected):
         load_concepts(settings(path=str(tmp_path / file)))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -214,3 +215,48 @@ def test_name_key_ignores_case_and_separators():
     spellings = ("moon gate", "Moon_Gate", "moongate", "moon-gate")
     assert {name_key(name) for name in spellings} == {"moongate"}
     assert name_key("moongates") != "moongate"
+
+
+def test_a_sub_folder_that_cannot_be_read_is_named(tmp_path, paint, monkeypatch):
+    for file in ("cat/a.png", "cat/more/b.png"):
+        paint(tmp_path / file)
+    (cat,) = class_folders(tmp_path, "benchmark.known_root")
+    scandir = os.scandir
+
+    def refused(path):
+        if os.fspath(path).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/cat/more: cannot be read \(Permission den"):
+        cat.images()
+
+
+@pytest.mark.parametrize("function", ["iterdir", "is_dir"])
+def test_a_root_that_cannot_be_read_is_named(tmp_path, monkeypatch, function):
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(tmp_path), function, refused)
+    with pytest.raises(UserError, match=rf"^{tmp_path}: cannot be read \(Permission denied\)"):
+        class_folders(tmp_path, "benchmark.known_root")
+
+
+def named_in_latin_1(folder, name):
+    """The path of a file or folder whose name is not UTF-8."""
+    return type(folder)(os.fsdecode(os.fsencode(folder) + b"/" + name.encode("latin-1")))
+
+
+def test_a_file_whose_name_is_not_utf_8_is_an_image_as_any_other(tmp_path, paint):
+    paint(named_in_latin_1(tmp_path / "cat", "kätzchen.png"))
+    _, images = read(tmp_path)
+    assert images.open(0).size
+    assert len(images.fingerprint()) == 64
+
+
+def test_a_class_whose_name_is_not_utf_8_is_refused(tmp_path, paint):
+    paint(named_in_latin_1(tmp_path, "kätzchen") / "a.png")
+    with pytest.raises(UserError, match=r"^benchmark.known_root: the name of the folder "
+                                        r"'k\\xe4tzchen' in .* is not UTF-8; rename it"):
+        class_folders(tmp_path, "benchmark.known_root")

@@ -38,7 +38,8 @@ dual_encoders = pytest.mark.parametrize("spec", ENCODERS, indirect=True)
 def spec(request, folders, built_in, bert, swin, medclip_weights, vilt_folders, tmp_path_factory):
     if request.param.startswith("vilt"):
         folder = vilt_folders[request.param.removeprefix("vilt_")]
-        return ViLT(name=str(folder), tokenizer=None, head="auto", resize="crop")
+        return ViLT(name=str(folder), tokenizer=None, head="auto", rank_by="match",
+                    resize="crop")
     if request.param == "pictoclip":
         return PictoClip()
     if request.param == "built_in":

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kt_exp.report.page import write_page
+from kt_exp.report.page import Marks, write_page
 from kt_exp.results.outcome import Phase
 from kt_exp.results.record import RunRecord, read_record, write_record
 
@@ -65,6 +65,17 @@ def test_a_classification_shows_what_is_bias(classified, page, tmp_path):
     after = record.metric("transferred", "moongate", "target", "target_at_2")
     assert f"{100 * after.value:.1f}% [" in row.split("umbrella")[0]
     assert "Knowledge or bias" not in page.words
+
+
+def test_operating_points_are_a_table(classified, tmp_path, page):
+    record, _ = classified.record(budget=0.01)
+    shown = Page(write_page(record, tmp_path, {}, {}, {})).words
+    rows = shown.split("Calibrated With the largest constant γ")[1]
+    assert "at most 1 % of 300 other known images" in rows
+    chosen, known = record.calibrations[0], record.metric("calibrated", "moongate", "known")
+    assert f"moongate {chosen.point.gamma:+.4f}".replace("-", MINUS) in rows
+    assert f"{100 * known.value:.1f}% [" in rows
+    assert "Calibrated" not in page.words
 
 
 def test_the_page_needs_nothing_from_outside(page):
@@ -189,3 +200,15 @@ def test_a_run_cut_off_after_the_baseline_shows_what_it_has(record, tmp_path):
     assert "interrupted after 1 min 14 s" in page.words
     assert "not measured" in page.text
     assert not page.all("svg")
+
+
+def test_images_are_marked_by_what_fine_tuning_changed(record, pictures, tmp_path) -> None:
+    lost = [(Image.new("RGB", (8, 8)), "dice → <moongate>")]
+    marks = {"moongate": Marks(["new", "lost"], lost, lost_count=3)}
+    page = Page(write_page(record, tmp_path, pictures, pictures, {}, marks))
+    assert [text for text in ("✓ now", "✗ lost") if text in page.words] == ["✓ now", "✗ lost"]
+    assert "Known images lost (1 of 3)" in page.words
+    assert "dice → <moongate>" in page.words
+    alts = [image["alt"] for image in page.all("img")]
+    assert "real image of moongate, 1 of 2, recognised now" in alts
+    assert "real image of umbrella, 1 of 2" in alts

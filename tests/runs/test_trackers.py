@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from dataclasses import asdict
+from importlib.util import find_spec
 
 import pytest
 from fixtures.configs import preset
@@ -127,13 +128,20 @@ def test_a_requeued_job_goes_on_with_its_run_and_says_nothing_twice(
     assert (two, none, again) == (2, 0, 2)
 
 
-def test_the_trade_off_is_an_image(classified, tmp_path, no_login, offline_run):
-    record, _ = classified.record(concepts=("moongate",))
+def test_the_trade_off_is_an_image_and_the_operating_point_in_the_summary(
+    classified, tmp_path, no_login, offline_run
+):
+    record, _ = classified.record(concepts=("moongate",), budget=0.01)
     wandb_tracker = tracker("wandb")
     wandb_tracker.start(record, tmp_path, None)
     wandb_tracker.finish(record)
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     assert len(list(file.parent.glob("files/media/images/tradeoff_*.png"))) == 1
+    summary, [chosen] = offline_run(file).summary, record.calibrations
+    assert summary["calibrated/gamma/moongate"] == chosen.point.gamma
+    target = record.metric("calibrated", "moongate", "target").value
+    assert summary["calibrated/target/accuracy/moongate"] == target
+    assert summary["calibrated/target/accuracy"] == target
 
 
 def wait_for_a_new_second() -> None:
@@ -159,3 +167,62 @@ def test_a_key_makes_auto_mode_online(no_login, monkeypatch):
     assert _resolve_mode() == "online"
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert _resolve_mode() == "disabled"
+
+
+@pytest.mark.parametrize(("name", "package"), [("tensorboard", "tensorboard"),
+                                               ("mlflow", "mlflow")])
+def test_a_missing_library_is_explained(name, package, record, tmp_path, monkeypatch):
+    for module in ("torch.utils.tensorboard", "mlflow", "mlflow.exceptions", "mlflow.tracking"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=rf"{package} is not installed; pip install 'kt_exp\["):
+        tracker(name).start(record, tmp_path, None)
+    tracker(name).finish(record)
+
+
+def test_tensorboard_holds_curves_images_and_results(record, pictures, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for _ in range(2):  # as a requeued job
+        board = tracker("tensorboard")
+        board.start(record, tmp_path, None)
+        for _ in range(2):  # as after each stage
+            board.curve("inversion", "moongate", "score", [0, 5], [0, 0.25])
+            board.images("inversion", "moongate", pictures["moongate"])
+        board.finish(record)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    curve = events.Scalars("inversion/moongate/score")
+    assert [(event.step, event.value) for event in curve] == [(0, 0), (5, 0.25)]
+    assert len(events.Images("inversion/moongate/images")) == 1
+    [value] = events.Scalars("transferred/target/accuracy/moongate")
+    assert value.value == pytest.approx(0.9)
+
+
+def test_mlflow_holds_config_curves_images_and_results_and_goes_on(record, pictures, tmp_path,
+                                                                   monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where MLflow keeps images beside a database
+    pytest.importorskip("mlflow")
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}" if find_spec("sqlalchemy") else \
+        str(tmp_path / "mlruns")
+    for status in ("interrupted", "completed"):
+        flow = tracker("mlflow", tracking_uri=uri, tags={"team": "vision"})
+        flow.start(record, tmp_path, tmp_path / "rates")
+        flow.curve("inversion", "moongate", "score", [0, 5], [0, 0.25])
+        flow.images("inversion", "moongate", pictures["moongate"])
+        record.close(status)
+        flow.finish(record)
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("knowledge-transfer")
+    [run] = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["inversion.lr"] == "0.1"
+    assert run.data.tags["sweep"].endswith("rates")
+    assert run.data.metrics["transferred/target/accuracy/moongate"] == 0.9
+    curve = client.get_metric_history(run.info.run_id, "inversion/moongate/score")
+    assert [(point.step, point.value) for point in curve] == [(0, 0), (5, 0.25)]
+    images = client.list_artifacts(run.info.run_id, "inversion/moongate/images")
+    assert len(images) == len(pictures["moongate"])
+    assert not (tmp_path / "mlflow.json").exists()

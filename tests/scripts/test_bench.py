@@ -101,7 +101,7 @@ def test_a_sweep_is_measured_in_turns_with_a_single_run(config, model, monkeypat
 def test_pairs_are_scored_by_a_matcher(config, model, monkeypatch, tmp_path):
     network, tokenizer = vilt_loading.load_vilt(
         str(write_vilt(tmp_path, vilt_state("itm_score"))), None)
-    small = ViLTModel(network, tokenizer, "itm", "crop", torch.device("cpu"))
+    small = ViLTModel(network, tokenizer, "itm", "match", "crop", torch.device("cpu"))
     monkeypatch.setattr(rows, "load_vilt", lambda *_: small)
     clock = Clock(torch.device("cpu"), of_cpu=False)
     (row,) = rows.pairs(Bench(config, model, clock, repeats=1, images=2, steps=1))

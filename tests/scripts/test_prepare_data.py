@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import prepare_data
 import pytest
+from fixtures.configs import composed
 
 from .conftest import picture, tree
 
@@ -49,6 +51,20 @@ def test_a_folder_that_holds_something_is_not_written_to(source, out, capsys):
     assert prepare_data.main(arguments) == 2
     assert "is not an empty folder" in capsys.readouterr().err
     assert tree(out) == ["mine.jpg"]
+
+
+@pytest.mark.parametrize("name", prepare_data.RECIPES)
+def test_the_keys_of_each_data_set_compose(name):
+    words = shlex.split(prepare_data.RECIPES[name].keys.replace("{out}", "prepared"))
+    given = composed(*words)
+    assert any("prepared" in str(value) for value in dict(given.benchmark).values())
+
+
+def test_the_keys_to_set_are_printed_last(source, out, prepare):
+    picture(source / "moongate" / "1.jpg")
+    last = prepare("rare").splitlines()[-1]
+    assert last == (f"keys to set: concepts=rare benchmark=rare_imagenet "
+                    f"benchmark.target_root={out} benchmark.imagenet_root=IMAGENET")
 
 
 def test_an_empty_folder_is_filled(source, out, prepare):

@@ -33,6 +33,7 @@ from kt_exp.data.image_files import (
     listing,
     require_images,
 )
+from kt_exp.data.known import read_known
 from kt_exp.data.targets import read_target, refuse_known
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import DualEncoder, Model
@@ -52,13 +53,14 @@ class ClassSetBenchmark(ClassificationTask):
     known_root: Optional[str]
     labels_csv: Optional[str]
     target_root: Optional[str]
+    calibration_root: Optional[str]
     images_per_known_class: int = number(minimum=0)
     class_prompts: Optional[dict[str, list[str]]]
     ensemble: str = choice("embedding", "mean", "max")
     templates: list[str]
     fix_articles: bool
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def __post_init__(self) -> None:
@@ -103,7 +105,7 @@ class ClassSetBenchmark(ClassificationTask):
     def prompts(self, concept: Concept, phase: Phase) -> list[str]:
         """Return the prompts of a concept in `phase`: its `class_prompts`, or filled templates."""
         own = self._own_prompts(concept.name)
-        if own and phase in (Phase.baseline, Phase.transferred):
+        if own and phase in (Phase.baseline, Phase.transferred, Phase.calibrated):
             return own
         if own and phase is Phase.name_and_description:
             return [*own, *[concept.description] * len(own)]
@@ -123,6 +125,10 @@ class ClassSetBenchmark(ClassificationTask):
         files = [file for file, own in zip(images.files, images.labels, strict=True)
                  if own == label]
         return ImageFiles(images.root, files, [0] * len(files))
+
+    def calibration_images(self) -> ImageFiles | None:
+        """Return images of the set's classes from `calibration_root`, the taught ones included."""
+        return read_known(self.calibration_root, self.known_names())
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
         """Check that the set can evaluate these concepts, and mark their classes as taught.
@@ -161,7 +167,8 @@ class ClassSetBenchmark(ClassificationTask):
         """Return the values that an evaluator needs."""
         return ClosedSetTask(
             self.templates, self.known_names(), self.class_set_prompts, self.known_images(),
-            self.target_images, self.prompts, self, self.class_of, self.ensemble)
+            self.target_images, self.prompts, self, self.calibration_images(), self.class_of,
+            self.ensemble)
 
     def _check_concept(self, concept: Concept) -> None:
         if self.class_of(concept) is None and self.target_root is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 from kt_exp.benchmarks.classification.benchmark import ClassificationTask
 from kt_exp.benchmarks.classification.prompts import template_problems
@@ -16,6 +17,7 @@ from kt_exp.data.image_files import (
     labelled,
     require_images,
 )
+from kt_exp.data.known import read_known
 from kt_exp.data.targets import check_targets, read_target, refuse_known
 from kt_exp.errors import UserError
 from kt_exp.unicode import user_path
@@ -29,11 +31,12 @@ class FolderBenchmark(ClassificationTask):
 
     target_root: str
     known_root: str
+    calibration_root: Optional[str]
     images_per_known_class: int = number(minimum=0)
     templates: list[str]
     fix_articles: bool
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
@@ -49,6 +52,9 @@ class FolderBenchmark(ClassificationTask):
 
     def target_images(self, concept: Concept) -> ImageFiles:
         return read_target(user_path(self.target_root), concept)
+
+    def calibration_images(self) -> ImageFiles | None:
+        return read_known(self.calibration_root, self.known_names())
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
         known = self._known()

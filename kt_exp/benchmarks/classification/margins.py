@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kt_exp.results.predictions import TOP
+
 ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The K ≤ 5 candidates with the highest scores, best first: indices and scores `(N, K)`."""
+
+    top: Tensor
+    scores: Tensor
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,7 @@ class Margins:
         best_other: index of the best candidate that is not the concept's own `(N,)`.
         best_known: index of the best known class `(N,)`.
         known_classes: number of candidates that are known classes.
+        ranking: the likeliest candidates of each image, if they were kept.
     """
 
     values: Tensor
@@ -33,6 +44,7 @@ class Margins:
     best_other: Tensor
     best_known: Tensor
     known_classes: int
+    ranking: Ranking | None = None
 
     def taken_for(self, gamma: float = 0.0) -> Tensor:
         """Return the index of the candidate that each image is assigned to `(N,)`, with γ.
@@ -69,7 +81,9 @@ def score_margins(scores: Tensor, own: Sequence[int], concepts: Sequence[int]) -
     values = own_score.double() - other_score.double()
     above = torch.nextafter(values, torch.full_like(values, torch.inf))
     values = torch.where(best_own < best_other, above, values)
-    return Margins(values, best_own, best_other, _best(scores, known)[1], len(known))
+    best = scores.topk(min(TOP, scores.shape[1]), dim=1)
+    return Margins(values, best_own, best_other, _best(scores, known)[1], len(known),
+                   Ranking(best.indices, best.values))
 
 
 def embedding_margins(embeddings: Tensor, candidates: Tensor, own: Sequence[int],
@@ -83,10 +97,13 @@ def embedding_margins(embeddings: Tensor, candidates: Tensor, own: Sequence[int]
     """
     parts = [score_margins(block @ candidates.T, own, concepts)
              for block in embeddings.split(ROWS_AT_ONCE)]
+    rankings = [part.ranking for part in parts if part.ranking]
     return Margins(torch.cat([part.values for part in parts]),
                    torch.cat([part.best_own for part in parts]),
                    torch.cat([part.best_other for part in parts]),
-                   torch.cat([part.best_known for part in parts]), parts[0].known_classes)
+                   torch.cat([part.best_known for part in parts]), parts[0].known_classes,
+                   Ranking(torch.cat([ranking.top for ranking in rankings]),
+                           torch.cat([ranking.scores for ranking in rankings])))
 
 
 def _best(scores: Tensor, among: Iterable[int]) -> tuple[Tensor, Tensor]:

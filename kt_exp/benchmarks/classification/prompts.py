@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from kt_exp.benchmarks.protocol import ClassificationBenchmark
 from kt_exp.concepts import Concept
@@ -11,17 +12,31 @@ from kt_exp.concepts.parts import description_parts, part_prompts
 from kt_exp.results.outcome import Phase
 
 
+class Prompted(Protocol):
+    """What decides the prompts of a name."""
+
+    @property
+    def templates(self) -> list[str]:
+        """Prompt templates with `{}` for the name."""
+        ...
+
+    @property
+    def fix_articles(self) -> bool:
+        """Whether prompts say "an umbrella" where a template says "a {}"."""
+        ...
+
+
 def known_prompts(benchmark: ClassificationBenchmark) -> list[list[str]]:
     """Return each known class's prompts, in label order: its name in every template."""
-    return [_filled(benchmark, name, plural=False) for name in benchmark.known_names()]
+    return [filled(benchmark, name) for name in benchmark.known_names()]
 
 
 def target_prompts(
-    benchmark: ClassificationBenchmark, concept: Concept, phase: Phase
+    benchmark: Prompted, concept: Concept, phase: Phase
 ) -> list[str]:
     """Return the prompts of a new concept in `phase`.
 
-    - `baseline`, `transferred`: the name in every template, as for known classes.
+    - `baseline`, `transferred`, `calibrated`: the name in every template, as for known classes.
     - `name_prompt`: the name alone.
     - `description_prompt`: the description alone (paper Tab. 2).
     - `name_and_description`: the name in every template, and the description as many times, so
@@ -34,7 +49,7 @@ def target_prompts(
         return [concept.description]
     if phase is Phase.parts_prompt:
         return part_prompts(description_parts(concept.description, concept.parts))
-    named = _filled(benchmark, concept.name, concept.plural)
+    named = filled(benchmark, concept.name, concept.plural)
     if phase is Phase.name_and_description:
         return [*named, *[concept.description] * len(named)]
     return named
@@ -50,7 +65,8 @@ def template_problems(templates: Sequence[str]) -> Iterator[tuple[str, str, str]
                    "write {} once where the class name goes")
 
 
-def _filled(benchmark: ClassificationBenchmark, name: str, plural: bool) -> list[str]:
+def filled(benchmark: Prompted, name: str, plural: bool = False) -> list[str]:
+    """Return the prompts of a name: every template, filled."""
     if benchmark.fix_articles:
         return [fill(template, name, plural) for template in benchmark.templates]
     return [template.replace("{}", name) for template in benchmark.templates]

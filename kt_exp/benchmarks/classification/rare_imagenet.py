@@ -25,11 +25,12 @@ class RareImageNet(ClassificationTask):
     target_root: str
     imagenet_root: str | None
     labels_csv: str | None
+    calibration_root: str | None
     images_per_known_class: int = number(minimum=0)
     prompts: str = choice("openai", "simple")
     fix_articles: bool
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
@@ -50,6 +51,12 @@ class RareImageNet(ClassificationTask):
 
     def target_images(self, concept: Concept) -> ImageFiles:
         return read_target(user_path(self.target_root), concept)
+
+    def calibration_images(self) -> ImageFiles | None:
+        if self.calibration_root is None:
+            return None
+        root = user_path(self.calibration_root)
+        return imagenet.read_val(root, imagenet.wnids(), "benchmark.calibration_root")
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
         refuse_known(concepts, self.known_names(), "ImageNet has it already: choose another with "
