@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +24,7 @@ from kt_exp.commands import command_of, run_command
 from kt_exp.config.override_quotes import with_quotes
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.runs.exit_code import exit_code
+from kt_exp.runs.job_objective import job_objective
 from kt_exp.runs.session import Session
 from kt_exp.runs.single_run import check_single_run
 from kt_exp.runs.skip_completed import run_unless_done
@@ -55,14 +58,14 @@ def _main(session: Session) -> int:
     # A failed job does not raise: the other jobs of a multirun still have to run, and Hydra would
     # print lines of its own.
     @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
-    def job(cfg: DictConfig) -> int:
+    def job(cfg: DictConfig) -> float | tuple[float, ...]:
         try:
             check_single_run()
             code = run_unless_done(cfg, session)
         except UserError as error:
             code = _bad_input(error)
         session.codes.append(code)
-        return code
+        return job_objective(cfg, Path(HydraConfig.get().runtime.output_dir), code)
 
     try:
         _check_options()

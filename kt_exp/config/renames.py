@@ -41,7 +41,9 @@ RENAMED = {  # former name → current name
 REMOVED = {  # former name → why, and what to do instead
     "inversion.speed.packed": "it gained little, and on few CPUs; leave it out",
 }
-ADDED = {  # key that earlier versions lacked → the value under which a run is what it was then
+# Key that earlier versions lacked → the value under which a run is what it was then.
+ADDED: dict[str, Any] = {
+    "objective": {"metric": "target_at_2", "split": "target", "phase": "transferred"},
     "concepts.exchange": "none",
     "finetune.start": "pretrained",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},

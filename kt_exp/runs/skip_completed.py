@@ -23,7 +23,7 @@ from kt_exp.standard_streams import print_if_possible
 log = logging.getLogger(__name__)
 
 # Keys that do not affect results: runs that differ in them count as the same.
-_FREE = {"on_existing", "store", "tracker", "traceback"}
+_FREE = {"objective", "on_existing", "store", "tracker", "traceback"}
 _SHOWN = 3
 
 
