@@ -11,6 +11,7 @@ from torch import Tensor
 from kt_exp.concepts import Concept
 from kt_exp.data.image_files import ImageFiles
 from kt_exp.data.targets import read_target
+from kt_exp.errors import UserError
 from kt_exp.finetune.settings import EDIT, FinetuneSettings
 from kt_exp.inversion.image_scorer import to_model_size
 from kt_exp.inversion.invert import Task, initial_state

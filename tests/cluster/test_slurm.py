@@ -12,14 +12,14 @@ from kt_exp.runs.git_state import git_state
 pytestmark = pytest.mark.slow
 
 TINY = [
-    "inversion=fast", "finetune=pictograms",
     "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
     "inversion.checkpoint_seconds=1", "finetune.epochs=1", "finetune.batch_size=2",
     "finetune.rehearsal=0", "finetune.save_models=false", "benchmark.images_per_known_class=1",
     "benchmark.images_per_target=2",
 ]
 # Some ten seconds of inversion: time enough to be disturbed.
-LONG = [*TINY, "concepts.only=[gyroscope]", "inversion.steps=500"]
+LONG = ["inversion=fast", "finetune=pictograms", *TINY, "concepts.only=[gyroscope]",
+        "inversion.steps=500"]
 SLURM = [
     "-m", "hydra/launcher=slurm_cpu", "hydra.launcher.partition=low",
     "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1",
