@@ -17,11 +17,13 @@ from torch import Tensor
 
 from kt_exp.benchmarks.classification.diagnosis import count_tokens, diagnose
 from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
+from kt_exp.benchmarks.feature_statistics import StatisticsSources
 from kt_exp.caches import Caches
 from kt_exp.concepts import Concept, load_concepts
 from kt_exp.concepts.captions import check_lengths
 from kt_exp.errors import UserError
 from kt_exp.finetune.edit_stage import EditTexts, edit, edit_signature
+from kt_exp.finetune.features import TrainingFeatures
 from kt_exp.finetune.images import TrainingImages, check_folders
 from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.plan import TrainingPlan, plan_training
@@ -29,10 +31,11 @@ from kt_exp.finetune.settings import EDIT
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.inversion.image_scorer import check_image_scorer
-from kt_exp.inversion.stage import check_distance, invert_captions
+from kt_exp.inversion.stage import check_distance
 from kt_exp.models.factory import pick_device
 from kt_exp.models.last_map import last_map
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
+from kt_exp.models.split import split
 from kt_exp.models.weights import Weights
 from kt_exp.progress import Progress
 from kt_exp.results.outcome import JOINT, Diagnosis, Outcome, Phase
@@ -112,11 +115,11 @@ class Experiment:
         check_folders(config.finetune, self.concepts)
         self.model: Model = self._caches.models.load(config.model, device, config.precision)
         self.fingerprint = self.model.fingerprint()
-        self.images = TrainingImages(self.model, self.fingerprint, config.finetune,
-                                     config.inversion, config.seed)
         # Before the other checks: whether the model can do the task is the first thing to know.
         self.evaluator = self.benchmark.evaluator(self.model, self.fingerprint, self.store,
                                                   progress)
+        self._check_is_supported()
+        self.images = self._training_images()
         self._check_model()
         self.groups = self._groups()
         self._check_captions()
@@ -154,14 +157,10 @@ class Experiment:
         """Invert the concepts' descriptions; return the rehearsal images, `(M, 3, H, W)`."""
         config, images, state = self.config, self.images, self.state
         if config.finetune.images == "inverted" and not self._edits:
-            keys = {c.name: images.inversion_key(c) for c in self.concepts}
-            captions = {keys[c.name]: c.description for c in self.concepts}
-            names = {key: name for name, key in keys.items()}
-            entries = invert_captions(self.model, captions, config.inversion, config.seed,
-                                      self.store, self.progress, names)
-            state.reused["inversion"] = sum(entry.found for entry in entries.values())
-            state.signatures["inversion"] = keys
-            state.inverted = {name: entries[key] for name, key in keys.items()}
+            state.inverted = images.invert(self.concepts, self.store, self.progress)
+            state.reused["inversion"] = sum(entry.found for entry in state.inverted.values())
+            state.signatures["inversion"] = {c.name: images.inversion_key(c)
+                                             for c in self.concepts}
         plan = self.groups[0].plan
         return images.rehearsal(plan.rehearsed if plan else [], self.store, self.progress)
 
@@ -189,8 +188,9 @@ class Experiment:
         image_keys += images.rehearsal_captions(group.plan.rehearsed)
         key = finetune_signature(self.fingerprint, self.model.device, group.plan, image_keys,
                                  config.finetune, config.seed)
-        features = self._caches.features.of((self.fingerprint, self.model.device))
-        entry = finetune(self.model, key, group.plan,
+        features = self._caches.features.of((self.fingerprint, self.model.device,
+                                             config.inversion.layers))
+        entry = finetune(images.learner, key, group.plan,
                          lambda: images.load(group.concepts, self.state.inverted), rehearsal,
                          config.finetune, self.store, self.progress, group.name, features)
         return key, entry
@@ -228,20 +228,39 @@ class Experiment:
                           for phase in (Phase.baseline, target))
         return EditTexts(names, targets, task.known_prompts)
 
+    def _training_images(self) -> TrainingImages:
+        """Return the training images, or features at the cut that `inversion.layers` names."""
+        config = self.config
+        images = TrainingImages(self.model, self.fingerprint, config.finetune, config.inversion,
+                                config.seed)
+        if config.inversion.layers == "all" or self._edits:
+            return images
+        top = split(self.model, config.inversion.layers)
+        known = self.evaluator.task.known_images \
+            if isinstance(self.evaluator, EmbeddingEvaluator) else None
+        prompts = [prompts[0] for prompts in self.benchmark.known_prompts()]
+        sources = StatisticsSources(top, images, known, prompts, self.benchmark, self.store,
+                                    self.progress)
+        return TrainingFeatures(**vars(images), top=top, statistics=sources.find())
+
+    def _check_is_supported(self) -> None:
+        if not isinstance(self.model, DualEncoder | PairMatcher):
+            raise UserError("model._target_", f"{type(self.model).__name__} is neither a "
+                            "DualEncoder nor a PairMatcher",
+                            "give it the methods of kt_exp.models.protocol")
+
     def _check_model(self) -> None:
         """Check that the model supports the objective, the strategy and the inversion."""
-        model, config = self.model, self.config
-        if not isinstance(model, DualEncoder | PairMatcher):
-            raise UserError("model._target_", f"{type(model).__name__} is neither a DualEncoder "
-                            "nor a PairMatcher", "give it the methods of kt_exp.models.protocol")
+        learner, config = self.images.learner, self.config
         if self._edits:
-            last_map(model)
+            last_map(self.model)
             return
-        check_objective(model, config.finetune)
-        trained_parameters(model, config.finetune.strategy)
+        check_objective(learner, config.finetune)
+        trained_parameters(learner, config.finetune.strategy)
         if config.finetune.images == "inverted" or config.finetune.rehearsal:
-            check_distance(model, config.inversion.distance)
-            check_image_scorer(model, config.inversion)
+            check_distance(learner, config.inversion.distance)
+            if config.inversion.layers == "all" or config.inversion.statistics == "prompts":
+                check_image_scorer(self.model, config.inversion)
 
     def _check_captions(self) -> None:
         captions = [(concept.name, concept.description) for concept in self.concepts]

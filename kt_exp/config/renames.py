@@ -43,6 +43,11 @@ REMOVED = {  # former name → why, and what to do instead
 }
 ADDED = {  # key that earlier versions lacked → the value under which a run is what it was then
     "concepts.exchange": "none",
+    "inversion.layers": "all",
+    "inversion.feature_prior": "mahalanobis",
+    "inversion.feature_weight": 0.1,
+    "inversion.statistics": "known",
+    "inversion.statistics_path": None,
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
 }
 

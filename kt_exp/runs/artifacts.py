@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from kt_exp.benchmarks.feature_statistics import write_statistics
+from kt_exp.finetune.features import TrainingFeatures
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
@@ -44,8 +46,14 @@ class Artifacts:
     panels: dict[str, str] = field(default_factory=dict)
 
     def save_inverted(self, state: RunState) -> None:
-        """Write the inverted images as PNG and as exact tensors, if not yet written."""
+        """Write the inverted images as PNG and as exact tensors, if not yet written.
+
+        Inverted features are written as tensors, with the statistics of their prior.
+        """
         if self.pictures or not state.inverted:
+            return
+        if isinstance(self.experiment.images, TrainingFeatures):
+            self._save_features(state, self.experiment.images)
             return
         for concept in self.experiment.concepts:
             images = state.inverted[concept.name].tensors["images"]
@@ -59,6 +67,17 @@ class Artifacts:
         self.record.files["images"] = "images"
         self.record.files["pictures"] = contact_sheet(self.pictures,
                                                       self.folder / "inverted.png").name
+
+    def _save_features(self, state: RunState, images: TrainingFeatures) -> None:
+        if "features" in self.record.files:
+            return
+        home = self.folder / "features"
+        home.mkdir(exist_ok=True)
+        for concept in self.experiment.concepts:
+            save_file({"features": state.inverted[concept.name].tensors["features"]},
+                      home / f"{concept.slug}.safetensors")
+        statistics = write_statistics(images.statistics.measured(), self.folder)
+        self.record.files |= {"features": home.name, "feature_statistics": statistics.name}
 
     def save_models(self, state: RunState) -> None:
         """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`)."""
