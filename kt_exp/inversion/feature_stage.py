@@ -41,8 +41,10 @@ def feature_signature(model_fingerprint: str, device: torch.device, caption: str
     """
     names = _DECIDES if settings.layers == PROJECTION else (*_DECIDES, *_DECIDES_STEPS)
     decides = {name: getattr(settings, name) for name in names}
-    if settings.layers != PROJECTION and settings.lr_period not in ("run", "stage"):
-        decides["lr_period"] = settings.lr_period
+    if settings.layers != PROJECTION:
+        decides["tower"] = settings.speed.tower
+        # Without changes of size, a stage is the whole run.
+        decides["lr_period"] = str(settings.lr_period).replace("stage", "run")
     return signature([VERSION, model_fingerprint, device.type, caption, decides, seed, statistics])
 
 
@@ -170,7 +172,9 @@ class _Inversion:
                    stop: Callable[[], bool]) -> _Inverted:
         settings, shape = self.settings, self.statistics.shape
         prior = FeaturePrior(self.statistics, settings.feature_prior, self.top.device)
-        score = self.top.scorer([task.caption for task in tasks], settings.distance)
+        lean = settings.speed.tower == "lean"
+        scorer = self.top.lean_scorer if lean else self.top.scorer
+        score = scorer([task.caption for task in tasks], settings.distance)
         start = prior.start(streams)
         # In units of each channel's standard deviation, so that one rate fits all cuts.
         change = torch.zeros_like(start, requires_grad=True)

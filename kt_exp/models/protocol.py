@@ -175,6 +175,13 @@ class PatchTower(Protocol):
         """
         ...
 
+    def encode_top(self, tokens: Tensor, above: int) -> Tensor:
+        """Return un-normalised embeddings `(B, D)`, fp32, of the last `above` layers' input.
+
+        It is `(B, N, C)`, as `SplitTower.bottom` returns it.
+        """
+        ...
+
 
 @runtime_checkable
 class PatchEncoder(DualEncoder, Protocol):
