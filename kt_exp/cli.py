@@ -1,7 +1,8 @@
 """The command line: `kt-exp`, or `python -m kt_exp.run`.
 
-Composes the config, runs the pipeline, and reports errors in one line and by the exit code: 0 done,
-1 failed, 2 bad input, 130 interrupted.
+A first word that is a command runs that (kt_exp.commands). Everything else composes the config and
+runs the pipeline. Errors are reported in one line and by the exit code: 0 done, 1 failed, 2 bad
+input, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,22 +13,25 @@ from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from kt_exp.commands import command_of, run_command
+from kt_exp.config.override_quotes import with_quotes
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.runs.exit_code import exit_code
 from kt_exp.runs.session import Session
+from kt_exp.runs.single_run import check_single_run
 from kt_exp.runs.skip_completed import run_unless_done
 from kt_exp.schema import conf_folder, register_schema
 
 
 def main() -> None:
     """Run the command line and exit."""
+    if command := command_of(sys.argv[1:]):
+        sys.exit(run_command(command, sys.argv[2:]))
     try:
         with Session().active() as session:
             sys.exit(_main(session))
@@ -39,6 +43,7 @@ def main() -> None:
 
 def _main(session: Session) -> int:
     register_schema()
+    sys.argv[1:] = map(with_quotes, sys.argv[1:])
     # Makes Hydra pass exceptions on instead of printing them and exiting with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
@@ -46,7 +51,11 @@ def _main(session: Session) -> int:
     # print lines of its own.
     @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
     def job(cfg: DictConfig) -> int:
-        code = _refused_launcher() or run_unless_done(cfg, session)
+        try:
+            check_single_run()
+            code = run_unless_done(cfg, session)
+        except UserError as error:
+            code = _bad_input(error)
         session.codes.append(code)
         return code
 
@@ -69,14 +78,6 @@ def _main(session: Session) -> int:
         folder_key = "hydra.sweep.dir" if session.sweep else "hydra.run.dir"
         return _bad_input(explain(error, folder_key))
     return exit_code(session)
-
-
-def _refused_launcher() -> int:
-    launcher = HydraConfig.get().runtime.choices["hydra/launcher"]
-    if HydraConfig.get().mode == RunMode.MULTIRUN or launcher in ("in_process", "basic"):
-        return 0
-    return _bad_input(UserError("hydra/launcher", f"{launcher} launches the jobs of multiruns",
-                                "add -m"))
 
 
 def _check_options() -> None:

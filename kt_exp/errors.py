@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+
+# Control characters, marks of format (direction and others), and bytes that are not UTF-8.
+_HIDDEN = {"Cc", "Cf", "Cs"}
+_KEPT = "\n\t\u200c\u200d"  # The joiners are needed to write Persian, and for emoji.
 
 
 class UserError(Exception):
@@ -21,7 +26,21 @@ class UserError(Exception):
     def __init__(self, where: str, problem: str, remedy: str = "") -> None:
         self.where, self.problem, self.remedy = where, problem, remedy
         line = f"{where}: {problem}" + (f"; {remedy}" if remedy else "")
-        super().__init__(" ".join(line.split()))
+        super().__init__(printable(" ".join(line.split())))
+
+
+def printable(text: str) -> str:
+    """Return text that is safe to show: control characters as escapes (`\\x1b`), but new lines.
+
+    They could move the cursor, or hide what is written. The same goes for marks that turn the
+    direction of writing, and for bytes of a file name that are not UTF-8.
+    """
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(char: str) -> str:
+    hidden = unicodedata.category(char) in _HIDDEN and char not in _KEPT
+    return char.encode("unicode_escape").decode("ascii") if hidden else char
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 12) -> str:

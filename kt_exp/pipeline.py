@@ -17,44 +17,46 @@ from torch import Tensor
 
 from kt_exp.benchmarks.classification.diagnosis import count_tokens, diagnose
 from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
-from kt_exp.benchmarks.feature_statistics import StatisticsSources
 from kt_exp.caches import Caches
+from kt_exp.calibration import Calibrator
 from kt_exp.concepts import Concept, load_concepts
 from kt_exp.concepts.captions import check_lengths
+from kt_exp.editing import Editor
 from kt_exp.errors import UserError
-from kt_exp.finetune.edit_stage import EditTexts, edit, edit_signature
-from kt_exp.finetune.features import TrainingFeatures
+from kt_exp.finetune.edit_stage import EditTexts
 from kt_exp.finetune.images import TrainingImages, check_folders
 from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.plan import TrainingPlan, plan_training
 from kt_exp.finetune.settings import EDIT
 from kt_exp.finetune.stage import finetune, finetune_signature
-from kt_exp.finetune.strategies import trained_parameters
+from kt_exp.finetune.updates import check_updates
 from kt_exp.inversion.image_scorer import check_image_scorer
 from kt_exp.inversion.stage import check_distance
 from kt_exp.models.factory import pick_device
 from kt_exp.models.last_map import last_map
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
-from kt_exp.models.split import split
-from kt_exp.models.weights import Weights
+from kt_exp.models.weights import FROZEN, Weights
 from kt_exp.progress import Progress
-from kt_exp.results.outcome import JOINT, Diagnosis, Outcome, Phase
+from kt_exp.results.operating_point import Calibration
+from kt_exp.results.outcome import JOINT, Diagnosis, Outcome
 from kt_exp.schema import Config
-from kt_exp.store import Entry, Store
-
-# The texts that a name is to score like (`finetune.edit.target`): the prompts of a phase.
-EDIT_TARGETS = {"description": Phase.description_prompt, "parts": Phase.parts_prompt,
-                "name_and_description": Phase.name_and_description}
+from kt_exp.store import Entry, Store, signature
+from kt_exp.training_inputs import training_inputs
 
 
 @dataclass(frozen=True)
 class Group:
-    """Concepts that share one fine-tuned model: one with `scope: each`, all with `joint`."""
+    """Concepts that share one fine-tuned model: one with `scope: each`, all with `joint`.
+
+    Attributes:
+        plan: of training; None if the weights are edited and not trained.
+        edit: the texts of the closed-form edit, which comes before training; None without one.
+    """
 
     name: str
     concepts: list[Concept]
-    plan: TrainingPlan | None  # None for an edit, which trains nothing
-    edit: EditTexts | None = None
+    plan: TrainingPlan | None
+    edit: EditTexts | None
 
     @property
     def slug(self) -> str:
@@ -64,11 +66,17 @@ class Group:
 
 @dataclass(frozen=True)
 class FinetunedModel:
-    """The fine-tuned weights of one group, and the curve of its losses."""
+    """The fine-tuned weights of one group.
+
+    Attributes:
+        curve: the losses of training; empty lists without training.
+        strengths: of the closed-form edit, by concept; empty without one.
+    """
 
     group: Group
     weights: Weights
     curve: dict[str, list[float]]
+    strengths: dict[str, float]
 
 
 @dataclass
@@ -77,6 +85,7 @@ class RunState:
 
     Attributes:
         inverted: entries of the inversion stage, by concept.
+        calibrations: by the name of the group, with `finetune.calibration`.
         signatures: the store keys of each stage; `model` is the model's fingerprint.
         reused: number of each stage's results that came from the store.
         seconds: wall time of each stage.
@@ -85,6 +94,7 @@ class RunState:
     inverted: dict[str, Entry] = field(default_factory=dict)
     finetuned: list[FinetunedModel] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
     signatures: dict[str, Any] = field(default_factory=dict)
     reused: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -118,9 +128,14 @@ class Experiment:
         # Before the other checks: whether the model can do the task is the first thing to know.
         self.evaluator = self.benchmark.evaluator(self.model, self.fingerprint, self.store,
                                                   progress)
-        self._check_is_supported()
-        self.images = self._training_images()
+        images = TrainingImages(self.model, self.fingerprint, config.finetune, config.inversion,
+                                config.seed)
+        known_prompts = self.benchmark.known_prompts()
+        self.images = training_inputs(images, self.evaluator, known_prompts, self.benchmark,
+                                      self.store, progress) if self.trains else images
         self._check_model()
+        self._editor = Editor.of(self.evaluator, config.finetune.edit) if self._edits else None
+        self._calibrator = Calibrator.of(self.evaluator, known_prompts, images.of_pixels())
         self.groups = self._groups()
         self._check_captions()
 
@@ -132,6 +147,8 @@ class Experiment:
         yield "evaluation"
         with self._timed("inversion"):
             rehearsal = self._invert()
+            if self._calibrator:
+                self._calibrator.invert(self.store, self.progress)
         yield "inversion"
         for group in self.groups:
             with self._timed("finetune"):
@@ -139,6 +156,11 @@ class Experiment:
             with self._timed("evaluation"):
                 self._evaluate(model)
             yield "finetune"
+
+    @property
+    def trains(self) -> bool:
+        """Whether weights are trained; an edit alone needs no images and no training."""
+        return self.config.finetune.strategy != EDIT
 
     @cached_property
     def diagnoses(self) -> list[Diagnosis]:
@@ -156,111 +178,105 @@ class Experiment:
     def _invert(self) -> Tensor:
         """Invert the concepts' descriptions; return the rehearsal images, `(M, 3, H, W)`."""
         config, images, state = self.config, self.images, self.state
-        if config.finetune.images == "inverted" and not self._edits:
+        if config.finetune.images == "inverted" and self.trains:
             state.inverted = images.invert(self.concepts, self.store, self.progress)
             state.reused["inversion"] = sum(entry.found for entry in state.inverted.values())
             state.signatures["inversion"] = {c.name: images.inversion_key(c)
                                              for c in self.concepts}
         plan = self.groups[0].plan
-        return images.rehearsal(plan.rehearsed if plan else [], self.store, self.progress)
+        rehearsed = plan.rehearsed if plan else []
+        if rehearsed:
+            state.signatures["rehearsal"] = list(images.rehearsal_captions(rehearsed))
+        return images.rehearsal(rehearsed, self.store, self.progress)
 
     def _finetune(self, group: Group, rehearsal: Tensor) -> FinetunedModel:
-        key, entry = self._train(group, rehearsal) if group.plan else self._edit(group)
+        """Edit the weights, train them, or both, in this order; then interpolate."""
+        weights, start, curve, strengths, found = FROZEN, FROZEN, {}, {}, True
+        if group.edit:
+            assert self._editor
+            key, entry = self._editor.edit(group.concepts, group.edit, self.store)
+            weights, curve, found = Weights(key, entry.tensors), entry.record, entry.found
+            strengths = dict(zip((concept.name for concept in group.concepts),
+                                 entry.record["strengths"], strict=True))
+        if group.plan:
+            start = weights
+            key, entry = self._train(group, start, rehearsal)
+            weights = Weights(key, start.changes | entry.tensors)
+            curve, found = entry.record, entry.found
         state = self.state
-        state.signatures.setdefault("finetune", {})[group.name] = key
-        state.reused["finetune"] = state.reused.get("finetune", 0) + entry.found
-        model = FinetunedModel(group, Weights(key, entry.tensors), entry.record)
+        state.signatures.setdefault("finetune", {})[group.name] = weights.key
+        state.reused["finetune"] = state.reused.get("finetune", 0) + found
+        with start.applied(self.model):
+            weights = weights.interpolated(self.model, self.config.finetune.interpolation)
+        model = FinetunedModel(group, weights, {name: curve[name] for name in ("steps", "loss")},
+                               strengths)
         state.finetuned.append(model)
         return model
 
-    def _edit(self, group: Group) -> tuple[str, Entry]:
-        settings, texts = self.config.finetune.edit, group.edit
-        assert isinstance(self.evaluator, EmbeddingEvaluator)
-        assert texts
-        key = edit_signature(self.fingerprint, self.model.device, texts, settings)
-        return key, edit(self.evaluator.model, key, texts, settings, self.store,
-                         self.evaluator.frozen_classifier)
-
-    def _train(self, group: Group, rehearsal: Tensor) -> tuple[str, Entry]:
+    def _train(self, group: Group, start: Weights, rehearsal: Tensor) -> tuple[str, Entry]:
+        """Train from the weights `start`; return what that changes, and its key in the store."""
         config, images = self.config, self.images
         assert group.plan
         image_keys = [images.key(concept) for concept in group.concepts]
         image_keys += images.rehearsal_captions(group.plan.rehearsed)
-        key = finetune_signature(self.fingerprint, self.model.device, group.plan, image_keys,
+        fingerprint = self.fingerprint if start is FROZEN \
+            else signature([self.fingerprint, start.key])
+        key = finetune_signature(fingerprint, self.model.device, group.plan, image_keys,
                                  config.finetune, config.seed)
-        features = self._caches.features.of((self.fingerprint, self.model.device,
+        features = self._caches.features.of((fingerprint, self.model.device,
                                              config.inversion.layers))
-        entry = finetune(images.learner, key, group.plan,
-                         lambda: images.load(group.concepts, self.state.inverted), rehearsal,
-                         config.finetune, self.store, self.progress, group.name, features)
+        with start.applied(self.model):
+            entry = finetune(images.learner, key, group.plan,
+                             lambda: images.load(group.concepts, self.state.inverted), rehearsal,
+                             config.finetune, self.store, self.progress, group.name, features)
         return key, entry
 
     def _evaluate(self, model: FinetunedModel) -> None:
-        self.state.outcomes += self.evaluator.transferred(model.group.concepts, model.weights)
-        self.state.reused["evaluation"] = self.evaluator.reused
+        concepts, state = model.group.concepts, self.state
+        if self._calibrator:
+            calibration, outcomes = self._calibrator.evaluate(concepts, model.weights)
+            state.calibrations[model.group.name] = calibration
+        else:
+            outcomes = self.evaluator.transferred(concepts, model.weights)
+        state.outcomes += outcomes
+        state.reused["evaluation"] = self.evaluator.reused
 
     def _groups(self) -> list[Group]:
         known, joint = self.benchmark.known_prompts(), self.config.finetune.scope == "joint"
         groups = []
         for members in [self.concepts] if joint else [[concept] for concept in self.concepts]:
             name = JOINT if len(members) > 1 else members[0].name
-            if self._edits:
-                groups.append(Group(name, members, None, self._edit_texts(members)))
-                continue
-            counts = [self.images.count(concept) for concept in members]
-            plan = plan_training(members, counts, self.config.finetune, known, self.config.seed)
-            groups.append(Group(name, members, plan))
+            edit = self._editor.texts(members) if self._editor else None
+            plan = self._plan(members, known) if self.trains else None
+            groups.append(Group(name, members, plan, edit))
         return groups
+
+    def _plan(self, members: list[Concept], known: list[list[str]]) -> TrainingPlan:
+        counts = [self.images.count(concept) for concept in members]
+        return plan_training(members, counts, self.config.finetune, known, self.config.seed)
 
     @property
     def _edits(self) -> bool:
-        """Whether weights are edited in closed form: no images, no training."""
-        return self.config.finetune.strategy == EDIT
-
-    def _edit_texts(self, concepts: list[Concept]) -> EditTexts:
-        if not isinstance(self.evaluator, EmbeddingEvaluator):
-            raise UserError("finetune.strategy", f"'{EDIT}' needs a benchmark that classifies by "
-                            "embeddings, for the prompts of names", "choose one, such as "
-                            "benchmark=folders, or another strategy")
-        task = self.evaluator.task
-        target = EDIT_TARGETS[self.config.finetune.edit.target]
-        names, targets = ([task.target_prompts(concept, phase) for concept in concepts]
-                          for phase in (Phase.baseline, target))
-        return EditTexts(names, targets, task.known_prompts)
-
-    def _training_images(self) -> TrainingImages:
-        """Return the training images, or features at the cut that `inversion.layers` names."""
-        config = self.config
-        images = TrainingImages(self.model, self.fingerprint, config.finetune, config.inversion,
-                                config.seed)
-        if config.inversion.layers == "all" or self._edits:
-            return images
-        top = split(self.model, config.inversion.layers)
-        known = self.evaluator.task.known_images \
-            if isinstance(self.evaluator, EmbeddingEvaluator) else None
-        prompts = [prompts[0] for prompts in self.benchmark.known_prompts()]
-        sources = StatisticsSources(top, images, known, prompts, self.benchmark, self.store,
-                                    self.progress)
-        return TrainingFeatures(**vars(images), top=top, statistics=sources.find())
-
-    def _check_is_supported(self) -> None:
-        if not isinstance(self.model, DualEncoder | PairMatcher):
-            raise UserError("model._target_", f"{type(self.model).__name__} is neither a "
-                            "DualEncoder nor a PairMatcher",
-                            "give it the methods of kt_exp.models.protocol")
+        """Whether weights are edited in closed form."""
+        return not self.trains or self.config.finetune.start == "closed_form"
 
     def _check_model(self) -> None:
         """Check that the model supports the objective, the strategy and the inversion."""
-        learner, config = self.images.learner, self.config
+        model, config = self.model, self.config
+        if not isinstance(model, DualEncoder | PairMatcher):
+            raise UserError("model._target_", f"{type(model).__name__} is neither a DualEncoder "
+                            "nor a PairMatcher", "give it the methods of kt_exp.models.protocol")
         if self._edits:
-            last_map(self.model)
+            last_map(model)
+        if not self.trains:
             return
+        learner = self.images.learner
         check_objective(learner, config.finetune)
-        trained_parameters(learner, config.finetune.strategy)
+        check_updates(learner, config.finetune)
         if config.finetune.images == "inverted" or config.finetune.rehearsal:
             check_distance(learner, config.inversion.distance)
-            if config.inversion.layers == "all" or config.inversion.statistics == "prompts":
-                check_image_scorer(self.model, config.inversion)
+            if learner is model or config.inversion.statistics == "prompts":
+                check_image_scorer(model, config.inversion)
 
     def _check_captions(self) -> None:
         captions = [(concept.name, concept.description) for concept in self.concepts]

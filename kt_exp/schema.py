@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ from kt_exp.config.checks import check, choice, number
 from kt_exp.config.compose_errors import key_error
 from kt_exp.errors import UserError
 from kt_exp.finetune.settings import FinetuneSettings
-from kt_exp.inversion.settings import InversionSettings
+from kt_exp.inversion.settings import InversionSettings, in_steps
 
 PACKAGE = Path(__file__).parent
 PLUGINS = ("model", "benchmark", "tracker")
@@ -85,6 +86,7 @@ def parse(cfg: DictConfig) -> Config:
         raise key_error(error) from error
     assert isinstance(config, Config)
     check(config, "")
+    config.inversion = config.inversion.in_steps()
     for group, plugin in built.items():
         setattr(config, group, plugin)
     return config
@@ -93,10 +95,16 @@ def parse(cfg: DictConfig) -> Config:
 def to_plain(cfg: DictConfig) -> dict[str, Any]:
     """Return the config as dicts and lists, with interpolations resolved.
 
+    Shares of steps become steps, so that records of either form compare equal.
+
     Raises:
         UserError: an interpolation refers to a key that does not exist.
     """
     try:
-        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+        config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise key_error(error) from error
+    inversion = config.get("inversion") or {}
+    with suppress(KeyError, TypeError, ValueError):  # values that `parse` refuses
+        inversion["upsize_at"] = in_steps(inversion["upsize_at"], inversion["steps"])
+    return config

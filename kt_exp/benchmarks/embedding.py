@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from kt_exp.benchmarks.pixels import Block, Problem, as_bytes, decoded_once, regrouped
+from kt_exp.benchmarks.prepared import PreparedImages
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder
@@ -92,7 +93,8 @@ def image_batches(model: Model, images: ImageSet, settings: LoaderSettings, batc
                   start: int = 0, store: Store | None = None) -> Iterator[ImageBatch]:
     """Yield the images from `start` on, in order, preprocessed for the model and on its device.
 
-    Images are decoded once. Small sets are cached in memory; `store`, if given, caches them too.
+    Images are decoded once; `PreparedImages` are taken as they are. Small sets are cached in
+    memory; `store`, if given, caches them too.
 
     Raises:
         UserError: an unreadable image under `on_bad_image: error`.
@@ -104,6 +106,11 @@ def image_batches(model: Model, images: ImageSet, settings: LoaderSettings, batc
             pin_memory=model.device.type == "cuda")
 
     labels, at = torch.tensor(images.labels, dtype=torch.long), start
+    if isinstance(images, PreparedImages):
+        for pixels, own in zip(images.pixels[start:].split(batch_size),
+                               labels[start:].split(batch_size), strict=True):
+            yield ImageBatch(pixels.to(model.device), own, [])
+        return
     for block in regrouped(decoded_once(model, images, decode, store, start), batch_size):
         problems = [problem for problem in block.problems if problem]
         if problems and settings.on_bad_image == "error":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from kt_exp.benchmarks.embedding import LoaderSettings, image_batches
@@ -83,7 +83,7 @@ class StatisticsSources:
         if not self.known_prompts:
             raise UserError("inversion.statistics", "'prompts' needs known classes, and this "
                             "benchmark has none", "give folder or file, with statistics_path")
-        whole = replace(self.images, inversion=replace(self.images.inversion, layers="all"))
+        whole = self.images.of_pixels()
 
         def batches() -> Iterator[Tensor]:
             images = whole.rehearsal(self.known_prompts, self.store, self.progress)
@@ -121,13 +121,6 @@ class StatisticsSources:
                             f"{self.top.layers} of this model takes {shape}", remedy
                             + f" with this model and inversion.layers={self.top.layers}")
         return Statistics(hashlib.sha256(content).hexdigest(), lambda: statistics)
-
-
-def write_statistics(statistics: FeatureStatistics, folder: Path) -> Path:
-    """Write statistics as a file for `inversion.statistics=file`; return its path."""
-    path = folder / FILE_NAME
-    save_file({name: t.contiguous() for name, t in statistics.tensors().items()}, path)
-    return path
 
 
 def _all_images(root: Path) -> ImageSet:

@@ -16,7 +16,7 @@ from kt_exp.models.protocol import EmbeddedCaptions, PairMatcher
 from kt_exp.progress import Bar, Progress
 from kt_exp.store import Store
 
-VERSION = 1
+VERSION = 2
 KIND = "pair_scores"
 SAVE_SECONDS = 60.0
 # Pairs between two chances to save; captions of similar length that are padded together.
@@ -28,7 +28,7 @@ class PairScores:
     """Scores of all readable images with all captions, on the CPU.
 
     Attributes:
-        scores: log-odds of a match, fp32, `(I, T)`.
+        scores: as `match_block` returns them, fp32, `(I, T)`.
         labels: label of each image, int64, `(I,)`.
         skipped: paths of the images left out because they could not be read.
     """

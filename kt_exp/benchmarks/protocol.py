@@ -121,6 +121,13 @@ class ClassificationBenchmark(Benchmark, Protocol):
         """Return real images of one new concept; all labels are 0."""
         ...
 
+    def calibration_images(self) -> ImageSet | None:
+        """Return labelled images of known classes that are not reported on; None without any.
+
+        `finetune.calibration` chooses the constant γ on them. Classes may be absent.
+        """
+        ...
+
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
         """Check that the benchmark can evaluate these concepts, before anything costly.
 

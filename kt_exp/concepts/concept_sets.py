@@ -10,12 +10,12 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Optional
 
 from kt_exp.concepts.files import KEYS, Row, read_rows
 from kt_exp.config.checks import choice
 from kt_exp.errors import UserError, did_you_mean
+from kt_exp.unicode import nfc, user_path
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +67,12 @@ class Concept:
 
 
 def folder_name(name: str) -> str:
-    """Return `name` as a folder name: lower case, `_` for spaces.
+    """Return `name` as a folder name: lower case, composed letters (NFC), `_` for spaces.
 
     A name that has to be changed further (punctuation, length) also gets a short hash, so that no
     two names share a folder.
     """
-    name = name.casefold()
+    name = nfc(name.casefold())
     slug = re.sub(r"[^\w-]+", "_", name).strip("_-")[:MAX_SLUG]
     if slug == name.replace(" ", "_"):
         return slug
@@ -82,9 +82,10 @@ def folder_name(name: str) -> str:
 def load_concepts(settings: ConceptsSettings) -> list[Concept]:
     """Return the concepts of the set or of `settings.path`, in their order there.
 
-    White space in names and descriptions is collapsed. A description that contains its name only
-    causes a warning, since published captions do so too ("orange"). With `exchange: descriptions`
-    each concept gets the description of another one (`exchanged`).
+    White space in names and descriptions is collapsed, and letters are composed (NFC). A
+    description that contains its name only causes a warning, since published captions do so too
+    ("orange"). With `exchange: descriptions` each concept gets the description of another one
+    (`exchanged`).
 
     Raises:
         UserError: there are no concepts; the file is missing, undecodable or invalid, or lacks a
@@ -128,7 +129,7 @@ def _rows(settings: ConceptsSettings) -> list[Row]:
         if settings.items:
             raise UserError("concepts.path", f"given beside the items of '{settings.name}'",
                             f"use concepts=file concepts.path={settings.path}")
-        return read_rows(Path(settings.path).expanduser())
+        return read_rows(user_path(settings.path))
     if not settings.items:
         raise UserError(
             "concepts", f"the set '{settings.name}' holds no concepts",
@@ -171,7 +172,7 @@ def _text(where: str, row: Mapping[str, Any], key: str) -> str:
         raise UserError(f"{where} {key}", f"{value!r} is not text", "put it in quotes")
     if not value.strip():
         raise UserError(where, f"empty {key}", "say in words what is to be taught")
-    return " ".join(value.split())
+    return nfc(" ".join(value.split()))
 
 
 def _contains(description: str, name: str) -> bool:
@@ -179,8 +180,8 @@ def _contains(description: str, name: str) -> bool:
 
 
 def name_key(name: str) -> str:
-    """Return a key for comparing names, without case, spaces, underscores and hyphens."""
-    return re.sub(r"[\s_-]+", "", name.casefold())
+    """Return a key for comparing names, in NFC, without case, spaces, underscores and hyphens."""
+    return re.sub(r"[\s_-]+", "", nfc(name.casefold()))
 
 
 def _refuse_duplicates(concepts: Iterable[Concept]) -> None:

@@ -148,11 +148,13 @@ def _any_server_allowed() -> Iterator[None]:
 def _load(kind: Any, model: str, **options: Any) -> Any:
     # Imported here: it brings open_clip, which an endpoint does not need.
     from kt_exp.offline import fails_fast_offline
+    from kt_exp.remote_code import never_run
 
     folder = Path(model).expanduser()
     try:
-        with fails_fast_offline(not folder.is_dir()):
-            return kind.from_pretrained(str(folder) if folder.is_dir() else model, **options)
+        with fails_fast_offline(not folder.is_dir()), never_run(folder, "--model"):
+            return kind.from_pretrained(str(folder) if folder.is_dir() else model,
+                                        trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         raise UserError("--model", f"'{model}' is neither here nor to be fetched "
                         f"({_first_line(error)})",

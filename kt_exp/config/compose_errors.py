@@ -30,9 +30,10 @@ def explain(error: Exception, folder_key: str) -> UserError:
     for pattern, explained in _KNOWN:
         if found := re.search(pattern, text, re.DOTALL):
             return explained(found)
-    if isinstance(error, OSError):
-        return UserError(folder_key, f"cannot write to '{error.filename}' ({error.strerror})",
-                         "name another folder")
+    if failed := next((cause for cause in _causes(error) if isinstance(cause, OSError)), None):
+        where = f" to '{failed.filename}'" if failed.filename else ""
+        return UserError(folder_key, f"cannot write{where} ({failed.strerror or failed})",
+                         "free some space, or name another folder")
     return UserError("config", _first_line(error))
 
 
@@ -93,7 +94,7 @@ _KNOWN = [
     (r"Could not delete from config\. '([^']+)' does not exist", _no_group),
     (r"(?:Ambiguous value for argument|Sweep parameters) '([^'=]+)=", lambda found: UserError(
         found[1], "several values, of which a single run takes one",
-        "a sweep needs -m, or a loop in Python; a list is written [1,2]")),
+        "this is a sweep: add -m, or write a loop in Python; a list is [1,2]")),
     (r"Config group override must be", lambda found: UserError(
         "config", "a config group without an option",
         "write group=option; kt-exp --help lists them")),

@@ -48,7 +48,27 @@ ADDED = {  # key that earlier versions lacked → the value under which a run is
     "inversion.feature_weight": 0.1,
     "inversion.statistics": "known",
     "inversion.statistics_path": None,
+    "finetune.start": "pretrained",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
+    "finetune.edit.budget": 0.005,
+    "finetune.edit.most": 3.0,
+    "finetune.edit.others": None,
+    "finetune.edit.others_weight": 0.1,
+    "finetune.edit.protected": [],
+    "finetune.calibration": "none",
+    "finetune.budget": 0.01,
+    "finetune.lora": {"rank": 0, "alpha": 16.0, "targets": ["*"]},
+    "finetune.null_space": 0.0,
+    "finetune.interpolation": 1.0,
+}
+
+
+ADDED_TO: dict[str, dict[str, Any]] = {  # class of a plug-in → the same for its own keys
+    "kt_exp.pictograms.benchmark.PictogramBenchmark": {"calibration_per_known_class": 20},
+    "kt_exp.benchmarks.classification.photos.PhotoBenchmark": {"calibration_csv": None},
+    **{f"kt_exp.benchmarks.classification.{name}": {"calibration_root": None} for name in (
+        "folders.FolderBenchmark", "rare_imagenet.RareImageNet", "closed_set.ClassSetBenchmark")},
+    "kt_exp.models.vilt.ViLT": {"rank_by": "log_odds"},
 }
 
 
@@ -76,6 +96,10 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
     for path, default in ADDED.items():
         if section := _section(updated, path):
             section.setdefault(path.rpartition(".")[2], deepcopy(default))
+    for section in updated.values():
+        added = ADDED_TO.get(section.get("_target_", ""), {}) if isinstance(section, dict) else {}
+        for key, value in added.items():
+            section.setdefault(key, deepcopy(value))
     return updated
 
 

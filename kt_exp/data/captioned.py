@@ -18,8 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kt_exp.csv_files import dict_reader
 from kt_exp.data.image_files import ImageFiles, listing
 from kt_exp.errors import UserError, did_you_mean
+from kt_exp.unicode import on_disk
 
 ALL = "all"
 LAYOUTS = ("give Karpathy's JSON (images with filename, split and sentences), COCO's (images and "
@@ -94,7 +96,7 @@ def _read(path: Path, where: str) -> list[_Listed]:
         raise UserError(where, f"no such file: {path}", LAYOUTS)
     try:
         listed = _READERS.get(path.suffix.lower(), _read_json)(path)
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise UserError(str(path), f"unreadable captions ({error})", LAYOUTS) from error
     if not listed:
         raise UserError(str(path), "lists no images", LAYOUTS)
@@ -143,7 +145,7 @@ def _coco(content: dict[str, Any]) -> list[_Listed]:
 
 def _read_csv(path: Path) -> list[_Listed]:
     with path.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
+        reader = dict_reader(lines)
         columns = list(reader.fieldnames or ["none"])
         if not {"file", "caption"} <= set(columns):
             raise UserError(str(path), f"unknown layout: its columns are {listing(columns)}",
@@ -175,8 +177,8 @@ def _find(images: list[_Listed], path: Path, root: Path) -> list[Path]:
     if not root.is_dir():
         raise UserError("benchmark.image_root", f"no such folder: {root}",
                         f"give the folder of the images that {path.name} lists")
-    found = [next((root / file for file in image.files if (root / file).is_file()), None)
-             for image in images]
+    found = [next((path for path in (on_disk(root / file) for file in image.files)
+                   if path.is_file()), None) for image in images]
     if absent := [image.files[0] for image, file in zip(images, found, strict=True) if not file]:
         raise UserError(str(path), f"{len(absent)} of {len(images)} images are not in {root}: "
                         f"{listing(absent, 3)}", "give the folder that holds them as "

@@ -3,6 +3,7 @@
 A class folder is a sub-folder with the name of its class, `_` for spaces. A `classnames.json`
 beside the sub-folders, `{folder: name}`, overrides names. Images are found at any depth; hidden
 files and folders are ignored. All is sorted, so that a set has the same order on every machine.
+The names of classes have to be UTF-8, those of files need not.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +21,19 @@ from PIL import Image, UnidentifiedImageError
 
 from kt_exp.concepts import name_key
 from kt_exp.errors import UserError
+from kt_exp.unicode import nfc
 
-IMAGE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"]
-)
+IMAGE_SUFFIXES = frozenset([
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".jp2", ".j2k", ".jpf", ".jpx", ".avif", ".heic", ".heif", ".tga",
+])
+HEIF_SUFFIXES = frozenset([".heic", ".heif"])
+# Images by their names, of formats that are not read. They are listed as unreadable, since a set
+# would silently be smaller without them.
+OTHER_SUFFIXES = frozenset([
+    ".svg", ".psd", ".jxl", ".exr", ".hdr", ".dcm", ".dicom", ".nii", ".mha", ".nrrd", ".xcf",
+    ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",  # of cameras
+])
 WHITE_16 = 2**16 - 1
 CLASS_NAMES_FILE = "classnames.json"
 SHOWN = 4
@@ -54,7 +65,8 @@ class ImageFiles:
         for path, label in zip(self.files, self.labels, strict=True):
             stat = path.stat()
             relative = os.path.relpath(path, self.root)
-            digest.update(f"{relative}\0{label}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            line = f"{relative}\0{label}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+            digest.update(os.fsencode(line))
         return digest.hexdigest()
 
 
@@ -64,6 +76,7 @@ def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.
     Raises:
         UserError: the file is no readable image, or is truncated; the error names its path.
     """
+    _check_suffix(path)
     try:
         with Image.open(path) as image:
             return convert(image)
@@ -73,6 +86,25 @@ def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.
             str(path), f"not a readable image ({_reason(error)})",
             "replace or remove it, or set benchmark.on_bad_image=skip",
         ) from error
+
+
+def _check_suffix(path: Path) -> None:
+    """Refuse formats that are not read; make Pillow read HEIC."""
+    suffix = path.suffix.lower()
+    if suffix in OTHER_SUFFIXES:
+        raise UserError(str(path), f"images of the format {suffix} are not read",
+                        "save it as PNG, or set benchmark.on_bad_image=skip")
+    if suffix in HEIF_SUFFIXES:
+        _read_heif(path)
+
+
+def _read_heif(path: Path) -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise UserError(str(path), "the package pillow-heif is not installed",
+                        "pip install 'kt_exp[heic]', or set benchmark.on_bad_image=skip") from None
+    register_heif_opener()
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -97,14 +129,27 @@ class ClassFolder:
     path: Path
 
     def images(self, limit: int = 0) -> list[Path]:
-        """Return the folder's first `limit` image files, sorted; all if `limit` is 0."""
-        found = sorted(
-            path for path in self.path.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES
-            and not any(part.startswith(".") for part in path.relative_to(self.path).parts)
-            and path.is_file()
-        )
-        return found[: limit or None]
+        """Return the folder's first `limit` image files, sorted; all if `limit` is 0.
+
+        Files are images by their suffixes; some may turn out to be unreadable.
+
+        Raises:
+            UserError: the folder or a sub-folder cannot be read.
+        """
+        found: list[Path] = []
+        with reading(self.path):
+            for folder, inside, files in os.walk(self.path, onerror=_raise):
+                inside[:] = [name for name in inside if not name.startswith(".")]
+                paths = [Path(folder, name) for name in files if not name.startswith(".")]
+                found += [path for path in paths
+                          if path.suffix.lower() in IMAGE_SUFFIXES | OTHER_SUFFIXES
+                          and path.is_file()]
+        return sorted(found)[: limit or None]
+
+    @property
+    def has_images(self) -> bool:
+        """Whether one of the images is of a format that is read."""
+        return any(path.suffix.lower() in IMAGE_SUFFIXES for path in self.images())
 
 
 def class_folders(root: Path, where: str) -> list[ClassFolder]:
@@ -114,31 +159,50 @@ def class_folders(root: Path, where: str) -> list[ClassFolder]:
         where: the config key of `root`, for error messages.
 
     Raises:
-        UserError: the folder does not exist or has no sub-folders, two classes have the same name,
-            or `classnames.json` is invalid or names a missing folder.
+        UserError: the folder does not exist, cannot be read or has no sub-folders, two classes
+            have the same name, a name is not UTF-8, or `classnames.json` is invalid or names a
+            missing folder.
     """
-    if not root.is_dir():
-        raise UserError(where, f"no such folder: {root}",
-                        "give a folder with one sub-folder per class")
-    paths = sorted(
-        path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+    with reading(root):
+        if not root.is_dir():
+            raise UserError(where, f"no such folder: {root}",
+                            "give a folder with one sub-folder per class")
+        paths = sorted((nfc(path.name), path) for path in root.iterdir()
+                       if path.is_dir() and not path.name.startswith("."))
     if not paths:
         raise UserError(where, f"no sub-folder in {root} {found_in(root)}",
                         "put each class into its own")
-    names = _read_class_names(root, {path.name for path in paths})
-    folders = [
-        ClassFolder(names.get(path.name, path.name.replace("_", " ")), path) for path in paths
-    ]
+    names = _read_class_names(root, {folder for folder, _ in paths})
+    folders = [ClassFolder(names.get(folder, folder.replace("_", " ")), path)
+               for folder, path in paths]
+    _refuse_undecodable_names(folders, where)
     _refuse_shared_names(folders, where)
     return folders
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """List the files below `folder` in this block.
+
+    Raises:
+        UserError: it or a folder below cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(str(error.filename or folder), f"cannot be read ({error.strerror})",
+                        "make it readable, or remove it") from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def require_images(folders: Sequence[ClassFolder], where: str) -> None:
     """Raise `UserError` for the first class folder without images; `where` as in `class_folders`.
     """
     for folder in folders:
-        if not folder.images(1):
+        if not folder.has_images:
             raise UserError(where, f"no images of '{folder.name}' in {folder.path} "
                             f"{found_in(folder.path)}", "put .jpg or .png files there, or remove "
                             "the folder")
@@ -174,14 +238,15 @@ def _reason(error: Exception) -> str:
 
 def _read_class_names(root: Path, folders: set[str]) -> dict[str, str]:
     path = root / CLASS_NAMES_FILE
-    if not path.exists():
+    if not path.is_file():
         return {}
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(str(path), f"invalid JSON ({error})", CLASS_NAMES_REMEDY) from error
     if not (isinstance(names, dict) and all(_is_name(name) for name in names.values())):
         raise UserError(str(path), "not a map of folders to names", CLASS_NAMES_REMEDY)
+    names = {nfc(folder): nfc(name) for folder, name in names.items()}
     if absent := sorted(names.keys() - folders):
         raise UserError(str(path), f"names folders that are not there: {', '.join(absent)}",
                         f"there are: {listing(sorted(folders))}")
@@ -190,6 +255,14 @@ def _read_class_names(root: Path, folders: set[str]) -> dict[str, str]:
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
+
+
+def _refuse_undecodable_names(folders: list[ClassFolder], where: str) -> None:
+    for folder in folders:
+        shown = os.fsencode(folder.name).decode("utf-8", "backslashreplace")
+        if shown != folder.name:
+            raise UserError(where, f"the name of the folder '{shown}' in {folder.path.parent} is "
+                            "not UTF-8", "rename it")
 
 
 def _refuse_shared_names(folders: list[ClassFolder], where: str) -> None:
@@ -205,7 +278,8 @@ def _refuse_shared_names(folders: list[ClassFolder], where: str) -> None:
 
 def found_in(folder: Path) -> str:
     """Return the content of a folder in parentheses, for error messages."""
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    with reading(folder):
+        names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     return f"(found: {listing(names or ['nothing'], SHOWN)})"
 
 

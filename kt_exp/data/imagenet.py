@@ -6,8 +6,17 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from kt_exp.data.image_files import ClassFolder, ImageFiles, found_in, labelled, listing
+from kt_exp.csv_files import dict_reader
+from kt_exp.data.image_files import (
+    ClassFolder,
+    ImageFiles,
+    found_in,
+    labelled,
+    listing,
+    reading,
+)
 from kt_exp.errors import UserError
+from kt_exp.unicode import on_disk
 
 CSV_REMEDY = "give a CSV with the columns 'file' and 'class_index' or 'wnid'"
 
@@ -60,7 +69,8 @@ def read_val(root: Path, ids: Sequence[str], where: str) -> ImageFiles:
         problem = f"no folder val in {root} {found_in(root)}" if root.is_dir() \
             else f"no such folder: {root}"
         raise UserError(where, problem, "give the folder that holds val/<wnid>/*")
-    found = {path.name for path in val.iterdir() if path.is_dir() and path.name[0] != "."}
+    with reading(val):
+        found = {path.name for path in val.iterdir() if path.is_dir() and path.name[0] != "."}
     if unknown := sorted(found - set(ids)):
         raise UserError(where, f"not ImageNet-1k's wnids in {val}: {listing(unknown)}",
                         "name the folders by wnid, as n01440764")
@@ -89,7 +99,7 @@ def read_labels_csv(path: Path, ids: Sequence[str], where: str) -> ImageFiles:
     index_of = {wnid: index for index, wnid in enumerate(ids)}
     files, labels = [], []
     for line, row in rows:
-        file = path.parent / (row["file"] or "")
+        file = on_disk(path.parent / (row["file"] or ""))
         if not file.is_file():
             raise UserError(line, f"no such file: {file}", "paths start at the CSV's folder")
         files.append(file)
@@ -103,7 +113,7 @@ def _read_rows(path: Path, where: str) -> list[tuple[str, dict[str, str]]]:
         raise UserError(where, f"no such file: {path}", CSV_REMEDY)
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
+            reader = dict_reader(lines)
             rows = [(f"{path} line {reader.line_num}", row) for row in reader]
             columns = list(reader.fieldnames or ["none"])
     except (UnicodeDecodeError, csv.Error) as error:

@@ -29,11 +29,10 @@ def read_target(root: Path, concept: Concept, where: str = WHERE) -> ImageFiles:
         UserError: the root or the sub-folder does not exist, or there are no images in it.
     """
     folder = _find(root, concept, where)
-    files = folder.images()
-    if not files:
+    if not folder.has_images:
         raise UserError(where, f"no images of '{concept.image_class}' in {folder.path} "
                         f"{found_in(folder.path)}", "put .jpg or .png files there")
-    return labelled(root, [files])
+    return labelled(root, [folder.images()])
 
 
 def check_targets(root: Path, concepts: Iterable[Concept]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,11 +12,15 @@ from torch import Tensor
 from kt_exp.finetune.closed_form import known_metric, mean_direction, projection_edit
 from kt_exp.finetune.settings import EditSettings
 from kt_exp.finetune.stage import KIND
+from kt_exp.finetune.strength import KnownItems, strengths_within_budget
 from kt_exp.models.last_map import edited, last_map
 from kt_exp.models.protocol import DualEncoder
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 1
+VERSION = 2
+_AT_ONCE = 64  # texts
+
+Prompts = list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -26,43 +31,71 @@ class EditTexts:
         names: the prompts of each concept's name, as the benchmark asks for it.
         targets: the texts that each name shall score like; their mean counts.
         known: the prompts of each known class.
+        others: the prompts of each name that stands for all that is not listed; may be empty.
+        protected: the prompts of each name whose score shall stay exactly as it is; may be empty.
     """
 
-    names: list[list[str]]
-    targets: list[list[str]]
-    known: list[list[str]]
+    names: Prompts
+    targets: Prompts
+    known: Prompts
+    others: Prompts
+    protected: Prompts
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The items that a budgeted strength must not lose, and `key`, a hash of what they are."""
+
+    items: Callable[[], KnownItems]
+    key: str
 
 
 def edit_signature(model_fingerprint: str, device: torch.device, texts: EditTexts,
-                   settings: EditSettings) -> str:
+                   settings: EditSettings, budget: Budget | None) -> str:
     """Return the store key of the edited weights: a hash of all that can change them."""
-    return signature(["edit", VERSION, model_fingerprint, device.type, asdict(texts),
-                      asdict(settings)])
+    decides: dict[str, Any] = {"ridge": settings.ridge, "strength": settings.strength}
+    if texts.others:
+        decides["others_weight"] = settings.others_weight
+    if budget:
+        decides |= {"budget": settings.budget, "most": settings.most, "items": budget.key}
+    return signature(["edit", VERSION, model_fingerprint, device.type, asdict(texts), decides])
 
 
 def edit(model: DualEncoder, key: str, texts: EditTexts, settings: EditSettings, store: Store,
-         known: Tensor) -> Entry:
+         embed: Callable[[Prompts], Tensor], budget: Budget | None) -> Entry:
     """Return the entry of `key`: tensors are the weights that the edit changes.
 
-    The model itself is left as it was.
+    Its record has the strength of each concept. The model itself is left as it was.
 
     Args:
-        known: embeddings of the known classes `(C, D)`, unit norm.
+        embed: returns the embedding of each class, `(C, D)`, unit norm, of its prompts.
+        budget: with `strength: budget`.
 
     Raises:
         UserError: the model has no last linear map, or its text encoder cannot tell names apart.
     """
     def compute() -> Entry:
-        names = torch.stack([_embedding(model, prompts) for prompts in texts.names])
-        targets = torch.stack([_embedding(model, prompts) for prompts in texts.targets])
-        found = projection_edit(names, targets, known_metric(known, settings.ridge),
-                                settings.strength)
-        return Entry({"steps": [], "loss": []},
+        names, targets = (_embedded(model, prompts) for prompts in (texts.names, texts.targets))
+        protected = _embedded(model, texts.protected) if texts.protected else None
+        metric = known_metric(embed(texts.known), settings.ridge,
+                              embed(texts.others) if texts.others else None,
+                              settings.others_weight)
+        if budget:
+            strengths = strengths_within_budget(budget.items(), names, targets, metric,
+                                                settings.budget, settings.most, protected)
+        else:
+            strengths = torch.tensor([settings.strength] * len(names), dtype=torch.float64)
+        found = projection_edit(names, targets, metric, strengths, protected)
+        return Entry({"steps": [], "loss": [], "strengths": strengths.tolist()},
                      edited(model, last_map(model), found.directions, found.readings))
 
     return store.get_or_compute(KIND, key, compute)
 
 
 @torch.no_grad()
-def _embedding(model: DualEncoder, texts: Sequence[str]) -> Tensor:
-    return mean_direction(model.encode_text(texts).cpu())
+def _embedded(model: DualEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
+    texts = [text for of_one in prompts for text in of_one]
+    encoded = torch.cat([model.encode_text(texts[start:start + _AT_ONCE]).cpu()
+                         for start in range(0, len(texts), _AT_ONCE)])
+    return torch.stack([mean_direction(of_one)
+                        for of_one in encoded.split([len(of_one) for of_one in prompts])])

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 from torch import Tensor
 
+T = TypeVar("T")
+
 
 class FeatureCache:
-    """Tensors of one model at a time, by the key of what they were computed from."""
+    """Features of one model at a time, by the key of what they were computed from."""
 
     def __init__(self) -> None:
         self._owner: Hashable = None
-        self._features: dict[Hashable, Tensor] = {}
+        self._features: dict[Hashable, Any] = {}
 
     def of(self, owner: Hashable) -> FeatureCache:
         """Return the cache of a model (fingerprint and device); drop that of another model."""
@@ -25,8 +28,8 @@ class FeatureCache:
             self._owner, self._features = owner, {}
         return self
 
-    def get(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
-        """Return the tensor under `key`; compute it on first use."""
+    def get(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return what is under `key`; compute it on first use."""
         if key not in self._features:
             self._features[key] = compute()
         return self._features[key]

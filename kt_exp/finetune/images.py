@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from kt_exp.inversion.stage import inversion_signature, invert_captions
 from kt_exp.models.protocol import Model
 from kt_exp.progress import Progress
 from kt_exp.store import Entry, Store, signature
+from kt_exp.unicode import user_path
 
 
 def folder_images(settings: FinetuneSettings, concept: Concept) -> ImageFiles:
@@ -28,7 +28,7 @@ def folder_images(settings: FinetuneSettings, concept: Concept) -> ImageFiles:
     Raises:
         UserError: no such folder, or no images in it.
     """
-    return read_target(Path(settings.folder or "").expanduser(), concept, "finetune.folder")
+    return read_target(user_path(settings.folder), concept, "finetune.folder")
 
 
 def check_folders(settings: FinetuneSettings, concepts: Iterable[Concept]) -> None:
@@ -59,6 +59,11 @@ class TrainingImages:
     def learner(self) -> Model:
         """The model that learns from these images."""
         return self.model
+
+    def of_pixels(self) -> TrainingImages:
+        """Return the same with images of pixels, whatever `inversion.layers` says."""
+        return TrainingImages(self.model, self.fingerprint, self.finetune,
+                              replace(self.inversion, layers="all"), self.seed)
 
     def count(self, concept: Concept) -> int:
         """Return the number of a concept's training images, without creating them."""

@@ -41,7 +41,8 @@ class TrainingPlan:
 
     Attributes:
         negatives: the prompts of each known class, for the loss `class_ce`.
-        rehearsed: one prompt per known class, whose inverted images are rehearsed.
+        rehearsed: one prompt per known class, whose inverted images are rehearsed; a prompt that
+            several classes share is listed once.
         targets: target captions of a captioner.
         negative_captions: captions that do not match, for the loss `itm`.
         seed: seed of masking and of dropout.
@@ -73,7 +74,7 @@ def plan_training(concepts: Sequence[Concept], images_of: Sequence[int], setting
     targets = _numbered([learner.targets for learner in learners])
     negatives = _negatives(learners, settings, known)
     owners = [number for number, count in enumerate(images_of) for _ in range(count)]
-    rehearsed = [prompts[0] for prompts in known] if settings.rehearsal else []
+    rehearsed = list(dict.fromkeys(prompts[0] for prompts in known)) if settings.rehearsal else []
     plan = _Plan(
         captions_of=[captions.of[owner] for owner in owners],
         targets_of=[targets.of[owner] for owner in owners] if targets.texts else [],

@@ -12,6 +12,7 @@ CONTRASTIVE = ("ntxent", "clip", "class_ce")
 
 
 EDIT = "projection_edit"
+BUDGET = "budget"  # the strength that is computed from known items
 
 
 @dataclass(kw_only=True)
@@ -19,13 +20,32 @@ class EditSettings:
     """The closed-form edit of the image tower's last linear map (finetune.edit)."""
 
     target: str = choice("description", "parts", "name_and_description")
-    strength: float = number(above=0)
+    strength: Any = number(above=0, words=(BUDGET,))
+    budget: float = number(minimum=0, maximum=1)
+    most: float = number(above=0)
     ridge: float = number(above=0)
+    others: Optional[str]
+    others_weight: float = number(minimum=0, maximum=1)
+    protected: list[str]
+
+
+@dataclass(kw_only=True)
+class LoraSettings:
+    """Low-rank adapters in place of full updates (finetune.lora)."""
+
+    rank: int = number(minimum=0)
+    alpha: float = number(above=0)
+    targets: list[str]
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.rank and not self.targets:
+            yield "targets", "empty, but finetune.lora.rank is not 0", \
+                "give patterns of parameters' names, such as '*' for all linear layers"
 
 
 @dataclass(kw_only=True)
 class FinetuneSettings:
-    """Everything that affects the fine-tuned weights, given the images."""
+    """Everything that affects the fine-tuned weights, given the images, and their use."""
 
     strategy: str = choice("visual", "visual_trunk", "text", "both", "projection", "all",
                            "visual_decoder", EDIT)
@@ -47,6 +67,9 @@ class FinetuneSettings:
     rehearsal: float = number(minimum=0)
     rehearsal_per_class: int = number(minimum=1)
     rehearsal_batch: int = number(minimum=1)
+    lora: LoraSettings
+    null_space: float = number(minimum=0, maximum=1)
+    interpolation: float = number(minimum=0, maximum=1)
     optimizer: str = choice("adam", "adamw")
     lr: float = number(above=0)
     weight_decay: float = number(minimum=0)
@@ -55,10 +78,16 @@ class FinetuneSettings:
     batch_size: int = number(minimum=1)
     epochs: int = number(minimum=1)
     mode: str = choice("train", "eval")
+    start: str = choice("pretrained", "closed_form")
     edit: EditSettings
+    calibration: str = choice("none", "budget")
+    budget: float = number(minimum=0, maximum=1)
     save_models: bool
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.strategy == EDIT and self.start == "closed_form":
+            yield "start", f"'closed_form', and finetune.strategy is '{EDIT}' itself", \
+                "leave finetune.start as it is, or train on top by another strategy"
         if len(self.betas) != 2 or max(self.betas) >= 1:
             yield "betas", f"{self.betas} are not Adam's betas", "give two numbers below 1"
         if self.images == "folder" and not self.folder:
@@ -72,6 +101,7 @@ class FinetuneSettings:
                 if template.count("{}") != 1:
                     yield key, f"'{template}' has no single {{}}", "mark the name's place by {}"
         yield from self._weight_problems()
+        yield from self._update_problems()
 
     def _weight_problems(self) -> Iterator[tuple[str, str, str]]:
         if self.caption_weight and not self.caption_targets:
@@ -82,7 +112,19 @@ class FinetuneSettings:
                 yield "contrastive_weight", "0, and finetune.caption_weight too: nothing is " \
                     "learned", "give one of them a weight"
             return
-        for key in ("distillation", "rehearsal", "caption_weight"):
+        for key in ("distillation", "rehearsal", "null_space", "caption_weight"):
             if getattr(self, key):
                 yield key, f"not possible with finetune.loss '{self.loss}'", \
                     f"set finetune.{key}=0, or choose one of: {', '.join(CONTRASTIVE)}"
+
+    def _update_problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.null_space == 1:
+            yield "null_space", "1 leaves nothing to train", "give a share below 1"
+        if self.null_space and not self.rehearsal and self.strategy != EDIT:
+            yield "null_space", "needs images of known classes, but finetune.rehearsal is 0", \
+                "give finetune.rehearsal a weight, or set finetune.null_space=0"
+        if self.strategy == EDIT:
+            for key, on in (("lora.rank", self.lora.rank), ("null_space", self.null_space)):
+                if on:
+                    yield key, f"not possible with finetune.strategy '{EDIT}', which trains " \
+                        "nothing", f"set finetune.{key}=0, or choose another strategy"

@@ -21,13 +21,19 @@ VERSION = 5
 KIND = "finetune"
 # What these decide is in the plan and in the signatures of the images.
 _NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "caption_targets",
-                "itm_negatives", "itm_negatives_per_image", "maskings", "edit", "save_models")
+                "itm_negatives", "itm_negatives_per_image", "maskings", "start", "edit",
+                "calibration", "budget", "interpolation", "save_models")
 
 
 def finetune_signature(model_fingerprint: str, device: torch.device, plan: TrainingPlan,
                        image_keys: Sequence[str], settings: FinetuneSettings, seed: int) -> str:
     """Return the store key of the weights: a hash of everything that can change them."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
+    # Left out where they are off, so that entries made before there were these keys stay valid.
+    if not settings.lora.rank:
+        del decides["lora"]
+    if not settings.null_space:
+        del decides["null_space"]
     if settings.loss == "class_ce":
         decides["loss"] = "bank"  # Its former name: entries made under it are still valid.
     batches = [[part.tolist() for part in batch] for batch in plan.batches]

@@ -40,7 +40,7 @@ class KnownItems:
 
 
 def strengths_within_budget(items: KnownItems, names: Tensor, targets: Tensor, metric: Tensor,
-                            budget: float, most: float) -> Tensor:
+                            budget: float, most: float, protected: Tensor | None = None) -> Tensor:
     """Return the strength of each name, `(M,)`, float64, at which all together keep the budget.
 
     One name gets the largest strength up to `most` that loses at most `budget` of the items. Lost
@@ -51,16 +51,18 @@ def strengths_within_budget(items: KnownItems, names: Tensor, targets: Tensor, m
     loses least is returned. The order of the names does not matter.
 
     Args:
-        names, targets, metric: as for `closed_form.projection_edit`.
+        names, targets, metric, protected: as for `closed_form.projection_edit`.
         budget: share of the items, in [0, 1].
         most: upper bound of a single name's strength, above 0.
     """
     lost = budget * len(items.labels)
-    alone = torch.cat([_from_zero_to(most, items, names[m:m + 1], targets[m:m + 1], metric, lost)
-                       for m in range(len(names))])
+    alone = torch.cat([
+        _from_zero_to(most, items, names[m:m + 1], targets[m:m + 1],
+                      edit_directions(names[m:m + 1], metric, protected), lost)
+        for m in range(len(names))])
     if len(names) == 1:
         return alone
-    directions, one = edit_directions(names, metric), torch.ones_like(alone)
+    directions, one = edit_directions(names, metric, protected), torch.ones_like(alone)
     beyond = _Path.between(items, names, targets, directions, one, alone.clamp(min=1))
     if beyond.lost_at(0.0) <= lost:
         return one + beyond.farthest(lost) * (alone.clamp(min=1) - one)
@@ -68,11 +70,10 @@ def strengths_within_budget(items: KnownItems, names: Tensor, targets: Tensor, m
     return below.farthest(lost) * one
 
 
-def _from_zero_to(most: float, items: KnownItems, name: Tensor, target: Tensor, metric: Tensor,
-                  lost: float) -> Tensor:
+def _from_zero_to(most: float, items: KnownItems, name: Tensor, target: Tensor,
+                  directions: Tensor, lost: float) -> Tensor:
     end = torch.tensor([most], dtype=torch.float64)
-    path = _Path.between(items, name, target, edit_directions(name, metric),
-                         torch.zeros_like(end), end)
+    path = _Path.between(items, name, target, directions, torch.zeros_like(end), end)
     return path.farthest(lost) * end
 
 

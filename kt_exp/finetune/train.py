@@ -14,7 +14,7 @@ from kt_exp.finetune.feature_cache import FeatureCache
 from kt_exp.finetune.objectives import objective
 from kt_exp.finetune.plan import TrainingPlan
 from kt_exp.finetune.settings import FinetuneSettings
-from kt_exp.finetune.strategies import trained_parameters
+from kt_exp.finetune.updates import protected, updates
 from kt_exp.models.protocol import Model
 
 
@@ -29,28 +29,26 @@ def train(
     of the frozen model. `features` is the cache of the model before training. Returns the changed
     state `{name: tensor}` and the loss of each step.
 
-    Only the strategy's parameters are trained; all others stay bit-equal. Dropout is drawn from the
-    plan's seed, independent of the process's random state. The caller restores the model with
-    `models.weights.restored`.
+    Only the strategy's parameters are trained, or the linear maps among them (`updates.updates`);
+    all others stay bit-equal. Dropout and adapters are drawn from the plan's seed, independent of
+    the process's random state. The caller restores the model with `models.weights.restored`.
 
     Raises:
         UserError: the loss became NaN or infinite.
     """
-    parameters = trained_parameters(model, settings.strategy)
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
     loss_of = objective(model, images, rehearsal, plan, settings, features)
-    optimizer = _optimizer(parameters, settings)
-    model.module.requires_grad_(False)
-    for parameter in parameters.values():
-        parameter.requires_grad_(True)
-    _set_mode(model.module, settings.mode)
+    off = protected(model, rehearsal, plan.rehearsed, settings, features)
     history = []
-    with _seeded(model.device, plan.seed):
+    with _seeded(model.device, plan.seed), updates(model, settings, off) as trained:
+        optimizer = _optimizer(trained.parameters, settings)
+        _set_mode(model.module, settings.mode)
         for batch in plan.batches:
             loss = loss_of(batch)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+            trained.after_step()
             history.append(loss.detach())
             advance(history[-1].item)
     model.module.eval().requires_grad_(False)
@@ -67,12 +65,12 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
-def _optimizer(parameters: dict[str, torch.nn.Parameter],
+def _optimizer(parameters: list[torch.nn.Parameter],
                settings: FinetuneSettings) -> torch.optim.Optimizer:
     # Adam adds the decay to the gradient, as in the paper's code; AdamW decouples it.
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer]
     beta1, beta2 = settings.betas
-    return kind(list(parameters.values()), lr=settings.lr, betas=(beta1, beta2), eps=settings.eps,
+    return kind(parameters, lr=settings.lr, betas=(beta1, beta2), eps=settings.eps,
                 weight_decay=settings.weight_decay)
 
 

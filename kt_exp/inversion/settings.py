@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from kt_exp.config.checks import choice, number
@@ -46,7 +46,10 @@ class SpeedSettings:
 
 @dataclass(kw_only=True)
 class InversionSettings:
-    """Everything that affects the inverted images or features, and how images are saved."""
+    """Everything that affects the inverted images or features, and how images are saved.
+
+    The stage takes `upsize_at` in steps (`in_steps`); in a config, values below 1 are shares.
+    """
 
     layers: str
     feature_prior: str = choice("mahalanobis", "channel")
@@ -57,7 +60,7 @@ class InversionSettings:
     steps: int = number(minimum=1)
     init: str = choice("uniform", "normal")
     sizes: list[int] = number(minimum=8)
-    upsize_at: list[int] = number(minimum=1)
+    upsize_at: list[Any] = number(above=0)  # steps, and shares of the run below 1
     restart_optimizer: bool
     lr: float = number(above=0)
     lr_schedule: str = choice("constant", "cosine")
@@ -86,9 +89,12 @@ class InversionSettings:
             yield "sizes", f"{self.sizes} does not grow", "order the sizes from small to large"
         if sorted(set(self.upsize_at)) != self.upsize_at:
             yield "upsize_at", f"{self.upsize_at} does not grow", "order the steps"
-        if self.upsize_at and self.upsize_at[-1] >= self.steps:
-            yield ("upsize_at", f"step {self.upsize_at[-1]} is never reached",
-                   f"inversion.steps is {self.steps}: give smaller steps")
+        for at in self.upsize_at:
+            if at >= 1 and at != int(at):
+                yield "upsize_at", f"{at} is no step", "give whole numbers, or shares below 1"
+        if self.upsize_at and self.upsize_at[-1] >= max(self.steps, 1):
+            yield ("upsize_at", f"step {self.upsize_at[-1]:g} is never reached",
+                   f"inversion.steps is {self.steps}: give smaller steps, or shares of them (0.4)")
 
     def _feature_problems(self) -> Iterator[tuple[str, str, str]]:
         if not _LAYERS.fullmatch(self.layers):
@@ -97,3 +103,15 @@ class InversionSettings:
         if self.statistics in ("folder", "file") and not self.statistics_path:
             yield "statistics_path", f"missing, but inversion.statistics is '{self.statistics}'", \
                 "give the folder of images, or the file that a run wrote"
+
+    def in_steps(self) -> InversionSettings:
+        """Return the same settings with `upsize_at` in steps, none of them a share."""
+        return replace(self, upsize_at=in_steps(self.upsize_at, self.steps))
+
+
+def in_steps(upsize_at: Sequence[float], steps: int) -> list[int]:
+    """Return the steps at which the next size begins, from 0; shares of `steps` are rounded.
+
+    In runs of few steps, sizes may be left out: two of them may begin at the same step.
+    """
+    return [round(at * steps) if at < 1 else int(at) for at in upsize_at]

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from open_clip.transformer import VisionTransformer
-from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms import Normalize
 
+from kt_exp.atomic import save_tensors
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
 from kt_exp.models.layers import LayeredTower, layered, split_tower
@@ -88,6 +88,16 @@ class OpenClipModel:
         return self._network
 
     @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of open_clip."""
+        return self._tokenizer
+
+    @property
+    def preprocessing(self) -> PreprocessCfg:
+        """How open_clip makes images into the network's input."""
+        return self._preprocess
+
+    @property
     def logit_scale(self) -> Tensor:
         return self._network.logit_scale.exp()
 
@@ -149,8 +159,7 @@ class OpenClipModel:
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
-        save_file(state, folder / WEIGHTS_FILE)
+        save_tensors(folder / WEIGHTS_FILE, self._network.state_dict())
         if hasattr(self._tokenizer, "save_pretrained"):
             self._tokenizer.save_pretrained(folder)
         for text in _text_configs(self._network):

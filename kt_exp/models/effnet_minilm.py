@@ -19,13 +19,14 @@ from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from timm.models import EfficientNet
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torchvision.transforms import v2
 from transformers import BertConfig, BertModel
 
+from kt_exp.atomic import save_tensors
 from kt_exp.config.checks import number
 from kt_exp.data import imagenet
 from kt_exp.errors import UserError, did_you_mean
@@ -37,6 +38,7 @@ from kt_exp.models.minilm import MAX_TOKENS, embed_sentences, read_tokenizer
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer, SplitTower
 from kt_exp.models.similarity import embedding_scorer
+from kt_exp.remote_code import refuse_requests
 from kt_exp.store import Store, signature
 
 WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = "model.safetensors", "config.json", "tokenizer.json"
@@ -184,8 +186,7 @@ class EffNetMiniLMModel:
         """Write weights, the text tower's config and the tokenizer: a folder for `model.weights`.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
-        save_file(state, folder / WEIGHTS_FILE)
+        save_tensors(folder / WEIGHTS_FILE, self._network.state_dict())
         config = {"text": self._network.text.config.to_dict(), "excluded": self._network.excluded}
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2), encoding="utf-8")
         self._tokenizer.save(str(folder / TOKENIZER_FILE))
@@ -248,7 +249,8 @@ def _package(name: str) -> Any:
 def _read(folder: Path, excluded: Sequence[str]) -> tuple[Towers, Tokenizer]:
     if not (folder / CONFIG_FILE).is_file():
         raise UserError("model.weights", f"{folder} has no {CONFIG_FILE}",
-                        "give a folder that a run with finetune.save_models=true wrote")
+                        "give a folder that kt-exp export wrote")
+    refuse_requests(folder)
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         text = BertModel(BertConfig(**config["text"]), add_pooling_layer=False)
@@ -258,7 +260,7 @@ def _read(folder: Path, excluded: Sequence[str]) -> tuple[Towers, Tokenizer]:
         tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
     except Exception as error:  # tokenizers raises plain Exceptions
         raise UserError("model.weights", f"cannot load {folder}: {str(error).splitlines()[0]}",
-                        "give a folder that a run with finetune.save_models=true wrote") from error
+                        "give a folder that kt-exp export wrote") from error
     if unmet := sorted(set(excluded) - set(network.excluded)):
         raise UserError("model.exclude_names", f"the join in {folder} has met '{unmet[0]}'",
                         "leave it out of exclude_names, or set model.weights=null")

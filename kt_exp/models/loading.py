@@ -16,9 +16,11 @@ from open_clip.pretrained import download_pretrained, download_pretrained_from_h
 
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.offline import fails_fast_offline
+from kt_exp.remote_code import never_run, refuse_keys
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
 TEXT_CONFIG_FILE = "config.json"
+CHANGES_FILE = "changes.safetensors"  # what checkpoints/changes.py writes
 _IN_A_FOLDER = {".safetensors", ".bin", ".pth"}
 _IN_A_FILE = _IN_A_FOLDER | {".pt", ".npz"}
 _GIVE_A_FOLDER = "a folder: model=open_clip model.name=local-dir:/path/to/folder"
@@ -38,12 +40,16 @@ def load_network(name: str, pretrained: str | None) -> tuple[Any, Any, dict[str,
     with fails_fast_offline(_needs_hub(name, pretrained)), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _download(name, pretrained)
+        refuse_keys(open_clip.get_model_config(name), _config_of(name))
         try:
-            network, _, _ = open_clip.create_model_and_transforms(
-                name, pretrained=pretrained, require_pretrained=True, device="cpu",
-                **_text_from_folder(name),
-            )
-            tokenizer = open_clip.get_tokenizer(name)
+            with never_run(_local_dir(name) or name, "model.name"):
+                network, _, _ = open_clip.create_model_and_transforms(
+                    name, pretrained=pretrained, require_pretrained=True, device="cpu",
+                    **_text_from_folder(name),
+                )
+                tokenizer = open_clip.get_tokenizer(name)
+        except UserError:
+            raise
         except Exception as error:
             _explain(error, name, pretrained)
         return network, tokenizer, open_clip.get_model_config(name)
@@ -76,6 +82,10 @@ def _local_dir(name: str) -> Path | None:
     if not name.startswith(LOCAL_DIR_PREFIX):
         return None
     return Path(name.removeprefix(LOCAL_DIR_PREFIX)).expanduser()
+
+
+def _config_of(name: str) -> str:
+    return str((_local_dir(name) or Path(name)) / CONFIG_FILE)
 
 
 def _check_names(name: str, pretrained: str | None) -> None:
@@ -127,6 +137,9 @@ def _check_local_dir(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError("model.name", f"no such folder: {folder}",
                         f"give local-dir:FOLDER with {CONFIG_FILE} and weights")
+    if (folder / CHANGES_FILE).is_file():
+        raise UserError("model.name", f"{folder} holds the changes of a fine-tuned model alone",
+                        "write a whole model by kt-exp export RUN --concept X, and give its folder")
     config = _read_config(folder / CONFIG_FILE)
     files = [path.name for path in folder.iterdir()]
     if not any(Path(file).suffix in _IN_A_FOLDER for file in files):

@@ -28,6 +28,7 @@ from kt_exp.models.medclip_network import MedClipNetwork, load_published, publis
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer, SplitTower
 from kt_exp.models.similarity import embedding_scorer
+from kt_exp.remote_code import never_run
 from kt_exp.store import signature
 
 WEIGHTS_FILE, CONFIG_FILE = "pytorch_model.bin", "config.json"
@@ -221,7 +222,11 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _config(folder: Path, where: str) -> Any:
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        with never_run(folder, where):
+            return AutoConfig.from_pretrained(folder, local_files_only=True,
+                                              trust_remote_code=False)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(where, f"no configuration of a network in {folder} "
                         f"({str(error).splitlines()[0][:200]})",
@@ -230,7 +235,11 @@ def _config(folder: Path, where: str) -> Any:
 
 def _tokenizer(folder: Path) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with never_run(folder, "model.text"):
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True,
+                                                 trust_remote_code=False)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError("model.text", f"no tokenizer in {folder} "
                         f"({str(error).splitlines()[0][:200]})",

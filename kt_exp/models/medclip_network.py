@@ -33,7 +33,7 @@ class TextTower(nn.Module):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        self.model = AutoModel.from_config(config)
+        self.model = AutoModel.from_config(config, trust_remote_code=False)
         self.projection_head = nn.Linear(config.hidden_size, WIDTH, bias=False)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class SwinTower(nn.Module):
 
     def __init__(self, config: Any) -> None:
         super().__init__()
-        self.model = AutoModel.from_config(config)
+        self.model = AutoModel.from_config(config, trust_remote_code=False)
         self.projection_head = nn.Linear(config.hidden_size, WIDTH, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -244,7 +244,7 @@ class PairMatcher(Model, Protocol):
         ...
 
     def match_block(self, images: Tensor, captions: EmbeddedCaptions) -> Tensor:
-        """Return the score of every pair, `(I, T)`: the log-odds of a match.
+        """Return the score of every pair, `(I, T)`, by which pairs are ranked; higher is better.
 
         Takes what `embed_images` and `embed_captions` return.
         """

@@ -12,7 +12,6 @@ from typing import Any, Optional
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms import (
     CenterCrop,
@@ -24,6 +23,7 @@ from torchvision.transforms import (
 )
 from transformers import ViltImageProcessor
 
+from kt_exp.atomic import save_tensors
 from kt_exp.config.checks import choice
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
@@ -49,6 +49,7 @@ class ViLT:
     name: str
     tokenizer: Optional[str]
     head: str = choice("auto", "itm", "rank")
+    rank_by: str = choice("match", "log_odds")
     resize: str = choice("crop", "squash")
 
     def load(self, device: torch.device, precision: str) -> ViLTModel:
@@ -59,8 +60,8 @@ class ViLT:
                 checkpoint of another architecture, or one without the wanted head.
         """
         network, tokenizer = load_vilt(self.name, self.tokenizer)
-        return ViLTModel(network, tokenizer, self._match_head(network), self.resize, device,
-                         precision)
+        return ViLTModel(network, tokenizer, self._match_head(network), self.rank_by,
+                         self.resize, device, precision)
 
     def _match_head(self, network: ViltNetwork) -> str:
         found = [head for head, module in MATCH_HEADS.items() if hasattr(network, module)]
@@ -80,14 +81,16 @@ class ViLTModel:
     Args:
         tokenizer: BERT's, from transformers.
         head: `itm` (two logits) or `rank` (one, the log-odds of a match).
+        rank_by: score of a pair among others, of the head `itm`: its `match` logit, or the
+            `log_odds`, from which the logit of no match is subtracted.
         resize: how an image becomes square: `crop` its centre, or `squash` it to the size.
         precision: `fp32`, or `bf16` for autocast.
     """
 
-    def __init__(self, network: ViltNetwork, tokenizer: Any, head: str, resize: str,
-                 device: torch.device, precision: str = "fp32") -> None:
+    def __init__(self, network: ViltNetwork, tokenizer: Any, head: str, rank_by: str,
+                 resize: str, device: torch.device, precision: str = "fp32") -> None:
         self._network = network.to(device).eval().requires_grad_(False)
-        self._tokenizer, self._head = tokenizer, head
+        self._tokenizer, self._head, self._rank_by = tokenizer, head, rank_by
         self._resize, self._precision = resize, precision
         self.device = device
         size = network.config.image_size
@@ -138,7 +141,8 @@ class ViLTModel:
             of_captions = EmbeddedCaptions(captions.tokens[caption], captions.mask[caption])
             logits.append(self._match(images[image], of_captions))
         no_match, match = torch.cat(logits).unbind(dim=1)
-        return (match - no_match).view(len(images), many)
+        scores = match if self._rank_by == "match" else match - no_match
+        return scores.view(len(images), many)
 
     def mask_words(self, captions: Sequence[str], probability: float,
                    generator: torch.Generator) -> MaskedCaptions:
@@ -174,14 +178,16 @@ class ViLTModel:
         config = self._network.config.to_dict()
         settings = [{name: config[name] for name in _SETTINGS}, self._head, self._resize,
                     self._precision, self._tokenizer.get_vocab()]
+        if self._rank_by != "match":  # Inversion and fine-tuning rank nothing.
+            settings.append(self._rank_by)
         return digest_of(self._network, json.dumps(settings, sort_keys=True))
 
     def export(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        state = {k: v.detach().cpu().contiguous() for k, v in self._network.state_dict().items()}
+        state = dict(self._network.state_dict())
         if _DECODER not in dict(self._network.named_parameters()):
             state.pop(_DECODER, None)  # Tied to the word embeddings.
-        save_file(state, folder / WEIGHTS_FILES[0], {"format": "pt"})
+        save_tensors(folder / WEIGHTS_FILES[0], state, {"format": "pt"})
         self._network.config.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
         ViltImageProcessor(size={"shortest_edge": self.image_size}).save_pretrained(folder)

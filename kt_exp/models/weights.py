@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from kt_exp.models.protocol import Model
+from kt_exp.store import signature
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,20 @@ class Weights:
         with restored(model):
             model.module.load_state_dict({**model.module.state_dict(), **self.changes})
             yield
+
+    def interpolated(self, model: Model, share: float) -> Weights:
+        """Return (1 − α) · the current weights of `model` + α · these, α = `share` in [0, 1].
+
+        WiSE-FT (Wortsman et al., CVPR 2022, "Robust fine-tuning of zero-shot models"). The current
+        weights are those from which these were trained. Integers, such as the number of batches
+        that a batch norm has met, are taken from these.
+        """
+        if share == 1:
+            return self
+        before = model.module.state_dict()
+        mixed = {name: torch.lerp(before[name].to(new), new, share)
+                 if new.is_floating_point() else new for name, new in self.changes.items()}
+        return Weights(signature([self.key, "interpolation", share]), mixed)
 
 
 FROZEN = Weights("frozen", {})

@@ -21,6 +21,8 @@ from kt_exp.errors import UserError, did_you_mean
 from kt_exp.pictograms.drawings import HELD_OUT, KNOWN, draw_class, invented_names
 from kt_exp.store import signature
 
+SEEDS = 2**32  # reported drawings have seeds below it, drawings for calibration from it on
+
 
 @dataclass(frozen=True)
 class Drawings:
@@ -58,7 +60,8 @@ class PictogramBenchmark(ClassificationTask):
     invented_names: int = number(minimum=0)
     images_per_known_class: int = number(minimum=1)
     images_per_target: int = number(minimum=1)
-    seed: int = number(minimum=0)
+    calibration_per_known_class: int = number(minimum=0)
+    seed: int = number(minimum=0, maximum=SEEDS - 1)
     templates: list[str]
     fix_articles: bool
     batch_size: int = number(minimum=1)
@@ -73,6 +76,11 @@ class PictogramBenchmark(ClassificationTask):
 
     def known_images(self) -> Drawings:
         return Drawings(KNOWN, self.images_per_known_class, self.seed)
+
+    def calibration_images(self) -> Drawings | None:
+        """Return drawings of the known classes that no value of `seed` reports on."""
+        count = self.calibration_per_known_class
+        return Drawings(KNOWN, count, SEEDS + self.seed) if count else None
 
     def target_images(self, concept: Concept) -> Drawings:
         """Return drawings of a held-out concept.

@@ -21,6 +21,7 @@ from kt_exp.config.renames import former_name
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
 from kt_exp.report import plots
 from kt_exp.report.controls import controls
+from kt_exp.report.front import front
 from kt_exp.report.grid import FORMATS, print_grid
 from kt_exp.report.paper import comparable, disagreements, fill, paper_grid
 from kt_exp.report.pivot import pivot
@@ -98,6 +99,11 @@ def _controls(options: argparse.Namespace) -> int:
     return 0
 
 
+def _front(options: argparse.Namespace) -> int:
+    print_grid(front(_jobs(options)), options.format, _console())
+    return 0
+
+
 def _status(options: argparse.Namespace) -> int:
     print_grid(status_grid(find_jobs(options.runs)), "rich", _console())
     return 0
@@ -170,6 +176,10 @@ def _parser() -> _Parser:
                        "the recipe beside its controls: was knowledge gained?")
     control.add_argument("--format", choices=FORMATS, default="rich")
 
+    methods = _command(commands, "front", _front,
+                       "methods side by side: target against known accuracy, and seconds")
+    methods.add_argument("--format", choices=FORMATS, default="rich")
+
     status = commands.add_parser("status", help="how far each job is")
     status.add_argument("runs", nargs="+", metavar="RUNS", help="folders of runs and sweeps")
     status.set_defaults(run=_status)
@@ -180,7 +190,8 @@ def _command(commands: Any, name: str, run: Any, text: str) -> argparse.Argument
     command = commands.add_parser(name, help=text)
     command.add_argument("runs", nargs="+", metavar="RUNS", help="folders of runs and sweeps")
     command.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
-                         help="only runs with this setting; A,B: one of these; * for anything")
+                         help="only runs with this setting; A,B: one of these; * for anything; "
+                              "!A: not this one")
     command.set_defaults(run=run)
     return command
 

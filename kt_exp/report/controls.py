@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from kt_exp.errors import UserError
-from kt_exp.report.evidence import LOSS, Evidence, evidence_of
+from kt_exp.report.evidence import LOSS, Evidence, evidence_of, shared_concepts
 from kt_exp.report.grid import Grid, StyledText
 from kt_exp.report.grouping import Estimate
 from kt_exp.report.runs import Job, newest
 from kt_exp.report.table import Footnotes, summary_line
-from kt_exp.report.variants import TRAINING, Variant, other_keys, variants_of
+from kt_exp.report.variants import Variant, comparable, variants_of
 from kt_exp.results.intervals import Gain
 from kt_exp.results.outcome import Phase
 from kt_exp.results.summary import MISSING, TARGET_AT_2, signed
@@ -49,13 +48,9 @@ def controls(jobs: Sequence[Job], draws: int = 2000) -> Grid:
             differ in more than their training, or no concept that all variants have.
     """
     jobs = newest(jobs)
-    variants = variants_of(_comparable(jobs))
+    variants = variants_of(comparable(jobs))
     found = [evidence_of(variant.jobs) for variant in variants]
-    concepts = [name for name in found[0].concepts if all(name in one.concepts for one in found)
-                and all(one.has(Phase.transferred, [name]) for one in found)]
-    if not concepts:
-        raise UserError("concepts", "the variants have no measured concept in common",
-                        "kt-report status shows how far the runs are")
+    concepts = shared_concepts(found)
     trained = [_Row(variant.label, Phase.transferred, one,
                     one.gain(Phase.transferred, concepts, draws))
                for variant, one in zip(variants, found, strict=True)]
@@ -88,18 +83,6 @@ def verdict(variant: Variant, gain: Gain | None) -> StyledText:
             "description)" if variant.is_exchanged else ""
     compared = "less" if gain.high < 0 else "not more"
     return StyledText(f"{compared} than bias: {text}{aside}", "bad" if gain.high < 0 else "")
-
-
-def _comparable(jobs: Sequence[Job]) -> list[Job]:
-    completed = [job for job in jobs if job.state == "completed"]
-    if not completed:
-        raise UserError("runs", "none of them is completed",
-                        "kt-report status shows how far they are")
-    for key in other_keys(completed):
-        if key.split(".")[0] not in TRAINING:
-            raise UserError("runs", f"they differ in {key}, and so in what bias alone reaches",
-                            f"choose one by --where {key}=…")
-    return completed
 
 
 def _untrained(evidence: Evidence, concepts: Sequence[str], draws: int) -> list[_Row]:

@@ -10,7 +10,13 @@ from typing import Any
 from kt_exp.errors import UserError
 from kt_exp.report.grouping import Estimate
 from kt_exp.report.runs import Job
-from kt_exp.results.gains import Comparison, PhaseMargins, target_at_gain
+from kt_exp.results.gains import (
+    Comparison,
+    PhaseMargins,
+    Statistic,
+    mean_interval,
+    target_at_gain,
+)
 from kt_exp.results.intervals import Gain
 from kt_exp.results.margins_file import FILE_NAME, read_margins
 from kt_exp.results.outcome import Phase
@@ -75,12 +81,22 @@ class Evidence:
 
         None where margins are not finite.
         """
-        comparisons = [[_comparison(row[name].margins, phase) for name in concepts]
-                       for row in self.cases.values()]
         try:
-            return target_at_gain(comparisons, LOSS, draws)
+            return target_at_gain(self._comparisons(phase, concepts), LOSS, draws)
         except ValueError:
             return None
+
+    def interval(self, phase: Phase, concepts: Sequence[str], statistic: Statistic,
+                 draws: int) -> Gain | None:
+        """Return the mean of a statistic, with its interval; None where margins are not finite."""
+        try:
+            return mean_interval(self._comparisons(phase, concepts), statistic, draws)
+        except ValueError:
+            return None
+
+    def _comparisons(self, phase: Phase, concepts: Sequence[str]) -> list[list[Comparison]]:
+        return [[_comparison(row[name].margins, phase) for name in concepts]
+                for row in self.cases.values()]
 
 
 def evidence_of(jobs: Sequence[Job]) -> Evidence:
@@ -101,6 +117,20 @@ def evidence_of(jobs: Sequence[Job]) -> Evidence:
             row[concept] = Case(job, {phase: found for (phase, name), found in margins.items()
                                       if name == concept})
     return Evidence(dict(sorted(cases.items(), key=lambda item: str(item[0]))))
+
+
+def shared_concepts(found: Sequence[Evidence]) -> list[str]:
+    """Return the concepts that all of `found` have measured after fine-tuning.
+
+    Raises:
+        UserError: there is none.
+    """
+    concepts = [name for name in found[0].concepts if all(name in one.concepts for one in found)
+                and all(one.has(Phase.transferred, [name]) for one in found)]
+    if not concepts:
+        raise UserError("concepts", "the variants have no measured concept in common",
+                        "kt-report status shows how far the runs are")
+    return concepts
 
 
 def _comparison(margins: Mapping[str, PhaseMargins], phase: Phase) -> Comparison:

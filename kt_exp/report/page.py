@@ -20,6 +20,7 @@ from kt_exp.progress import duration
 from kt_exp.report.plots import draw_history, draw_run
 from kt_exp.report.style import MISSING, REMEDY, has_matplotlib
 from kt_exp.results import summary
+from kt_exp.results.calibrated import calibrated_rows, calibration_line, calibration_reasons
 from kt_exp.results.outcome import JOINT
 from kt_exp.results.record import ConceptEntry, RunRecord, plain
 
@@ -52,6 +53,9 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
         mean_scores=summary.mean_scores(scores),
         tradeoffs=summary.tradeoff_rows(record),
         tradeoff_phases=summary.TRADEOFF_PHASES,
+        calibrated=calibrated_rows(record),
+        calibration_line=calibration_line(record),
+        calibration_reasons=calibration_reasons(record),
         tradeoff=draw_run(record).svg() if record.tradeoffs and has_matplotlib() else "",
         panels=[(title, *_panel(folder / name)) for title, name in panels.items()],
         rows=[*rows, summary.mean_row(rows)] if len(rows) > 1 else rows,

@@ -88,7 +88,8 @@ class Job:
     def fits(self, conditions: Conditions) -> bool:
         """Return whether each key has the value in `conditions`, or one of a list of values.
 
-        Numbers are compared as numbers; text is a pattern in which * matches anything.
+        Numbers are compared as numbers; text is a pattern in which * matches anything. With a
+        leading ! the rest must not match.
         """
         return all(_equal(self.value(key), expected) for key, expected in conditions.items())
 
@@ -233,6 +234,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _equal(value: Any, expected: Any) -> bool:
     if isinstance(expected, list):
         return any(_equal(value, option) for option in expected)
+    if isinstance(expected, str) and expected.startswith("!"):
+        return not _equal(value, expected[1:])
     try:
         return isclose(float(value), float(expected), rel_tol=1e-9)
     except (TypeError, ValueError):

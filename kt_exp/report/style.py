@@ -22,6 +22,7 @@ PHASES: Mapping[str, tuple[str, str]] = {
     "name_and_description": ("name and description", LIGHT["green"]),
     "parts_prompt": ("parts of description", LIGHT["purple"]),
     "transferred": ("after", ACCENT),
+    "calibrated": ("calibrated", ACCENT),
 }
 
 MISSING = "matplotlib is not installed"

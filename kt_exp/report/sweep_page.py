@@ -55,15 +55,30 @@ def _plots(jobs: Sequence[Job]) -> Iterator[tuple[str, Markup]]:
 
 def _job(job: Job) -> dict[str, Any]:
     record, state = job.record, state_of(job)
-    picture = job.folder / record.files["overview"] if record and "overview" in record.files \
-        else None
+    picture, problem = _picture(job)
     return {
         "folder": str(job.folder), "state": state, "tone": TONES[state.name],
         "title": " ".join(job.overrides) or job.folder.name,
-        "warnings": record.warnings if record else [],
+        "warnings": [*(record.warnings if record else []), *problem],
         "command": shlex.join(record.command) if record else "",
-        "picture": _embedded(picture) if picture and picture.is_file() else None,
+        "picture": picture,
     }
+
+
+def _picture(job: Job) -> tuple[str | None, list[str]]:
+    """Return the run's picture as a data URL, if there is one, and what is wrong with it."""
+    name = job.record.files.get("overview") if job.record else None
+    if name is None:
+        return None, []
+    path = job.folder / name
+    if not path.resolve().is_relative_to(job.folder.resolve()):
+        return None, [f"{name} is not in the folder of the run"]
+    if not path.is_file():
+        return None, []
+    try:
+        return _embedded(path), []
+    except Exception as error:  # On damaged files PIL's decoders raise almost anything.
+        return None, [f"{name} cannot be read: {error}"]
 
 
 def _embedded(path: Path) -> str:

@@ -209,7 +209,7 @@ def _metrics(job: Job) -> list[Metric]:
 def kind_title(kind: Kind) -> str:
     split, metric = kind
     if metric == "accuracy":
-        return {"target": "Target", "known": "Known", "all": "Accuracy"}[split]
+        return {"all": "Accuracy"}.get(split, split.capitalize())
     if metric.startswith("target_at_"):
         return f"Target at {metric.removeprefix('target_at_')} lost"
     return metric if split == "all" else f"{split.capitalize()} {metric}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kt_exp.errors import UserError
 from kt_exp.finetune.settings import EDIT
 from kt_exp.report.grouping import grouped, labels, varied
 from kt_exp.report.runs import Job
@@ -54,6 +55,23 @@ def variants_of(jobs: Sequence[Job]) -> list[Variant]:
 def other_keys(jobs: Sequence[Job]) -> list[str]:
     """Return the settings besides those of a control in which `jobs` differ."""
     return [key for key in varied(jobs) if key not in (*KEYS, OPTION)]
+
+
+def comparable(jobs: Sequence[Job]) -> list[Job]:
+    """Return the completed ones of `jobs`, which differ in their training alone.
+
+    Raises:
+        UserError: there is none, or they differ in the model or the benchmark.
+    """
+    completed = [job for job in jobs if job.state == "completed"]
+    if not completed:
+        raise UserError("runs", "none of them is completed",
+                        "kt-report status shows how far they are")
+    for key in other_keys(completed):
+        if key.split(".")[0] not in TRAINING:
+            raise UserError("runs", f"they differ in {key}, and so in what bias alone reaches",
+                            f"choose one by --where {key}=…")
+    return completed
 
 
 def _is_exchanged(exchange: object) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,33 +52,65 @@ def target_at(margins: PhaseMargins, needed: int) -> float:
     return float(np.mean(margins.target > -gamma))
 
 
+Statistic = Callable[[Comparison], float]
+
+
 def target_at_gain(comparisons: Sequence[Sequence[Comparison]], loss: float = 0.02,
                    draws: int = 2000, random_seed: int = 0) -> Gain:
     """Return the mean gain in `target_at` from `before` to `after`, with its 95 % interval.
 
-    Each draw resamples the known images too and finds γ again: few images determine γ, and it
+    Args:
+        loss: share of known images that may be lost to γ, in [0, 1].
+        comparisons, draws, random_seed: as for `mean_interval`.
+
+    Raises:
+        ValueError: as `mean_interval`.
+    """
+    return mean_interval(comparisons, lambda one: _gain(one, loss), draws, random_seed)
+
+
+def mean_interval(comparisons: Sequence[Sequence[Comparison]], statistic: Statistic,
+                  draws: int = 2000, random_seed: int = 0) -> Gain:
+    """Return the mean of a statistic over seeds and concepts, with its 95 % bootstrap interval.
+
+    Each draw resamples the known images too, on which γ depends: few images determine γ, and it
     affects all concepts together.
 
     Args:
         comparisons: `comparisons[s][c]` is concept c with seed s. All seeds have the same images
             of a concept; concepts with equally many known images have the same ones.
-        loss: share of known images that may be lost to γ, in [0, 1].
 
     Raises:
         ValueError: there is no comparison, or a margin is not finite.
     """
-    def gains(generator: np.random.Generator | None) -> NDArray[np.float64]:
+    def values(generator: np.random.Generator | None) -> NDArray[np.float64]:
         drawn = [_indices(of_seeds[0], generator) for of_seeds in zip(*comparisons, strict=True)]
         known = {len(index): index for _, index in drawn}
-        return np.array([[_gain(one, targets, known[len(one.reference)], loss)
+        return np.array([[statistic(_at(one, targets, known[len(one.reference)]))
                           for one, (targets, _) in zip(of_concepts, drawn, strict=True)]
                          for of_concepts in comparisons])
 
-    margins = [values for row in comparisons for one in row for phase in (one.before, one.after)
-               for values in (phase.target, phase.known)]
-    if not all(np.isfinite(values).all() for values in margins):
+    margins = [part for row in comparisons for one in row for phase in (one.before, one.after)
+               for part in (phase.target, phase.known)]
+    if not all(np.isfinite(part).all() for part in margins):
         raise ValueError("margins must be finite")
-    return bootstrap_gain(gains(None), gains, draws, random_seed)
+    return bootstrap_gain(values(None), values, draws, random_seed)
+
+
+def needed(one: Comparison, loss: float) -> int:
+    """Return how many known images must stay right to lose at most the share `loss`."""
+    return fewest_right(int(one.reference.sum()), len(one.reference), loss)
+
+
+def target_accuracy(one: Comparison) -> float:
+    """Return the target accuracy without a constant, in [0, 1]."""
+    return float(np.mean(one.after.target > 0))
+
+
+def known_change(one: Comparison, gamma: float = 0.0) -> float:
+    """Return the change of known accuracy from the untrained model, in [−1, 1], with γ."""
+    stays = one.after.right & ~(one.after.known > -gamma)
+    return float(np.mean(stays) - np.mean(one.reference))
 
 
 def _indices(one: Comparison, generator: np.random.Generator | None) -> tuple[
@@ -90,8 +122,11 @@ def _indices(one: Comparison, generator: np.random.Generator | None) -> tuple[
     return generator.integers(sizes[0], size=sizes[0]), generator.integers(sizes[1], size=sizes[1])
 
 
-def _gain(one: Comparison, targets: NDArray[np.int64], known: NDArray[np.int64],
-          loss: float) -> float:
-    needed = fewest_right(int(one.reference[known].sum()), len(known), loss)
-    return target_at(one.after.at(targets, known), needed) \
-        - target_at(one.before.at(targets, known), needed)
+def _at(one: Comparison, targets: NDArray[np.int64], known: NDArray[np.int64]) -> Comparison:
+    return Comparison(one.before.at(targets, known), one.after.at(targets, known),
+                      one.reference[known])
+
+
+def _gain(one: Comparison, loss: float) -> float:
+    right = needed(one, loss)
+    return target_at(one.after, right) - target_at(one.before, right)

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from kt_exp.atomic import replace
 from kt_exp.errors import UserError
 from kt_exp.results.gains import PhaseMargins
 from kt_exp.results.outcome import Outcome
@@ -25,7 +26,7 @@ def write_margins(outcomes: Sequence[Outcome], folder: Path) -> Path | None:
     }
     if not arrays:
         return None
-    save_file(arrays, folder / FILE_NAME)
+    replace(folder / FILE_NAME, lambda draft: save_file(arrays, draft))
     return folder / FILE_NAME
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,32 @@ class OperatingPoint:
     known_correct: int | None
     known_total: int
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The operating point of a fine-tuned model, and the images that it was chosen on.
+
+    Attributes:
+        concepts: names of the concepts taught, on whose scores γ is added.
+        images: "benchmark" (images of known classes that are not reported on) or "inverted" (from
+            the known classes' prompts).
+        skipped: paths of the images left out because they could not be read.
+    """
+
+    concepts: list[str]
+    images: str
+    point: OperatingPoint
+    skipped: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain dicts, lists, numbers and strings."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Calibration:
+        """Return the calibration that `to_json` wrote."""
+        return cls(**{**record, "point": OperatingPoint(**record["point"])})
 
 
 def fewest_right(reference: int, total: int, loss: float) -> int:

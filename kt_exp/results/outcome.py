@@ -24,12 +24,14 @@ class Phase(StrEnum):
 
     - `baseline`: the untrained model, with the name in the prompt templates.
     - `transferred`: the fine-tuned model, with the same prompts.
+    - `calibrated`: the same with the constant γ of `results.operating_point` on its scores.
     - `name_prompt`, `description_prompt`, `name_and_description` (mean of both embeddings),
       `parts_prompt` (mean over the description's parts): the untrained model with these prompts.
     """
 
     baseline = "baseline"
     transferred = "transferred"
+    calibrated = "calibrated"
     name_prompt = "name_prompt"
     description_prompt = "description_prompt"
     name_and_description = "name_and_description"

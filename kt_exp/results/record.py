@@ -18,10 +18,12 @@ from typing import Any, Literal
 
 from kt_exp.atomic import write_atomically
 from kt_exp.errors import UserError
+from kt_exp.results.checks import problems
 from kt_exp.results.curve import Curve
+from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import Confusion, Diagnosis, Metric, Outcome, Phase, row_of
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FILE_NAME = "result.json"
 
 Status = Literal["interrupted", "completed", "failed"]
@@ -35,12 +37,18 @@ REPORTED_PACKAGES = (
 
 @dataclass
 class ConceptEntry:
-    """A concept of the run; `caption` is its first caption in fine-tuning."""
+    """A concept of the run.
+
+    Attributes:
+        caption: its first caption in training; empty where nothing is trained.
+        strength: w of its closed-form edit; None without one.
+    """
 
     name: str
     description: str
     caption: str
     diagnosis: Diagnosis | None
+    strength: float | None = None
 
 
 @dataclass
@@ -82,6 +90,7 @@ class RunRecord:
     metrics: list[Metric] = field(default_factory=list)
     confusions: list[Confusion] = field(default_factory=list)
     tradeoffs: list[TradeoffEntry] = field(default_factory=list)
+    calibrations: list[Calibration] = field(default_factory=list)
     curves: dict[str, dict[str, Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -114,6 +123,10 @@ class RunRecord:
                 return row
         return None
 
+    def calibration(self, concept: str) -> Calibration | None:
+        """Return the operating point of the model that a concept was taught; None without one."""
+        return next((row for row in self.calibrations if concept in row.concepts), None)
+
     def mistaken_for(self, phase: str, concept: str) -> list[Confusion]:
         """Return the other candidates that the concept's images were assigned to, most first."""
         rows = [
@@ -142,15 +155,15 @@ def write_record(record: RunRecord, folder: Path) -> Path:
 
 
 class DamagedRecord(UserError):
-    """A result.json that is not JSON: a partial copy, or not written by kt_exp."""
+    """A result.json that is no record: a partial copy, or not written by kt_exp."""
 
 
 def read_record(path: Path | str) -> RunRecord:
     """Return the record in `path`, a result.json or the folder of one.
 
     Raises:
-        UserError: the file does not exist, is no record, or has an unsupported schema version.
-        DamagedRecord: not JSON.
+        UserError: the file does not exist, or has an unsupported schema version.
+        DamagedRecord: it is not JSON, or something in it is not what a record holds.
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
@@ -159,21 +172,28 @@ def read_record(path: Path | str) -> RunRecord:
     except OSError as error:
         raise UserError(str(path), f"cannot be read: {error.strerror}",
                         f"give a {FILE_NAME} or the folder of a run") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedRecord(str(path), f"is not valid JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version in (1, 2):  # They lack only these fields.
-        content = {"notes": [], **content, "tradeoffs": [], "schema_version": SCHEMA_VERSION}
+    if version in (1, 2, 3):  # They lack only these fields.
+        content = {"notes": [], "tradeoffs": [], **content, "calibrations": [],
+                   "schema_version": SCHEMA_VERSION}
+    elif version is None:
+        raise DamagedRecord(str(path), "is not a run record: it has no schema_version")
     elif version != SCHEMA_VERSION:
         raise UserError(str(path), f"has schema version {version}",
                         f"this version of kt_exp reads versions 1 to {SCHEMA_VERSION}")
     names = {declared.name for declared in fields(RunRecord)}
     if wrong := sorted(names ^ content.keys()):
-        raise UserError(str(path), f"is not a run record: missing or unknown {', '.join(wrong)}")
+        raise DamagedRecord(str(path),
+                            f"is not a run record: missing or unknown {', '.join(wrong)}")
     try:
-        return RunRecord(**{**content, **_typed(content)})
+        record = RunRecord(**{**content, **_typed(content)})
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(str(path), f"is not a run record: {error}") from error
+        raise DamagedRecord(str(path), f"is not a run record: {error}") from error
+    if wrong := list(problems(record)):
+        raise DamagedRecord(str(path), f"is not a run record: {wrong[0]}")
+    return record
 
 
 def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,6 +206,7 @@ def _typed(content: Mapping[str, Any]) -> dict[str, Any]:
         "confusions": [row_of(Confusion, row) for row in content["confusions"]],
         "tradeoffs": [TradeoffEntry(Phase(row["phase"]), row["concept"],
                                     Curve.from_json(row["curve"])) for row in content["tradeoffs"]],
+        "calibrations": [Calibration.from_json(row) for row in content["calibrations"]],
     }
 
 

@@ -219,6 +219,15 @@ def reuse_line(record: RunRecord) -> str:
     return ", ".join(f"{stage} {count}" for stage, count in record.reused.items() if count)
 
 
+def strength_line(record: RunRecord) -> str:
+    """Return the strengths of closed-form edits, as "1.3" or "madras 1.42, …"; may be empty."""
+    found = {concept.name: f"{concept.strength:.3g}" for concept in record.concepts
+             if concept.strength is not None}
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return ", ".join(f"{name} {strength}" for name, strength in found.items())
+
+
 def _accuracy(row: Metric | None) -> Accuracy | None:
     return None if row is None or row.value is None else Accuracy(row.value, row.count, row.total)
 

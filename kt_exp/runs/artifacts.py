@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from kt_exp.benchmarks.feature_statistics import write_statistics
+from kt_exp.atomic import save_tensors, write_atomically
+from kt_exp.benchmarks.feature_statistics import FILE_NAME as STATISTICS
+from kt_exp.checkpoints.changes import Base, write_changes
+from kt_exp.checkpoints.find import MODELS
 from kt_exp.finetune.features import TrainingFeatures
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
@@ -22,6 +25,8 @@ from kt_exp.results.record import RunRecord
 from kt_exp.results.summary import target_metric
 
 _SHOWN = 10
+CALIBRATION = "calibration.json"
+SKIPPED = "skipped_images.txt"
 
 
 def to_png(image: Tensor, form: str) -> Image.Image:
@@ -44,11 +49,12 @@ class Artifacts:
     folder: Path
     pictures: dict[str, list[Image.Image]] = field(default_factory=dict)
     panels: dict[str, str] = field(default_factory=dict)
+    _begun: bool = False
 
     def save_inverted(self, state: RunState) -> None:
         """Write the inverted images as PNG and as exact tensors, if not yet written.
 
-        Inverted features are written as tensors, with the statistics of their prior.
+        Inverted features are written as tensors, with the statistics of natural ones.
         """
         if self.pictures or not state.inverted:
             return
@@ -60,7 +66,7 @@ class Artifacts:
             pngs = [to_png(image, self.experiment.config.inversion.png) for image in images]
             home = self.folder / "images" / concept.slug
             home.mkdir(parents=True, exist_ok=True)
-            save_file({"images": images}, home / "images.safetensors")
+            save_tensors(home / "images.safetensors", {"images": images})
             for number, png in enumerate(pngs):
                 png.save(home / f"{number:02d}.png")
             self.pictures[concept.name] = pngs
@@ -74,23 +80,42 @@ class Artifacts:
         home = self.folder / "features"
         home.mkdir(exist_ok=True)
         for concept in self.experiment.concepts:
-            save_file({"features": state.inverted[concept.name].tensors["features"]},
-                      home / f"{concept.slug}.safetensors")
-        statistics = write_statistics(images.statistics.measured(), self.folder)
-        self.record.files |= {"features": home.name, "feature_statistics": statistics.name}
+            save_tensors(home / f"{concept.slug}.safetensors",
+                         {"features": state.inverted[concept.name].tensors["features"]})
+        path = self.folder / STATISTICS
+        save_tensors(path, images.statistics.measured().tensors())
+        self.record.files |= {"features": home.name, "feature_statistics": path.name}
 
     def save_models(self, state: RunState) -> None:
-        """Write each fine-tuned model in its library's own format (open_clip: a `local-dir`)."""
-        for model in state.finetuned:
-            with model.weights.applied(self.experiment.model):
-                self.experiment.model.export(self.folder / "models" / model.group.slug)
-        self.record.files["models"] = "models"
+        """Write the changes that fine-tuning made to each model; `kt-exp export` makes it whole.
 
-    def save_outcomes(self, state: RunState) -> None:
-        """Write the scores of single images, the margins, and the evaluator's pictures."""
+        Its constant γ, if it was calibrated, is in `CALIBRATION` beside the changes.
+        """
+        config = self.record.config
+        base = Base(config["model"], config["precision"], self.experiment.fingerprint)
+        for model in state.finetuned:
+            home = self.folder / MODELS / model.group.slug
+            write_changes(home, base, model.weights.changes)
+            if calibration := state.calibrations.get(model.group.name):
+                text = json.dumps(calibration.to_json(), indent=2, ensure_ascii=False)
+                write_atomically(home / CALIBRATION, text + "\n")
+        self.record.files["models"] = MODELS
+
+    def write_results(self, state: RunState) -> None:
+        """Write the results of single images, the pictures and the page, once."""
+        if not self._begun:
+            self._begun = True
+            self._save_outcomes(state)
+            self._write_report()
+
+    def _save_outcomes(self, state: RunState) -> None:
+        """Write the scores of single images, the margins, what could not be read, and pictures."""
         scores = [score for outcome in state.outcomes for score in outcome.per_image]
         if scores:
             self.record.files["per_image"] = write_per_image(scores, self.folder).name
+        if skipped := sorted({path for outcome in state.outcomes for path in outcome.skipped}):
+            write_atomically(self.folder / SKIPPED, "\n".join([*skipped, ""]))
+            self.record.files["skipped"] = SKIPPED
         if margins := write_margins(state.outcomes, self.folder):
             self.record.files["margins"] = margins.name
         self._draw_panels(state)
@@ -105,7 +130,7 @@ class Artifacts:
         else:
             home.rmdir()
 
-    def write_report(self) -> None:
+    def _write_report(self) -> None:
         """Write report.html and, if target images were measured, overview.png."""
         targets = {concept.name: self.experiment.benchmark.examples(concept, _SHOWN)
                    for concept in self.experiment.concepts}

@@ -16,13 +16,14 @@ from rich.text import Text
 
 from kt_exp.progress import ConsoleHandler, progress
 from kt_exp.results import summary
+from kt_exp.results.calibrated import calibrated_rows, calibration_line, calibration_reasons
 from kt_exp.results.outcome import Phase
 from kt_exp.results.record import ConceptEntry, RunRecord
 from kt_exp.results.summary import MISSING
 
 __all__ = [
-    "ConsoleHandler", "diagnosis_table", "print_diagnosis", "print_summary", "progress",
-    "score_table", "summary_table", "tradeoff_table",
+    "ConsoleHandler", "calibrated_table", "diagnosis_table", "print_diagnosis", "print_summary",
+    "progress", "score_table", "summary_table", "tradeoff_table",
 ]
 
 PIPE_WIDTH = 100  # columns where there is no terminal
@@ -80,6 +81,25 @@ def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
         cells += [Text(f"{row.auroc[phase].value:.3f}" if phase in row.auroc else MISSING)
                   for phase in phases["auroc"]]
         table.add_row(Text(row.name), *cells, style="bold" if is_mean else "")
+    return table
+
+
+def calibrated_table(record: RunRecord, intervals: bool = True) -> Table:
+    """Return the table of target and known accuracy with the constant γ on the concept's score."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("Concept", overflow="fold", min_width=8, max_width=20)
+    for title in ("γ", "Target", "Known", "points"):
+        table.add_column(title, justify="right", no_wrap=True)
+    rows = calibrated_rows(record)
+    for row in rows:
+        is_mean = len(rows) > 1 and row is rows[-1]
+        if is_mean:
+            table.add_row()
+        table.add_row(
+            Text(row.name), "" if is_mean else row.signed_gamma,
+            _rate(row.target, None, intervals), _rate(row.known, None, intervals),
+            Text(summary.signed(row.known_change) or MISSING, _style(row.known_change)),
+            style="bold" if is_mean else "")
     return table
 
 
@@ -144,14 +164,19 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
     console.print(Text(summary.headline(record), STATUS_STYLES[record.status]), soft_wrap=True)
     if reused := summary.reuse_line(record):
         console.print(f"from the store: {escape(reused)}")
+    if strengths := summary.strength_line(record):
+        console.print(f"strength of the edit: {escape(strengths)}")
     if summary.target_metric(record) in summary.ACCURACY_METRICS:
         console.print(Text(), _fitting(summary_table, record, console), Text(), sep="\n")
     if summary.tradeoff_rows(record):
         console.print(Text(TRADEOFF_TITLE, "dim"), _fitting(tradeoff_table, record, console),
                       Text(), sep="\n")
+    if record.calibrations:
+        console.print(Text(calibration_line(record), "dim"),
+                      _fitting(calibrated_table, record, console), Text(), sep="\n")
     if summary.scores(record):
         console.print(Text(), score_table(record), Text(), sep="\n")
-    for note in record.notes:
+    for note in [*record.notes, *calibration_reasons(record)]:
         console.print(Text.assemble(("note: ", "dim"), note))
     for warning in record.warnings:
         console.print(_warning(warning))

@@ -30,6 +30,7 @@ from kt_exp.runs.artifacts import Artifacts, device_name
 from kt_exp.runs.console import print_diagnosis, print_summary, progress
 from kt_exp.runs.git_state import git_state
 from kt_exp.runs.progress_file import ProgressFile
+from kt_exp.runs.run_folder import writing_to
 from kt_exp.runs.session import Session
 from kt_exp.runs.trackers import Tracker
 from kt_exp.schema import Config, parse, to_plain
@@ -70,16 +71,15 @@ def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
         on_diagnosis: called with the concepts and their diagnoses before anything costly.
 
     Raises:
-        UserError: bad input.
+        UserError: bad input, or a file of the run that cannot be written.
         KeyboardInterrupt: the process was told to stop.
     """
     record = _new_record(command)
-    write_record(record, folder)
+    _write(record, folder)
     with ExitStack() as ending:
-        ending.callback(write_record, record, folder)
+        ending.callback(_write, record, folder)
         try:
             _run(cfg, record, folder, session, on_diagnosis, ending)
-            record.close("completed")
         except KeyboardInterrupt:
             session.caches.models.clear()
             record.close("interrupted")
@@ -90,6 +90,11 @@ def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
             record.close("failed", error)
             raise
     return record
+
+
+def _write(record: RunRecord, folder: Path) -> None:
+    with writing_to(folder):
+        write_record(record, folder)
 
 
 def _new_record(command: list[str]) -> RunRecord:
@@ -103,7 +108,10 @@ def _new_record(command: list[str]) -> RunRecord:
 
 def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
          on_diagnosis: Callable[[list[ConceptEntry]], None], ending: ExitStack) -> None:
-    """Run the stages; register in `ending` what has to be done however the run ends."""
+    """Run the stages; register in `ending` what has to be done however the run ends.
+
+    The record is completed when all files but itself are written; it is written last.
+    """
     start = time.perf_counter()
     record.config = to_plain(cfg)
     config = parse(cfg)
@@ -118,17 +126,19 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
     config.tracker.start(record, folder, _sweep())
     ending.callback(_attempt, "the tracker", lambda: config.tracker.finish(record))
     ending.callback(_attempt, "the tracker", lambda: _track(config.tracker, record, artifacts))
-    ending.callback(_attempt, "the report", artifacts.write_report)
-    ending.callback(_attempt, "the results of single images",
-                    lambda: artifacts.save_outcomes(state))
+    ending.callback(_attempt, "the report", lambda: artifacts.write_results(state))
     ending.callback(_gather, record, state)
     for _ in experiment.run():
         _gather(record, state)
-        write_record(record, folder)
-        artifacts.save_inverted(state)
+        with writing_to(folder):
+            write_record(record, folder)
+            artifacts.save_inverted(state)
         _attempt("the tracker", lambda: _track(config.tracker, record, artifacts))
-    if config.finetune.save_models:
-        artifacts.save_models(state)
+    record.close("completed")
+    with writing_to(folder):
+        if config.finetune.save_models:
+            artifacts.save_models(state)
+        artifacts.write_results(state)
 
 
 def _attempt(what: str, action: Callable[[], None]) -> None:
@@ -136,17 +146,22 @@ def _attempt(what: str, action: Callable[[], None]) -> None:
     try:
         action()
     except Exception as error:
-        log.warning("%s could not be completed: %s", what, error, exc_info=error)
+        expected = isinstance(error, (UserError, OSError))
+        log.warning("%s could not be completed: %s", what, error,
+                    exc_info=None if expected else error)
 
 
 def _report_error(error: Exception, folder: Path, show_traceback: bool) -> int:
     if isinstance(error, UserError):
         log.error("kt-exp: error: %s", error, exc_info=show_traceback)
         return EXIT_BAD_INPUT
-    path = folder / TRACEBACK
-    path.write_text(traceback.format_exc(), encoding="utf-8")
+    where: Path | str = folder / TRACEBACK
+    try:
+        Path(where).write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        where = "traceback=true shows it"
     log.error("kt-exp: error: %s: %s (traceback: %s)", type(error).__name__,
-              " ".join(str(error).split()), path, exc_info=show_traceback)
+              " ".join(str(error).split()), where, exc_info=show_traceback)
     return 1
 
 
@@ -168,9 +183,10 @@ def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None
     record.seed = config.seed
     record.device = device_name(experiment.model.device)
     for concept, diagnosis in zip(experiment.concepts, experiment.diagnoses, strict=True):
-        caption = training_captions(concept, config.finetune.captions, config.finetune.templates)
-        record.concepts.append(ConceptEntry(name=concept.name, description=concept.description,
-                                            caption=caption[0], diagnosis=diagnosis))
+        captions = training_captions(concept, config.finetune.captions, config.finetune.templates)
+        record.concepts.append(ConceptEntry(
+            name=concept.name, description=concept.description,
+            caption=captions[0] if experiment.trains else "", diagnosis=diagnosis))
 
 
 def _gather(record: RunRecord, state: RunState) -> None:
@@ -178,6 +194,10 @@ def _gather(record: RunRecord, state: RunState) -> None:
     record.seconds |= state.seconds
     record.signatures = state.signatures
     record.reused = state.reused
+    strengths = {name: w for model in state.finetuned for name, w in model.strengths.items()}
+    for concept in record.concepts:
+        concept.strength = strengths.get(concept.name)
+    record.calibrations = list(state.calibrations.values())
     record.metrics, record.confusions, record.tradeoffs = [], [], []
     for outcome in state.outcomes:
         record.add_outcome(outcome)
@@ -208,7 +228,9 @@ def _inversion_warnings(state: RunState) -> list[str]:
 
 
 def _skipped_warnings(state: RunState) -> list[str]:
-    skipped = sorted({path for outcome in state.outcomes for path in outcome.skipped})
+    lists = [*(outcome.skipped for outcome in state.outcomes),
+             *(calibration.skipped for calibration in state.calibrations.values())]
+    skipped = sorted({path for paths in lists for path in paths})
     more = " …" if len(skipped) > 5 else ""
     return [f"{len(skipped)} unreadable images skipped: {', '.join(skipped[:5])}{more}"] \
         if skipped else []

@@ -1,12 +1,32 @@
-"""Logging of one run: replaces the root logger's handlers and restores them afterwards."""
+"""Logging of one run: its file, and the root logger's handlers while it runs."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.config import DictConfigurator
 from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class LogFile(logging.FileHandler):
+    """A log file; if it cannot be written, that is said once, and the run goes on."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say why the file cannot be written, at the first time."""
+        if not self._failed:
+            self._failed = True
+            log.warning("%s cannot be written: %s", self.baseFilename, sys.exc_info()[1])
+
+    def close(self) -> None:
+        """Close the file; what cannot be written is lost."""
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from kt_exp.config.override_quotes import quote, with_quotes
 from kt_exp.errors import UserError
 
 # In a loop, runs may start within the same second.
@@ -13,7 +14,7 @@ NEW_FOLDER = "outputs/${now:%Y-%m-%d}/${now:%H-%M-%S-%f}"
 
 
 def checked(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides as a list.
+    """Return the overrides as a list, with non-ASCII words in quotes.
 
     Raises:
         UserError: `overrides` is a single string, or an item is no string, an option (`-m`), or a
@@ -31,7 +32,7 @@ def checked(overrides: Sequence[str]) -> list[str]:
         if re.match(r"hydra\b", key) and key != "hydra.searchpath":
             raise UserError(key, "cannot be set from Python", "the run folder is `folder`; a sweep "
                             "is a loop over calls")
-    return list(overrides)
+    return [with_quotes(override) for override in overrides]
 
 
 def folder_override(folder: Path | str | None) -> str:
@@ -44,6 +45,4 @@ def folder_override(folder: Path | str | None) -> str:
     if folder is not None and "${" in text:
         raise UserError("folder", f"'{text}' holds '${{', which starts a reference",
                         "name another folder")
-    # In Hydra's quotes a backslash is special only before a quote, and before the last one.
-    quoted = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), text)
-    return f"hydra.run.dir='{quoted}'"
+    return f"hydra.run.dir={quote(text)}"

@@ -51,6 +51,8 @@ def run_unless_done(cfg: DictConfig, session: Session) -> int:
 def completed_run(cfg: DictConfig, folder: Path) -> RunRecord | None:
     """Return the record of the same run if `folder` holds it completed; None if it has to run.
 
+    A run is completed if all its files are there.
+
     Raises:
         UserError: the folder holds a completed run of another config, any completed run with
             `on_existing: error`, or an unreadable record; or `on_existing` has an unknown value.
@@ -63,6 +65,10 @@ def completed_run(cfg: DictConfig, folder: Path) -> RunRecord | None:
         return None
     record = read_record(folder)
     if record.status != "completed":
+        return None
+    if missing := [path for path in record.files.values() if not (folder / path).exists()]:
+        log.warning("%s was completed, but lacks %s: running it again.", folder,
+                    ", ".join(missing))
         return None
     if choice == "error":
         raise UserError("on_existing", f"{folder} holds a completed run",

@@ -21,6 +21,7 @@ from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.report.plots import draw_run
 from kt_exp.report.style import has_matplotlib
 from kt_exp.results import summary
+from kt_exp.results.calibrated import calibrated_rows
 from kt_exp.results.record import RunRecord, plain
 
 log = logging.getLogger(__name__)
@@ -230,6 +231,13 @@ def _final_values(record: RunRecord) -> dict[str, float]:
         f"{row.phase}/{row.split}/{row.metric}/{row.concept}": row.value
         for row in record.metrics if row.value is not None
     }
+    for chosen in record.calibrations:
+        if chosen.point.gamma is not None:
+            values |= {f"calibrated/gamma/{name}": chosen.point.gamma for name in chosen.concepts}
+    if rows := calibrated_rows(record):
+        for split in ("target", "known"):
+            if (accuracy := getattr(rows[-1], split)) is not None:
+                values[f"calibrated/{split}/accuracy"] = accuracy.value
     mean = summary.mean_row(summary.concept_rows(record))
     for column, (phase, split) in summary.ACCURACIES.items():
         if (accuracy := getattr(mean, column)) is not None:

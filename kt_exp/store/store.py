@@ -12,9 +12,8 @@ import hashlib
 import json
 import logging
 import os
-import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +24,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from kt_exp.atomic import set_usual_mode
 from kt_exp.errors import UserError
-from kt_exp.store.lease import hold
+from kt_exp.store.lease import DRAFT, clear_abandoned, hold
+from kt_exp.store.lease import SUFFIX as LEASE
+from kt_exp.store.process import tag, tagged_has_ended
 
 log = logging.getLogger(__name__)
 
-_SUFFIX, _DRAFT = ".safetensors", ".draft"
-# No write takes this long: an older draft was left by a killed process.
-_DRAFT_SECONDS = 24 * 3600
+SUFFIX = ".safetensors"
+LOCKS, DAMAGED = "locks", "damaged"
+# No write takes this long, and no living process leaves its locks untouched for so long.
+LEFT_SECONDS = 24 * 3600
 
 
 def signature(inputs: Any) -> str:
@@ -72,11 +75,12 @@ class Store:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe.touch()
+            now = probe.stat().st_mtime  # by the clock of the file system
             probe.unlink()
         except OSError as error:
             raise UserError("store.root", f"cannot write to {self.root} ({error.strerror})",
                             "name a folder you may write to") from error
-        _clear_drafts(self.root)
+        _clear_leftovers(self.root, now - LEFT_SECONDS)
 
     def fetch(self, kind: str, key: str) -> Entry | None:
         """Return an entry; None if there is none.
@@ -89,7 +93,10 @@ class Store:
         """
         path = self._path(kind, key)
         try:
-            return _read(path)
+            entry = _read(path)
+            with suppress(OSError):  # a store that may only be read
+                os.utime(path)  # the time of the last use, for `housekeeping`
+            return entry
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -107,7 +114,7 @@ class Store:
             UserError: no space, or no permission to write.
         """
         path = self._path(kind, key)
-        draft = path.with_name(f"{uuid.uuid4().hex}{_DRAFT}")
+        draft = path.with_name(f"{tag()}-{uuid.uuid4().hex}{DRAFT}")
         on_cpu = {name: t.detach().cpu().contiguous() for name, t in (tensors or {}).items()}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,13 +146,29 @@ class Store:
         """Return whether an entry exists, without reading it."""
         return self._path(kind, key).is_file()
 
+    def check(self, kind: str, key: str) -> bool | None:
+        """Return whether an entry matches its checksum; None if there is none.
+
+        One that does not is set aside, as by `fetch`. This is no use of the entry.
+        """
+        path = self._path(kind, key)
+        try:
+            used = path.stat()
+        except FileNotFoundError:
+            return None
+        found = self.fetch(kind, key) is not None
+        if found:
+            with suppress(OSError):
+                os.utime(path, ns=(used.st_atime_ns, used.st_mtime_ns))
+        return found
+
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry, if it exists."""
         self._path(kind, key).unlink(missing_ok=True)
 
     def keys(self, kind: str) -> list[str]:
         """Return the keys of all entries of a kind."""
-        return sorted(path.stem for path in (self.root / kind).glob(f"*{_SUFFIX}"))
+        return sorted(path.stem for path in (self.root / kind).glob(f"*{SUFFIX}"))
 
     def lock(self, kind: str, keys: Iterable[str]) -> AbstractContextManager[None]:
         """Hold the locks of all `keys` in a `with` block.
@@ -156,15 +179,15 @@ class Store:
         Raises:
             UserError: a lock cannot be written.
         """
-        paths = [self.root / "locks" / f"{kind}-{key}.lease" for key in sorted(set(keys))]
+        paths = [self.root / LOCKS / f"{kind}-{key}{LEASE}" for key in sorted(set(keys))]
         return hold(paths, lambda: log.info(
             "Waiting for another run that is computing the same %s.", kind))
 
     def _path(self, kind: str, key: str) -> Path:
-        return self.root / kind / f"{key}{_SUFFIX}"
+        return self.root / kind / f"{key}{SUFFIX}"
 
     def _set_aside(self, path: Path, name: str, error: Exception) -> None:
-        aside = self.root / "damaged" / f"{name}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
+        aside = self.root / DAMAGED / f"{name}-{uuid.uuid4().hex[:8]}{SUFFIX}"
         aside.parent.mkdir(exist_ok=True)
         with suppress(FileNotFoundError):  # Another process has just done so.
             os.replace(path, aside)
@@ -173,10 +196,8 @@ class Store:
 
 
 def _write(path: Path, record: str, tensors: Mapping[str, Tensor]) -> None:
-    path.touch()
-    mode = path.stat().st_mode  # safetensors would make the file unreadable to other users
     save_file(dict(tensors), path, {"record": record, "sha256": _digest(record, tensors)})
-    path.chmod(mode)
+    set_usual_mode(path)
     _sync(path)
 
 
@@ -205,8 +226,16 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _clear_drafts(root: Path) -> None:
-    for draft in root.glob(f"*/*{_DRAFT}"):
-        with suppress(FileNotFoundError):
-            if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+def left_drafts(root: Path, before: float) -> Iterator[Path]:
+    """Yield the drafts of killed processes, and those that were written before a time."""
+    for draft in [*root.glob(f"*/*{DRAFT}"), *root.glob(".write-*")]:
+        with suppress(OSError):  # Another process has just removed it, or it is not ours.
+            if tagged_has_ended(draft.name) or draft.stat().st_mtime < before:
+                yield draft
+
+
+def _clear_leftovers(root: Path, before: float) -> None:
+    for draft in left_drafts(root, before):
+        with suppress(OSError):
                 draft.unlink()
+    clear_abandoned(root / LOCKS, before)

@@ -31,7 +31,7 @@ def load_vilt(device: torch.device, precision: str) -> ViLTModel:
     with tempfile.TemporaryDirectory() as folder:
         small = write_vilt(Path(folder), vilt_state("itm_score"))
         _, tokenizer = vilt_loading.load_vilt(str(small), None)
-    return ViLTModel(network, tokenizer, "itm", "crop", device, precision)
+    return ViLTModel(network, tokenizer, "itm", "match", "crop", device, precision)
 
 
 def load(name: str, config: Config, device: torch.device, precision: str) -> DualEncoder:

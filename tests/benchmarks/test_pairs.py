@@ -9,6 +9,7 @@ import torch
 
 from kt_exp.benchmarks import pairs
 from kt_exp.benchmarks.classification.benchmark import zero_shot_task
+from kt_exp.benchmarks.classification.calibration import calibrate_model
 from kt_exp.benchmarks.classification.pair_evaluator import PairEvaluator
 from kt_exp.benchmarks.pairs import KIND, score_pairs
 from kt_exp.concepts import Concept
@@ -183,6 +184,10 @@ class Colours(Settings):
     targets: dict = field(default_factory=dict)
     templates: list[str] = field(default_factory=lambda: ["a photo of a {}.", "the {}"])
     fix_articles: bool = True
+    calibration: ImageFiles | None = None
+
+    def calibration_images(self):
+        return self.calibration
 
     def known_names(self):
         return ["red", "green"]
@@ -307,3 +312,20 @@ def test_the_baseline_is_of_the_untrained_weights_whatever_is_asked_for_first(
         [BLUEBELL], Weights("key", SWAP_RED_AND_BLUE))
     transferred = reversed_.transferred([BLUEBELL], Weights("key", SWAP_RED_AND_BLUE))
     assert reversed_.untrained([BLUEBELL]) + transferred == expected
+
+
+def test_a_constant_is_chosen_by_the_scores_of_other_pairs(evaluator, benchmark, matcher, store,
+                                                           silent, tmp_path, paint):
+    files = [paint(tmp_path / "more" / f"{colour}.png", colour) for colour in ("red", "green")]
+    benchmark.calibration = ImageFiles(tmp_path, files, [0, 1])
+    evaluator = PairEvaluator(matcher, "fingerprint", zero_shot_task(benchmark), store, silent)
+    evaluator.untrained([BLUEBELL])
+    before = store.keys(KIND)
+    calibration = calibrate_model(evaluator, [BLUEBELL], Weights("key", SWAP_RED_AND_BLUE), 0.5)
+    # Red is blue to these weights: green alone stays right, which is half of the images.
+    assert (calibration.point.reference, calibration.point.known_correct) == (2, 1)
+    assert len(store.keys(KIND)) == len(before) + 1  # what the untrained model makes of the classes
+    outcomes = evaluator.transferred([BLUEBELL], Weights("key", SWAP_RED_AND_BLUE), calibration)
+    assert [outcome.metrics[0].phase for outcome in outcomes] == ["transferred", "calibrated"]
+    again = calibrate_model(evaluator, [BLUEBELL], Weights("key", SWAP_RED_AND_BLUE), 0.5)
+    assert again == calibration

@@ -17,7 +17,10 @@ BAD = {
     "added key of a section": (["+inversion.speed.foo=1"], "inversion.speed.foo: no such key"),
     "added plug-in key": (["+model.z=1"], "model.z: "),
     "no equals sign": (["bogus"], "bogus: not an override; write key=value"),
-    "several values": (["seed=1,2"], "seed: several values, of which a single run takes one"),
+    "several values": (["seed=1,2"], "seed: several values, of which a single run takes one; "
+                       "this is a sweep: add -m"),
+    "sweep in a config": (["experiment=tab1_pictograms"], "experiment=tab1_pictograms: this is a "
+                          "sweep (over finetune.lr); add -m, or fix what is swept: finetune.lr=…"),
     "empty value": (["seed="], "seed: "),
     "group removed": (["~model"], "model: missing"),
     "group without option": (["model=null"], "config: a config group without an option"),
@@ -49,7 +52,24 @@ BAD = {
     "batch": (["finetune.batch_size=0"], "finetune.batch_size: 0 is out of range"),
     "scale": (["inversion.affine.scale=[1,0.5]"], "inversion.affine.scale: [1.0, 0.5] is not"),
     "strategy": (["finetune.strategy=visul"], "finetune.strategy: 'visul' is not an option"),
+    "calibration": (["finetune.calibration=half"], "finetune.calibration: 'half' is not an option"),
+    "budget": (["finetune.budget=1.5"], "finetune.budget: 1.5 is out of range; give a number at "
+                                        "least 0 and at most 1"),
+    "drawings to calibrate on": (["benchmark.calibration_per_known_class=-1"],
+                                 "benchmark.calibration_per_known_class: -1 is out of range"),
+    "seed of drawings": (["benchmark.seed=4294967296"], "benchmark.seed: 4294967296 is out of"),
     "clip with one concept": (["finetune.loss=clip"], "finetune.loss: 'clip' learns nothing"),
+    "rank": (["finetune.lora.rank=-1"], "finetune.lora.rank: -1 is out of range"),
+    "LoRA's targets": (["finetune.lora.rank=2", "finetune.lora.targets=[visual.prj]"],
+                       "finetune.lora.targets: 'visual.prj' matches no linear layer that "
+                       "finetune.strategy 'projection' trains; did you mean 'visual.proj'?"),
+    "LoRA of an edit": (["finetune=closed_form", "finetune.lora.rank=2"],
+                        "finetune.lora.rank: not possible with finetune.strategy"),
+    "null space without images": (["finetune.null_space=0.9", "finetune.rehearsal=0"],
+                                  "finetune.null_space: needs images of known classes, but "
+                                  "finetune.rehearsal is 0"),
+    "null space": (["finetune.null_space=1"], "finetune.null_space: 1 leaves nothing to train"),
+    "interpolation": (["finetune.interpolation=1.5"], "finetune.interpolation: 1.5 is out of"),
     "no folder": (["finetune.images=folder"], "finetune.folder: missing"),
     "device": (["device=tpu"], "device: 'tpu' is no device"),
     "CUDA": (["device=cuda:99"], "device: 'cuda:99' asked for"),

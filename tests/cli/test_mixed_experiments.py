@@ -28,7 +28,7 @@ def experiment(home: Path, override: str) -> list[str]:
 @pytest.mark.parametrize("case", MIXED)
 def test_a_run_is_refused_in_one_line(case: str, home: Path, kt_exp) -> None:
     override, message = MIXED[case]
-    ended = kt_exp(*experiment(home, override))
+    ended = kt_exp(*experiment(home, override), "finetune.lr=1e-4")
     assert ended.code == 2, ended.stderr
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith(f"kt-exp: error: {message}")

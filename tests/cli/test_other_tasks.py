@@ -73,6 +73,8 @@ def test_every_way_to_teach_it(own, settings):
                                "choose one of: itm, mlm"),
     (["finetune.scope=each"], "finetune.loss: 'itm' finds no negative captions"),
     (["finetune.strategy=visual_decoder"], "finetune.strategy: the model has no parameters"),
+    (["finetune.calibration=budget"], "finetune.calibration: 'budget' needs a benchmark with "
+                                      "images of known classes; choose one, such as benchmark=f"),
     (["model=pictoclip"], "finetune.loss: the model cannot learn by 'itm'"),
     (["model=pictoclip", "finetune=paper"], "inversion.distance: the model knows no 'match'; "
                                             "choose one of: cosine, l2, l2_unnormalized"),

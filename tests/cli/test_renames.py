@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kt_exp.config.renames import RENAMED
+from kt_exp.config.renames import RENAMED, with_current_names
 from kt_exp.report.cli import main as kt_report
 from kt_exp.report.runs import find_jobs
 
@@ -86,3 +86,10 @@ def test_a_run_of_before_is_recognised_by_its_former_names(kt_exp):
     again = kt_exp(*TINY, "finetune.strategy=text", "on_existing=skip")
     assert (again.code, again.stderr) == (0, "")
     assert "Skipped, as completed before" in again.stdout
+
+
+def test_a_plug_in_without_a_later_key_had_what_that_key_now_has_to_ask_for():
+    old = {"model": {"_target_": "kt_exp.models.vilt.ViLT", "head": "auto"}, "seed": 0}
+    assert with_current_names(old)["model"]["rank_by"] == "log_odds"
+    assert "rank_by" not in with_current_names({"model": {"_target_": "my.Model"}})["model"]
+    assert "rank_by" not in old["model"]

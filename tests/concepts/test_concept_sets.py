@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any, cast
 
@@ -110,6 +112,9 @@ CSV = """name, description, plural
 zorb,a red ball in a ring,
 skis,"two long boards, worn on boots",true
 """
+# As Excel saves a table where the comma is the decimal sign.
+SEMICOLONS = "name;description;plural\r\nzorb;a red ball in a ring;\r\n" \
+    "skis;two long boards, worn on boots;true\r\n"
 
 
 @pytest.mark.parametrize(("file", "content"), [
@@ -118,9 +123,23 @@ skis,"two long boards, worn on boots",true
     ("mine.csv", CSV),
     ("mine.CSV", CSV.replace("\n", "\r\n").encode("utf-8-sig")),
     ("mine.yaml", YAML.encode("utf-8-sig")),
+    ("mine.csv", SEMICOLONS.encode("utf-8-sig")),
 ])
 def test_concepts_come_from_a_file(tmp_path: Path, file: str, content: str | bytes) -> None:
     assert from_file(tmp_path / file, content) == [ZORB, SKIS]
+
+
+def test_a_mapping_of_names_to_descriptions_is_a_concepts_file(tmp_path: Path) -> None:
+    content = "zorb: a red ball in a ring\nhot dog: 'a sausage: in a bun'\n"
+    assert from_file(tmp_path / "mine.yaml", content) == [
+        ZORB, Concept("hot dog", "a sausage: in a bun")]
+
+
+def test_letters_of_two_code_points_are_those_of_one(tmp_path: Path) -> None:
+    on_a_mac = unicodedata.normalize("NFD", "Röntgenbild: ein Bild für Ärzte\n")
+    [concept] = from_file(tmp_path / "mine.yaml", on_a_mac, only=["röntgenbild"])
+    assert concept == Concept("Röntgenbild", "ein Bild für Ärzte")
+    assert folder_name(unicodedata.normalize("NFD", "Röntgenbild")) == "röntgenbild"
 
 
 def test_a_copied_set_is_a_concepts_file() -> None:
@@ -140,6 +159,10 @@ def test_only_refuses_a_name_that_is_not_there() -> None:
         load_concepts(settings(items=items, only=["moongat"]))
 
 
+BILLION_LAUGHS = "- &a0 [ha]\n" + "".join(
+    f"- &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+
+
 @pytest.mark.parametrize(("content", "expected"), [
     ("- name: zorb\n  description: 'open\n", "mine.yaml line 3: invalid YAML"),
     ("- {name: zorb, description: a: b}\n", "mine.yaml line 1: invalid YAML"),
@@ -147,6 +170,9 @@ def test_only_refuses_a_name_that_is_not_there() -> None:
     ("items: []\n", "mine.yaml: holds no concepts"),
     ("just text\n", "mine.yaml: not a list of concepts"),
     ("concepts: []\n", "mine.yaml: unknown key 'concepts'"),
+    ("name: zorb\ndescription: a ball\n", "mine.yaml: a single concept, not a list; begin it"),
+    ("zorb: a ball\nlamp: a light\nzorb: a box\n", "mine.yaml line 3: 'zorb' is in line 1, too"),
+    ("zorb: a ball\nlamp: 3\n", "mine.yaml lamp description: 3 is not text"),
     ("- zorb\n", "mine.yaml item 1: 'zorb' is not a concept"),
     ("- {name: zorb}\n", "mine.yaml item 1: no description"),
     ("- {name: zorb, description: ' '}\n", "mine.yaml item 1: empty description"),
@@ -157,6 +183,13 @@ def test_only_refuses_a_name_that_is_not_there() -> None:
     ("- {name: Hot dog, description: a}\n- {name: hot-dog, description: b}\n",
      "concepts: two concepts of one name: 'Hot dog' and 'hot-dog'"),
     (b"- {name: caf\xe9, description: b}\n", "mine.yaml: not UTF-8 text"),
+    ("- {name: !!bool foo, description: b}\n", "mine.yaml: invalid YAML: 'foo'"),
+    ("- {name: !!timestamp foo, description: b}\n", "mine.yaml: invalid YAML: "),
+    ("- &a {name: zorb, description: a ball}\n- *a\n",
+     "mine.yaml line 2: invalid YAML: aliases are not read here"),
+    (BILLION_LAUGHS, "mine.yaml line 2: invalid YAML: aliases are not read here"),
+    ("[" * 2000, "mine.yaml line 1: invalid YAML: nested too deeply"),
+    ("- {name: a, description: b}\n" * 200_000, "mine.yaml' is larger than 4 MiB"),
 ])
 def test_what_is_wrong_in_a_yaml_file_is_named(
     tmp_path: Path, content: str | bytes, expected: str
@@ -168,7 +201,8 @@ def test_what_is_wrong_in_a_yaml_file_is_named(
     ("", "mine.csv: holds no concepts"),
     ("name,description\n", "mine.csv: holds no concepts"),
     ("name,text\nzorb,a ball\n", "line 1: no column 'description' (found: name, text)"),
-    ("name;description\nzorb;a ball\n", "line 1: no column 'name' (found: name;description)"),
+    ("name;text\nzorb;a ball\n", "line 1: no column 'description' (found: name, text)"),
+    ("name;description\nzorb;a ball; red\n", "line 2: 3 values for the 2 columns"),
     ("name,description,plurl\n", "unknown column 'plurl'; did you mean 'plural'?"),
     ("name,description,name\n", "column 'name' is there twice"),
     ("name,description\nzorb,a ball, in a ring\n", "line 2: 3 values for the 2 columns"),
@@ -185,12 +219,14 @@ def test_what_is_wrong_in_a_csv_file_is_named(
 @pytest.mark.parametrize(("file", "expected"), [
     ("absent.yaml", "concepts.path: cannot read"),
     ("folder.csv", "concepts.path: cannot read"),
+    ("fifo.yaml", "concepts.path: cannot read .*: not a regular file"),
     ("mine.txt", "is neither YAML nor CSV"),
 ])
 def test_a_path_that_is_no_concepts_file_is_refused(
     tmp_path: Path, file: str, expected: str
 ) -> None:
     (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "fifo.yaml")
     with pytest.raises(UserError, match=expected):
         load_concepts(settings(path=str(tmp_path / file)))
 

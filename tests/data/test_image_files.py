@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -33,6 +36,17 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path, paint):
     folders, images = read(tmp_path)
     assert [folder.name for folder in folders] == ["cat"]
     assert images.files == [tmp_path / "cat" / "a.png"]
+
+
+def test_folders_of_a_mac_are_named_as_elsewhere(tmp_path, paint):
+    for name in ("Apfel", "Öl", "Zange"):
+        paint(tmp_path / unicodedata.normalize("NFD", name) / "a.png")
+    (tmp_path / "classnames.json").write_text(json.dumps({"Öl": "Ölbild"}))
+    folders = class_folders(tmp_path, "benchmark.known_root")
+    assert [folder.name for folder in folders] == ["Apfel", "Zange", "Ölbild"]
+    paint(tmp_path / "Öl" / "a.png")
+    with pytest.raises(UserError, match="are both the class 'Ölbild'"):
+        class_folders(tmp_path, "benchmark.known_root")
 
 
 def test_limit_takes_the_first_images_in_file_order(tmp_path, paint):
@@ -117,6 +131,40 @@ def test_grey_without_a_known_white_is_refused(tmp_path, grey):
         ImageFiles(tmp_path, [tmp_path / "grey.tiff"], [0]).open(0)
 
 
+def test_jpeg_2000_opens(tmp_path, paint):
+    Image.new("RGB", (8, 8), "red").save(paint(tmp_path / "cat" / "a.jp2"), "JPEG2000")
+    _, images = read(tmp_path)
+    assert images.open(0).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_heic_opens(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "cat" / "a.HEIC"
+    path.parent.mkdir()
+    pillow_heif.from_pillow(Image.new("RGB", (64, 64), "red")).save(path)
+    _, images = read(tmp_path)
+    assert images.open(0).size == (64, 64)
+
+
+def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.heic").touch()
+    _, images = read(tmp_path)
+    with pytest.raises(UserError, match=r"a\.heic: the package pillow-heif is not installed; "
+                                        r"pip install 'kt_exp\[heic\]'"):
+        images.open(0)
+
+
+@pytest.mark.parametrize("name", ["a.svg", "a.NEF", "a.dcm"])
+def test_an_image_of_a_format_that_is_not_read_is_not_passed_over(tmp_path, paint, name):
+    paint(tmp_path / "cat" / "b.png")
+    (tmp_path / "cat" / name).touch()
+    _, images = read(tmp_path)
+    with pytest.raises(UserError, match=f"{name}: images of the format .* are not read"):
+        images.open(0)
+
+
 @pytest.fixture
 def bad_files(tmp_path, paint, truncated):
     text = tmp_path / "text.png"
@@ -167,3 +215,48 @@ def test_name_key_ignores_case_and_separators():
     spellings = ("moon gate", "Moon_Gate", "moongate", "moon-gate")
     assert {name_key(name) for name in spellings} == {"moongate"}
     assert name_key("moongates") != "moongate"
+
+
+def test_a_sub_folder_that_cannot_be_read_is_named(tmp_path, paint, monkeypatch):
+    for file in ("cat/a.png", "cat/more/b.png"):
+        paint(tmp_path / file)
+    (cat,) = class_folders(tmp_path, "benchmark.known_root")
+    scandir = os.scandir
+
+    def refused(path):
+        if os.fspath(path).endswith("more"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(UserError, match=rf"^{tmp_path}/cat/more: cannot be read \(Permission den"):
+        cat.images()
+
+
+@pytest.mark.parametrize("function", ["iterdir", "is_dir"])
+def test_a_root_that_cannot_be_read_is_named(tmp_path, monkeypatch, function):
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(tmp_path), function, refused)
+    with pytest.raises(UserError, match=rf"^{tmp_path}: cannot be read \(Permission denied\)"):
+        class_folders(tmp_path, "benchmark.known_root")
+
+
+def named_in_latin_1(folder, name):
+    """The path of a file or folder whose name is not UTF-8."""
+    return type(folder)(os.fsdecode(os.fsencode(folder) + b"/" + name.encode("latin-1")))
+
+
+def test_a_file_whose_name_is_not_utf_8_is_an_image_as_any_other(tmp_path, paint):
+    paint(named_in_latin_1(tmp_path / "cat", "kätzchen.png"))
+    _, images = read(tmp_path)
+    assert images.open(0).size
+    assert len(images.fingerprint()) == 64
+
+
+def test_a_class_whose_name_is_not_utf_8_is_refused(tmp_path, paint):
+    paint(named_in_latin_1(tmp_path, "kätzchen") / "a.png")
+    with pytest.raises(UserError, match=r"^benchmark.known_root: the name of the folder "
+                                        r"'k\\xe4tzchen' in .* is not UTF-8; rename it"):
+        class_folders(tmp_path, "benchmark.known_root")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kt_exp.finetune.settings import EditSettings, FinetuneSettings
+from kt_exp.finetune.settings import EditSettings, FinetuneSettings, LoraSettings
 from kt_exp.models.clip import OpenClipModel, OpenClipViT
 from kt_exp.models.protocol import EmbeddedCaptions, MaskedCaptions
 
@@ -22,9 +22,14 @@ SETTINGS = {
     "itm_negatives": "concepts", "itm_negatives_per_image": 1, "mask_probability": 0.15,
     "maskings": 10,
     "distillation": 0.0, "rehearsal": 0.0, "rehearsal_per_class": 1, "rehearsal_batch": 2,
+    "lora": LoraSettings(rank=0, alpha=16.0, targets=["*"]), "null_space": 0.0,
+    "interpolation": 1.0,
     "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "betas": [0.9, 0.98], "eps": 1e-6,
     "batch_size": 4, "epochs": 1, "mode": "eval",
-    "edit": EditSettings(target="description", strength=1.0, ridge=0.001), "save_models": False,
+    "start": "pretrained",
+    "edit": EditSettings(target="description", strength=1.0, budget=0.005, most=3.0, ridge=0.001,
+                         others=None, others_weight=0.1, protected=[]),
+    "calibration": "none", "budget": 0.01, "save_models": False,
 }
 
 

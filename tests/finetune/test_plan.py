@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from kt_exp.concepts import Concept
+from kt_exp.data.imagenet import class_names
 from kt_exp.errors import UserError
 from kt_exp.finetune.plan import plan_training
 
@@ -42,6 +43,14 @@ def test_rehearsal_images_are_drawn_anew_at_each_step(settings):
              for batch in plan_training([TOWER], [8], chosen, KNOWN, 0).batches]
     assert all(len(set(some)) == 6 and max(some) < 50 for some in drawn)
     assert len({tuple(some) for some in drawn}) == 4
+
+
+def test_a_prompt_that_two_classes_share_is_rehearsed_once(settings):
+    prompts = [[f"a photo of a {name}."] for name in class_names()]
+    chosen = settings(rehearsal=1.0, rehearsal_batch=1000)
+    plan = plan_training([TOWER], [8], chosen, prompts, 0)
+    assert len(plan.rehearsed) == len(set(plan.rehearsed)) == 998  # missile, sunglasses
+    assert all(sorted(batch.rehearsal.tolist()) == list(range(998)) for batch in plan.batches)
 
 
 def test_negatives_are_captions_of_the_other_concepts(settings):

@@ -14,7 +14,7 @@ from kt_exp.config.checks import check
 from kt_exp.errors import UserError
 from kt_exp.finetune.feature_cache import FeatureCache
 from kt_exp.finetune.plan import plan_training
-from kt_exp.finetune.settings import FinetuneSettings
+from kt_exp.finetune.settings import FinetuneSettings, LoraSettings
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.store import Store
 
@@ -106,6 +106,7 @@ DECIDES = {
     "rehearsal": 1.0, "optimizer": "adamw", "lr": 0.1, "weight_decay": 0.2, "betas": [0.9, 0.99],
     "eps": 1e-8, "batch_size": 2, "epochs": 2, "mode": "train", "captions": "description",
     "contrastive_weight": 0.5, "caption_weight": 0.1, "mask_probability": 0.3,
+    "lora": LoraSettings(rank=2, alpha=16.0, targets=["*"]), "null_space": 0.5,
 }
 
 
@@ -120,7 +121,10 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
             key(model="other"), key(device=torch.device("cuda")), key(images=("b",)),
             key(counts=6), key(seed=1)]
     assert len(set(keys)) == len(keys)
-    assert key(replace(base, save_models=True)) == key()
+    assert key(replace(base, save_models=True, interpolation=0.5,
+                       calibration="budget", budget=0.1)) == key()
+    # Keys of an option that is off decide nothing.
+    assert key(replace(base, lora=replace(base.lora, alpha=1.0))) == key()
     mixed = settings(captions="mixed", templates=["a {}."])
     assert key(mixed) != key(replace(mixed, templates=["one {}."]))
     for loss, changes in ((settings(loss="itm"), {"itm_negatives_per_image": 2}),
@@ -131,7 +135,7 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
         assert key(replace(base, **changes)) == key()
     undecided = {"scope", "images", "folder", "templates", "save_models", "rehearsal_per_class",
                  "rehearsal_batch", "itm_negatives", "itm_negatives_per_image", "maskings",
-                 "caption_targets", "edit"}
+                 "caption_targets", "start", "edit", "calibration", "budget", "interpolation"}
     assert DECIDES.keys() | undecided == asdict(base).keys()
 
 
@@ -171,6 +175,18 @@ def test_presets_are_valid(name):
      "'itm'; set finetune.rehearsal=0, or choose one of: ntxent, clip, class_ce"),
     ({"templates": ["a photo"]}, "finetune.templates: 'a photo' has no single {}; "
                                  "mark the name's place by {}"),
+    ({"lora": LoraSettings(rank=2, alpha=0.0, targets=["*"])},
+     "finetune.lora.alpha: 0.0 is out of range; give a number above 0"),
+    ({"lora": LoraSettings(rank=2, alpha=1.0, targets=[])},
+     "finetune.lora.targets: empty, but finetune.lora.rank is not 0; give patterns of parameters' "
+     "names, such as '*' for all linear layers"),
+    ({"null_space": 0.9}, "finetune.null_space: needs images of known classes, but "
+     "finetune.rehearsal is 0; give finetune.rehearsal a weight, or set finetune.null_space=0"),
+    ({"null_space": 0.9, "loss": "mlm"}, "finetune.null_space: not possible with finetune.loss "
+     "'mlm'; set finetune.null_space=0, or choose one of: ntxent, clip, class_ce"),
+    ({"null_space": 0.9, "strategy": "projection_edit"}, "finetune.null_space: not possible with "
+     "finetune.strategy 'projection_edit', which trains nothing; set finetune.null_space=0, or "
+     "choose another strategy"),
 ])
 def test_settings_that_cannot_be(settings, changes, line):
     with pytest.raises(UserError) as caught:

@@ -128,7 +128,7 @@ def test_the_temperature_may_be_that_of_pre_training(vit, settings):
 
 def step(settings, value=2.0, gradient=0.5):
     parameter = torch.nn.Parameter(torch.tensor([value]))
-    optimizer = _optimizer({"p": parameter}, settings)
+    optimizer = _optimizer([parameter], settings)
     parameter.grad = torch.tensor([gradient])
     optimizer.step()
     return parameter.item()

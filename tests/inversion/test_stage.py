@@ -214,6 +214,16 @@ def shipped(name):
     return OmegaConf.to_object(typed)
 
 
+@pytest.mark.parametrize(("name", "upsize_at"), [
+    ("paper", []), ("authors", [900, 1800]), ("kazemi", [900, 1800]), ("fast", [16]),
+    ("photos", [40, 80])])
+def test_shares_of_the_presets_are_the_steps_of_their_sources(name, upsize_at):
+    settings = shipped(name).in_steps()
+    assert settings.upsize_at == upsize_at
+    assert all(type(at) is int for at in settings.upsize_at)  # as in the store's signatures
+    assert settings.in_steps() == settings
+
+
 @pytest.mark.parametrize(("name", "steps"), [("paper", 5000), ("authors", 3000), ("kazemi", 3400),
                                              ("fast", 40), ("features", 40)])
 def test_presets_are_valid_and_say_what_their_source_says(name, steps):
@@ -233,7 +243,10 @@ def test_presets_are_valid_and_say_what_their_source_says(name, steps):
     ({"sizes": [8, 16, 32], "upsize_at": [4, 2]}, "inversion.upsize_at: [4, 2] does not grow; "
                                                   "order the steps"),
     ({"sizes": [8, 16], "upsize_at": [8]}, "inversion.upsize_at: step 8 is never reached; "
-                                           "inversion.steps is 8: give smaller steps"),
+                                           "inversion.steps is 8: give smaller steps, or shares of "
+                                           "them (0.4)"),
+    ({"sizes": [8, 16], "upsize_at": [1.5]}, "inversion.upsize_at: 1.5 is no step; "
+                                             "give whole numbers, or shares below 1"),
     ({"affine": {"scale": [1.2, 0.7]}}, "inversion.affine.scale: [1.2, 0.7] is not a range; "
                                         "give [smallest, largest]"),
     ({"lr": 0.0}, "inversion.lr: 0.0 is out of range; give a number above 0"),

@@ -1,5 +1,6 @@
 """What the stages rely on: each model runs through all of these, each dual encoder through more."""
 
+import os
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -37,7 +38,8 @@ dual_encoders = pytest.mark.parametrize("spec", ENCODERS, indirect=True)
 def spec(request, folders, built_in, bert, swin, medclip_weights, vilt_folders, tmp_path_factory):
     if request.param.startswith("vilt"):
         folder = vilt_folders[request.param.removeprefix("vilt_")]
-        return ViLT(name=str(folder), tokenizer=None, head="auto", resize="crop")
+        return ViLT(name=str(folder), tokenizer=None, head="auto", rank_by="match",
+                    resize="crop")
     if request.param == "pictoclip":
         return PictoClip()
     if request.param == "built_in":
@@ -145,6 +147,17 @@ def test_towers_hold_the_network_s_own_parameters(model):
     assert not towers["visual"].keys() & towers["text"].keys()
     for part in towers.values():
         assert all(named[name] is parameter for name, parameter in part.items())
+
+
+def test_others_may_read_what_is_exported_as_the_umask_says(model, tmp_path):
+    before = os.umask(0o022)
+    try:
+        model.export(tmp_path)
+    finally:
+        os.umask(before)
+    written = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*")
+               if path.is_file()}
+    assert written == dict.fromkeys(written, "0o644")
 
 
 def test_exported_and_loaded_it_gives_the_same_scores(spec, model, images, tmp_path):

@@ -127,7 +127,7 @@ def test_an_edit_exported_and_loaded_by_open_clip_predicts_the_same(tmp_path):
 
 
 def test_a_pair_matcher_is_refused(vilt_folders):
-    model = ViLT(name=str(vilt_folders["itm"]), tokenizer=None, head="auto",
+    model = ViLT(name=str(vilt_folders["itm"]), tokenizer=None, head="auto", rank_by="match",
                  resize="crop").load(CPU, "fp32")
     with pytest.raises(UserError, match="has no image embeddings"):
         last_map(model)

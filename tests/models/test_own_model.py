@@ -89,8 +89,11 @@ def test_the_whole_example_goes_through_the_command_line_and_what_it_wrote_loads
     record = json.loads((tmp_path / "run" / "result.json").read_text())
     assert {row["phase"] for row in record["metrics"]} >= {"baseline", "transferred"}
 
+    subprocess.run([sys.executable, "-m", "kt_exp.run", "export", "run", "--out", "again"],
+                   cwd=tmp_path, env=os.environ | {"PYTHONPATH": search}, check=True)
+
     before = load(OmegaConf.merge(node, {"folder": str(my_clip)}))
-    after = load(OmegaConf.merge(node, {"folder": str(tmp_path / "run/models/gyroscope")}))
+    after = load(OmegaConf.merge(node, {"folder": str(tmp_path / "again")}))
     assert isinstance(after, DualEncoder)
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(after.encode_text(["a cup"]), before.encode_text(["a cup"]))

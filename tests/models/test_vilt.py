@@ -25,8 +25,9 @@ CPU = torch.device("cpu")
 CAPTIONS = ["a photo of a house", "wheel", "A tower, made of gold.", "a zebra of photo of a house"]
 
 
-def load(name, *, tokenizer=None, head="auto", resize="crop", precision="fp32"):
-    return ViLT(name=str(name), tokenizer=tokenizer, head=head, resize=resize).load(CPU, precision)
+def load(name, *, precision="fp32", **options):
+    keys = {"tokenizer": None, "head": "auto", "rank_by": "match", "resize": "crop"} | options
+    return ViLT(name=str(name), **keys).load(CPU, precision)
 
 
 def refusal(name, **options):
@@ -141,14 +142,33 @@ def test_pixels_are_signed_by_how_an_image_becomes_square(vilt_folders):
 
 @torch.no_grad()
 @pytest.mark.parametrize("pairs_at_once", [1, 5, 128])
-def test_a_block_equals_each_of_its_pairs(itm, rank, images, monkeypatch, pairs_at_once):
+def test_a_block_equals_each_of_its_pairs(vilt_folders, rank, images, monkeypatch, pairs_at_once):
     monkeypatch.setattr(module, "_PAIRS_AT_ONCE", pairs_at_once)
-    for model in (itm, rank):
+    for model in (load(vilt_folders["itm"], rank_by="log_odds"), rank):
         block = model.match_block(model.embed_images(images), model.embed_captions(CAPTIONS))
         for i in range(4):
             for t, caption in enumerate(CAPTIONS):
                 no_match, match = model.match(images[i:i + 1], [caption])[0]
                 close(block[i, t], match - no_match)
+
+
+@torch.no_grad()
+def test_pairs_are_ranked_by_the_row_that_the_rank_head_starts_from(itm, vilt_folders, images):
+    """ViLT's own retrieval ranks by one logit: before any training, row 1 of the ITM head."""
+    theirs = ViltForImageAndTextRetrieval.from_pretrained(vilt_folders["itm"]).eval()
+    state = torch.load(vilt_folders["itm"] / "pytorch_model.bin")
+    theirs.rank_output.weight.copy_(state["itm_score.fc.weight"][1:])
+    theirs.rank_output.bias.copy_(state["itm_score.fc.bias"][1:])
+    log_odds = load(vilt_folders["itm"], rank_by="log_odds")
+    ranked, otherwise = (model.match_block(model.embed_images(images),
+                                           model.embed_captions(CAPTIONS))
+                         for model in (itm, log_odds))
+    given = inputs(vilt_folders["itm"], images)
+    for i, image in enumerate(given.pop("pixel_values")):
+        logits = theirs(**given, pixel_values=image.expand(len(CAPTIONS), -1, -1, -1)).logits
+        close(ranked[i], logits[:, 0])
+    assert (otherwise - ranked).abs().max() > 0.1
+    assert log_odds.fingerprint() != itm.fingerprint()
 
 
 @torch.no_grad()

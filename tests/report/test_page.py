@@ -67,6 +67,17 @@ def test_a_classification_shows_what_is_bias(classified, page, tmp_path):
     assert "Knowledge or bias" not in page.words
 
 
+def test_operating_points_are_a_table(classified, tmp_path, page):
+    record, _ = classified.record(budget=0.01)
+    shown = Page(write_page(record, tmp_path, {}, {}, {})).words
+    rows = shown.split("Calibrated With the largest constant γ")[1]
+    assert "at most 1 % of 300 other known images" in rows
+    chosen, known = record.calibrations[0], record.metric("calibrated", "moongate", "known")
+    assert f"moongate {chosen.point.gamma:+.4f}".replace("-", MINUS) in rows
+    assert f"{100 * known.value:.1f}% [" in rows
+    assert "Calibrated" not in page.words
+
+
 def test_the_page_needs_nothing_from_outside(page):
     references = [
         value for _, attributes in page.elements for name, value in attributes.items()

@@ -74,7 +74,7 @@ def test_a_crash_while_writing_leaves_the_old_file_and_no_other(record, tmp_path
 
 @pytest.mark.parametrize(("text", "problem"), [
     ("{", "not valid JSON"),
-    ("[]", "schema version None"),
+    ("[]", "it has no schema_version"),
     ('{"schema_version": 99}', "schema version 99"),
     ('{"schema_version": 2, "status": "completed"}', "missing or unknown"),
 ])
@@ -92,6 +92,27 @@ def test_a_record_from_before_there_were_notes_is_read(record, tmp_path):
     del content["notes"]
     path.write_text(json.dumps(content | {"schema_version": 1}))
     assert read_record(path) == record
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_record_from_before_there_were_operating_points_is_read(version, classified, tmp_path):
+    record, _ = classified.record()
+    content = json.loads(write_record(record, tmp_path).read_text())
+    del content["calibrations"]
+    if version < 3:
+        del content["tradeoffs"]
+        record.tradeoffs = []
+    (tmp_path / "result.json").write_text(json.dumps(content | {"schema_version": version}))
+    assert read_record(tmp_path) == record
+
+
+def test_an_operating_point_is_read_as_it_was_written(classified, tmp_path):
+    record, _ = classified.record(budget=0.01)
+    write_record(record, tmp_path)
+    again = read_record(tmp_path)
+    assert again == record
+    assert again.calibration("umbrella") == record.calibrations[1]
+    assert again.calibration("zorb") is None
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):

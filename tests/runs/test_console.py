@@ -73,6 +73,30 @@ def test_equal_forgetting_stands_beside_plain_accuracy(classified, tmp_path):
     assert max(map(len, table.splitlines()[:9])) <= 100
 
 
+def test_operating_points_have_their_own_table(classified, tmp_path):
+    record, _ = classified.record(budget=0.02)
+    text = summarised(record, tmp_path, width=80)
+    table = text[text.index("With the largest constant"):]
+    assert "loses at most 2 % of 300 other known images" in " ".join(table.split())
+    target, known, before = (
+        100 * record.metric(phase, "umbrella", split).value for phase, split in (
+            ("calibrated", "target"), ("calibrated", "known"), ("baseline", "known")))
+    assert line_of(table, "umbrella") == [
+        "umbrella", f"{record.calibrations[1].point.gamma:+.4f}".replace("-", MINUS),
+        f"{target:.1f}%", f"{known:.1f}%", signed(known - before)]
+    assert len(line_of(table, "mean")) == 4  # a mean has no γ
+    assert "With the largest" not in summarised(classified.record()[0], tmp_path)
+
+
+def test_a_missing_operating_point_has_a_dash_and_its_reason(classified, tmp_path):
+    record, _ = classified.record(budget=1.0, concepts=("moongate",))
+    record.metrics = [row for row in record.metrics if row.phase != Phase.calibrated]
+    text = summarised(record, tmp_path)
+    table = text[text.index("With the largest constant"):]
+    assert line_of(table, "moongate") == ["moongate", DASH, DASH, DASH, DASH]
+    assert "note: moongate: no γ: of 300 known images only" in text
+
+
 def test_phases_that_were_not_measured_have_no_column(classified):
     record, _ = classified.record(concepts=("moongate",))
     record.metrics = [row for row in record.metrics if row.phase == Phase.baseline]

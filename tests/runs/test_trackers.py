@@ -127,13 +127,20 @@ def test_a_requeued_job_goes_on_with_its_run_and_says_nothing_twice(
     assert (two, none, again) == (2, 0, 2)
 
 
-def test_the_trade_off_is_an_image(classified, tmp_path, no_login, offline_run):
-    record, _ = classified.record(concepts=("moongate",))
+def test_the_trade_off_is_an_image_and_the_operating_point_in_the_summary(
+    classified, tmp_path, no_login, offline_run
+):
+    record, _ = classified.record(concepts=("moongate",), budget=0.01)
     wandb_tracker = tracker("wandb")
     wandb_tracker.start(record, tmp_path, None)
     wandb_tracker.finish(record)
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     assert len(list(file.parent.glob("files/media/images/tradeoff_*.png"))) == 1
+    summary, [chosen] = offline_run(file).summary, record.calibrations
+    assert summary["calibrated/gamma/moongate"] == chosen.point.gamma
+    target = record.metric("calibrated", "moongate", "target").value
+    assert summary["calibrated/target/accuracy/moongate"] == target
+    assert summary["calibrated/target/accuracy"] == target
 
 
 def wait_for_a_new_second() -> None:

@@ -13,8 +13,8 @@ import time
 import pytest
 
 from kt_exp import interrupts
-from kt_exp.store import lease
-from kt_exp.store.lease import Lease, hold
+from kt_exp.store import lease, process
+from kt_exp.store.lease import Lease, clear_abandoned, hold
 
 pytestmark = pytest.mark.slow
 
@@ -74,9 +74,9 @@ def test_a_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(path, o
     mine.release()
 
 
-def lock_of_another_machine(path):
+def lock_of_another_machine(path, host="node7"):
     path.write_text(json.dumps({"token": "x", "pid": os.getpid(), "started": "1",
-                                "machine": "another", "host": "node7"}))
+                                "machine": "another", "host": host}))
 
 
 @pytest.mark.parametrize("make", [lock_of_another_machine, lambda path: path.touch()],
@@ -95,6 +95,104 @@ def test_a_lock_nobody_touches_is_taken_over_after_a_while(make, path, monkeypat
     time.sleep(0.4)
     assert mine.acquire()
     mine.release()
+
+
+def test_the_locks_of_dead_machines_cost_one_wait_for_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "STALE_SECONDS", 0.6)
+    monkeypatch.setattr(lease, "_POLL_SECONDS", 0.05)
+    paths = [tmp_path / f"{number}.lease" for number in range(20)]
+    for number, path in enumerate(paths):
+        lock_of_another_machine(path, host=f"node{number}")
+    waits = []
+    start = time.monotonic()
+    with hold(paths[:10], lambda: waits.append(1)), hold(paths[10:], lambda: waits.append(2)):
+        assert 0.6 < time.monotonic() - start < 1.2
+    assert waits == [1]
+
+
+def test_a_dead_process_of_before_the_restart_of_its_machine_is_known(path, monkeypatch):
+    monkeypatch.setattr(process, "_hardware", lambda: "this one")
+    owner = process.identity()
+    path.write_text(json.dumps(owner | {"machine": "earlier-boot pid:[1]"}))
+    mine = Lease(path)
+    assert mine.acquire()
+    mine.release()
+    path.write_text(json.dumps(owner | {"machine": "earlier-boot pid:[1]", "host": "node7"}))
+    assert not Lease(path).acquire()
+
+
+def test_a_lock_that_cannot_be_written_leaves_nothing_and_says_why(tmp_path):
+    code = """if True:
+        import resource, sys
+        from pathlib import Path
+        from kt_exp.errors import UserError
+        from kt_exp.store.lease import hold
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        try:
+            with hold([Path(sys.argv[1]) / "locks" / "a.lease"], lambda: None):
+                pass
+        except UserError as error:
+            print(error)
+        """
+    out = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, text=True,
+                         capture_output=True).stdout
+    assert out == (f"store.root: cannot lock {tmp_path}/locks (File too large); free some space, "
+                   "or name another folder\n")
+    assert list((tmp_path / "locks").iterdir()) == []
+
+
+def test_a_lock_is_never_seen_empty(path, monkeypatch):
+    def killed(*_):
+        assert not path.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lease.os, "link", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Lease(path).acquire()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_file_systems_without_hard_links_have_locks(path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(lease.os, "link", refused)
+    first, second = Lease(path), Lease(path)
+    assert first.acquire()
+    assert not second.acquire()
+    first.release()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_of_two_that_find_a_dead_lock_one_takes_it_over(path, other, monkeypatch):
+    other.kill()
+    other.wait()
+    faster = Lease(path)
+
+    def taken_over_meanwhile(owner):
+        with monkeypatch.context() as patch:
+            patch.setattr(lease, "has_ended", lambda _: True)
+            assert faster.acquire()
+        return True
+
+    monkeypatch.setattr(lease, "has_ended", taken_over_meanwhile)
+    assert not Lease(path).acquire()
+    assert json.loads(path.read_text())["token"] == faster._token
+    faster.release()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_locks_of_dead_processes_are_cleared(tmp_path, path, other):
+    other.kill()
+    other.wait()
+    living = Lease(tmp_path / "living.lease")
+    assert living.acquire()
+    for name, age in (("elsewhere", 0), ("long ago", 1000)):
+        lock_of_another_machine(tmp_path / f"{name}.lease")
+        os.utime(tmp_path / f"{name}.lease", (time.time() - age,) * 2)
+    clear_abandoned(tmp_path, time.time() - 500)
+    assert {path.stem for path in tmp_path.iterdir()} == {"living", "elsewhere"}
+    living.release()
 
 
 def test_the_clocks_of_two_machines_need_not_agree(path, monkeypatch):

@@ -135,6 +135,21 @@ def test_drafts_that_killed_runs_left_are_cleared_a_day_later(store):
     assert not stale.exists()
 
 
+def test_drafts_of_a_killed_process_of_this_machine_are_cleared_at_once(store):
+    code = """if True:
+        import os, signal, sys
+        from kt_exp.store import Store, store
+        store._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+        Store(sys.argv[1]).commit("partial", "abc", {})
+        """
+    assert python(code, store.root).wait(60) == -signal.SIGKILL
+    [draft] = store.root.glob("partial/*.draft")
+    with store.lock("partial", ["other"]):
+        Store(store.root)
+    assert not draft.exists()
+    assert list((store.root / "locks").iterdir()) == []
+
+
 def test_a_write_that_fails_leaves_nothing_and_is_one_line(store):
     code = """if True:
         import resource, signal, sys, torch

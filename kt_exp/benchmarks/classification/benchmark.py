@@ -6,10 +6,11 @@ from contextlib import suppress
 
 from PIL import Image
 
-from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator, ZeroShotTask
+from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
 from kt_exp.benchmarks.classification.pair_evaluator import PairEvaluator
 from kt_exp.benchmarks.classification.prompts import known_prompts, target_prompts
-from kt_exp.benchmarks.protocol import ClassificationBenchmark, Evaluator
+from kt_exp.benchmarks.classification.task import ZeroShotTask
+from kt_exp.benchmarks.protocol import ClassificationBenchmark, Evaluator, ImageSet
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
@@ -22,8 +23,12 @@ class ClassificationTask:
 
     The dataclass has the keys `batch_size`, `workers`, `on_bad_image`, `templates` and
     `fix_articles`, and the methods `known_names`, `known_images`, `target_images` and
-    `check_concepts`.
+    `check_concepts`; it may override `calibration_images`.
     """
+
+    def calibration_images(self) -> ImageSet | None:
+        """Return no images: none of the known classes are kept from the report."""
+        return None
 
     def known_prompts(self: ClassificationBenchmark) -> list[list[str]]:
         """Return each known class's prompts, in label order: its name in every template."""
@@ -59,4 +64,5 @@ def zero_shot_task(benchmark: ClassificationBenchmark) -> ZeroShotTask:
     return ZeroShotTask(
         benchmark.templates, benchmark.known_names(), known_prompts(benchmark),
         benchmark.known_images(), benchmark.target_images,
-        lambda concept, phase: target_prompts(benchmark, concept, phase), benchmark)
+        lambda concept, phase: target_prompts(benchmark, concept, phase), benchmark,
+        benchmark.calibration_images())

@@ -7,7 +7,6 @@ candidate with its own folder of images (Tab. 3: JSRT beside the classes of CheX
 
 from __future__ import annotations
 
-import csv
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from kt_exp.benchmarks.classification.prompts import (
 )
 from kt_exp.concepts import Concept, name_key
 from kt_exp.config.checks import choice, number
+from kt_exp.csv_files import dict_reader
 from kt_exp.data.image_files import (
     ImageFiles,
     class_folders,
@@ -33,12 +33,14 @@ from kt_exp.data.image_files import (
     listing,
     require_images,
 )
+from kt_exp.data.known import read_known
 from kt_exp.data.targets import read_target, refuse_known
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import DualEncoder, Model
 from kt_exp.progress import Progress
 from kt_exp.results.outcome import Phase
 from kt_exp.store import Store
+from kt_exp.unicode import nfc, on_disk, user_path
 
 ALTERNATIVES = re.compile(r"\{([^{}]*)\}")
 CSV_REMEDY = "give a CSV with the columns 'file' (relative to it) and 'class'"
@@ -51,6 +53,7 @@ class ClassSetBenchmark(ClassificationTask):
     known_root: Optional[str]
     labels_csv: Optional[str]
     target_root: Optional[str]
+    calibration_root: Optional[str]
     images_per_known_class: int = number(minimum=0)
     class_prompts: Optional[dict[str, list[str]]]
     ensemble: str = choice("embedding", "mean", "max")
@@ -102,7 +105,7 @@ class ClassSetBenchmark(ClassificationTask):
     def prompts(self, concept: Concept, phase: Phase) -> list[str]:
         """Return the prompts of a concept in `phase`: its `class_prompts`, or filled templates."""
         own = self._own_prompts(concept.name)
-        if own and phase in (Phase.baseline, Phase.transferred):
+        if own and phase in (Phase.baseline, Phase.transferred, Phase.calibrated):
             return own
         if own and phase is Phase.name_and_description:
             return [*own, *[concept.description] * len(own)]
@@ -117,11 +120,15 @@ class ClassSetBenchmark(ClassificationTask):
     def target_images(self, concept: Concept) -> ImageFiles:
         label = self.class_of(concept)
         if label is None:
-            return read_target(Path(self.target_root or "").expanduser(), concept)
+            return read_target(user_path(self.target_root), concept)
         images = self.known_images()
         files = [file for file, own in zip(images.files, images.labels, strict=True)
                  if own == label]
         return ImageFiles(images.root, files, [0] * len(files))
+
+    def calibration_images(self) -> ImageFiles | None:
+        """Return images of the set's classes from `calibration_root`, the taught ones included."""
+        return read_known(self.calibration_root, self.known_names())
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
         """Check that the set can evaluate these concepts, and mark their classes as taught.
@@ -160,7 +167,8 @@ class ClassSetBenchmark(ClassificationTask):
         """Return the values that an evaluator needs."""
         return ClosedSetTask(
             self.templates, self.known_names(), self.class_set_prompts, self.known_images(),
-            self.target_images, self.prompts, self, self.class_of, self.ensemble)
+            self.target_images, self.prompts, self, self.calibration_images(), self.class_of,
+            self.ensemble)
 
     def _check_concept(self, concept: Concept) -> None:
         if self.class_of(concept) is None and self.target_root is None:
@@ -185,8 +193,8 @@ class ClassSetBenchmark(ClassificationTask):
     @cached_property
     def _root(self) -> Path:
         if self.known_root:
-            return Path(self.known_root).expanduser()
-        return Path(self.labels_csv or "").expanduser().parent
+            return user_path(self.known_root)
+        return user_path(self.labels_csv).parent
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
@@ -195,7 +203,7 @@ class ClassSetBenchmark(ClassificationTask):
             folders = class_folders(self._root, "benchmark.known_root")
             require_images(folders, "benchmark.known_root")
             return {folder.name: folder.images() for folder in folders}
-        return read_class_csv(Path(self.labels_csv or "").expanduser(), "benchmark.labels_csv")
+        return read_class_csv(user_path(self.labels_csv), "benchmark.labels_csv")
 
 
 def alternatives(prompt: str) -> list[str]:
@@ -223,12 +231,13 @@ def read_class_csv(path: Path, where: str) -> dict[str, list[Path]]:
         raise UserError(where, f"no such file: {path}", CSV_REMEDY)
     files: dict[str, list[Path]] = {}
     with path.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
+        reader = dict_reader(lines)
         columns = list(reader.fieldnames or ["none"])
         if not {"file", "class"} <= set(columns):
             raise UserError(str(path), f"its columns are: {listing(columns)}", CSV_REMEDY)
         for row in reader:
-            file, name = path.parent / (row["file"] or ""), (row["class"] or "").strip()
+            file = on_disk(path.parent / (row["file"] or ""))
+            name = nfc((row["class"] or "").strip())
             if not name or not file.is_file():
                 problem = f"no such file: {file}" if name else "no class"
                 raise UserError(f"{path} line {reader.line_num}", problem, CSV_REMEDY)

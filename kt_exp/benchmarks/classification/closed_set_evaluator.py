@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator, Wanted, ZeroShotTask
+from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
 from kt_exp.benchmarks.classification.margins import score_margins
 from kt_exp.benchmarks.classification.metrics import (
+    NOTHING,
     Accuracy,
     Scored,
     accuracy,
@@ -20,6 +21,8 @@ from kt_exp.benchmarks.classification.metrics import (
     confusions,
     unmeasured,
 )
+from kt_exp.benchmarks.classification.phase_evaluator import Wanted
+from kt_exp.benchmarks.classification.task import ZeroShotTask
 from kt_exp.benchmarks.embedding import Embedded
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
@@ -38,11 +41,28 @@ class Candidates:
         names: of the C candidates.
         prompts: unit-norm embeddings of each candidate's prompts, `(P, D)`.
         ensemble: how a candidate's prompts are combined (see `class_scores`).
+        concepts: names of the group's concepts.
     """
 
     names: list[str]
     prompts: list[Tensor]
     ensemble: str
+    concepts: list[str]
+
+    @property
+    def taught(self) -> list[int]:
+        """Indices of the group's concepts among the candidates."""
+        return [self.names.index(name) for name in self.concepts]
+
+    def taken(self, scores: Tensor, gamma: float) -> Tensor:
+        """Return the index that each image is assigned to `(N,)`, with γ on all concepts' scores.
+
+        Args:
+            scores: `(N, C)`.
+        """
+        if not gamma:
+            return scores.argmax(dim=1)
+        return score_margins(scores, self.taught, self.taught).taken_for(gamma)
 
     def scores(self, embeddings: Tensor) -> Tensor:
         """Return the score of each image with each candidate, `(N, C)`."""
@@ -79,8 +99,8 @@ class ClassSetEvaluator(EmbeddingEvaluator):
         means = [prompts.mean(dim=0) for prompts in per_class]
         return F.normalize(torch.stack(means), dim=-1)
 
-    def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
-                 weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
+    def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted], weights: Weights,
+                 gamma: float) -> Iterator[tuple[Wanted, Outcome]]:
         with weights.applied(self.model):
             images = self._known(weights)
             targets = {concept: self._targets(concept, images, weights)
@@ -88,14 +108,27 @@ class ClassSetEvaluator(EmbeddingEvaluator):
             for phase in dict.fromkeys(phase for _, phase in missing):
                 candidates = self._candidates(group, phase, weights)
                 scores = candidates.scores(images.embeddings)
+                added = gamma if phase is Phase.calibrated else 0.0
                 for concept in (concept for concept, other in missing if other is phase):
-                    outcome = self._on_target(targets[concept], candidates, phase, concept)
-                    outcome.metrics += self._on_set(scores.argmax(dim=1), images.labels,
+                    outcome = self._on_target(targets[concept], candidates, phase, concept, added)
+                    outcome.metrics += self._on_set(candidates.taken(scores, added), images.labels,
                                                     candidates, group, concept, phase)
                     outcome.skipped += images.skipped
-                    self._add_tradeoff(outcome, targets[concept], images, scores, candidates,
-                                       group, concept, phase)
+                    if phase is not Phase.calibrated:
+                        self._add_tradeoff(outcome, targets[concept], images, scores, candidates,
+                                           group, concept, phase)
                     yield (concept, phase), outcome
+
+    def calibration_scored(self, group: Sequence[Concept], weights: Weights) -> Scored:
+        images = self.calibration_embeddings(weights)
+        with weights.applied(self.model):
+            candidates = self._candidates(group, Phase.calibrated, weights)
+        if len(candidates.taught) == len(candidates.names):
+            return NOTHING
+        known = self._are_known(images.labels, group)
+        scores = candidates.scores(images.embeddings[known])
+        return Scored(score_margins(scores, candidates.taught, candidates.taught),
+                      images.labels[known], images.skipped)
 
     def _targets(self, concept: Concept, images: Embedded, weights: Weights) -> Embedded:
         """Return a concept's embedded images, from its class or from its folder beside the set."""
@@ -120,7 +153,8 @@ class ClassSetEvaluator(EmbeddingEvaluator):
                 prompts.append(embedded)
             else:
                 names[label], prompts[label] = concept.name, embedded
-        return Candidates(names, prompts, self.task.ensemble)
+        return Candidates(names, prompts, self.task.ensemble,
+                          [concept.name for concept in group])
 
     def _on_set(self, taken: Tensor, labels: Tensor, candidates: Candidates,
                 group: Sequence[Concept], concept: Concept, phase: Phase) -> list[Metric]:
@@ -136,10 +170,10 @@ class ClassSetEvaluator(EmbeddingEvaluator):
             rows += _rows(phase, name, "all", accuracy(taken, labels, classes))
         return rows
 
-    def _on_target(self, targets: Embedded, candidates: Candidates, phase: Phase,
-                   concept: Concept) -> Outcome:
-        """Return the accuracy on a concept's images, and their confusions."""
-        taken = candidates.scores(targets.embeddings).argmax(dim=1)
+    def _on_target(self, targets: Embedded, candidates: Candidates, phase: Phase, concept: Concept,
+                   gamma: float) -> Outcome:
+        """Return the accuracy on a concept's images with γ, and their confusions."""
+        taken = candidates.taken(candidates.scores(targets.embeddings), gamma)
         own = candidates.names.index(concept.name)
         found = accuracy(taken, torch.full_like(taken, own), len(candidates.names))
         return Outcome(
@@ -152,8 +186,7 @@ class ClassSetEvaluator(EmbeddingEvaluator):
                       candidates: Candidates, group: Sequence[Concept], concept: Concept,
                       phase: Phase) -> None:
         """Add the trade-off metrics; known images are those of untaught classes."""
-        own = [candidates.names.index(concept.name)]
-        concepts = [candidates.names.index(other.name) for other in group]
+        own, concepts = [candidates.names.index(concept.name)], candidates.taught
         if len(concepts) == len(candidates.names):
             outcome.metrics += unmeasured(phase, concept.name, "every class is taught")
             return
@@ -184,8 +217,8 @@ class ClassSetEvaluator(EmbeddingEvaluator):
             .tensors["prompts"] if frozen else compute()
         return list(embedded.split([len(of_class) for of_class in prompts]))
 
-    def _key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
-             weights: Weights) -> str:
+    def key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
+            weights: Weights) -> str:
         return signature(["class set", VERSION, self.fingerprint, self.model.device.type,
                           weights.key, phase.value, self.task.known_names,
                           self.task.known_prompts, [other.name for other in group],

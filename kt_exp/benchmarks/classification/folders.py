@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Optional
 
 from kt_exp.benchmarks.classification.benchmark import ClassificationTask
 from kt_exp.benchmarks.classification.prompts import template_problems
@@ -17,8 +17,10 @@ from kt_exp.data.image_files import (
     labelled,
     require_images,
 )
+from kt_exp.data.known import read_known
 from kt_exp.data.targets import check_targets, read_target, refuse_known
 from kt_exp.errors import UserError
+from kt_exp.unicode import user_path
 
 WHERE = "benchmark.known_root"
 
@@ -29,6 +31,7 @@ class FolderBenchmark(ClassificationTask):
 
     target_root: str
     known_root: str
+    calibration_root: Optional[str]
     images_per_known_class: int = number(minimum=0)
     templates: list[str]
     fix_articles: bool
@@ -44,10 +47,14 @@ class FolderBenchmark(ClassificationTask):
 
     def known_images(self) -> ImageFiles:
         limit = self.images_per_known_class
-        return labelled(_path(self.known_root), [folder.images(limit) for folder in self._known()])
+        return labelled(user_path(self.known_root),
+                        [folder.images(limit) for folder in self._known()])
 
     def target_images(self, concept: Concept) -> ImageFiles:
-        return read_target(_path(self.target_root), concept)
+        return read_target(user_path(self.target_root), concept)
+
+    def calibration_images(self) -> ImageFiles | None:
+        return read_known(self.calibration_root, self.known_names())
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
         known = self._known()
@@ -57,11 +64,7 @@ class FolderBenchmark(ClassificationTask):
         require_images(known, WHERE)
         names = [folder.name for folder in known]
         refuse_known(concepts, names, "take its folder out of benchmark.known_root")
-        check_targets(_path(self.target_root), concepts)
+        check_targets(user_path(self.target_root), concepts)
 
     def _known(self) -> list[ClassFolder]:
-        return class_folders(_path(self.known_root), WHERE)
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
+        return class_folders(user_path(self.known_root), WHERE)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_stat_scores
 
 from kt_exp.benchmarks.classification.margins import Margins
-from kt_exp.benchmarks.classification.tradeoff import tradeoff
+from kt_exp.benchmarks.classification.tradeoff import plain_known_right, tradeoff
 from kt_exp.results.gains import PhaseMargins
 from kt_exp.results.outcome import TRADEOFF_METRICS, Confusion, Metric, Outcome, Phase
 
@@ -69,6 +69,10 @@ class Scored:
     skipped: list[str]
 
 
+_NONE = torch.empty(0, dtype=torch.long)
+NOTHING = Scored(Margins(_NONE.double(), _NONE, _NONE, _NONE, 0), _NONE, [])
+
+
 def measure(known: Scored, targets: Scored, names: Sequence[str], own: int, phase: Phase,
             concept: str, reference: int | None = None) -> Outcome:
     """Return accuracies, confusions and the trade-off of one concept in one phase.
@@ -84,10 +88,24 @@ def measure(known: Scored, targets: Scored, names: Sequence[str], own: int, phas
         reference: how many known images the untrained model classifies correctly; None: as many
             as here.
     """
-    taken_for, known_taken_for = targets.margins.taken_for(), known.margins.taken_for()
+    outcome = accuracies(known, targets, names, own, phase, concept)
+    if reference is None:
+        reference = int(plain_known_right(known.margins, known.labels).sum())
+    add_tradeoff(outcome, known, targets, phase, concept, reference)
+    return outcome
+
+
+def accuracies(known: Scored, targets: Scored, names: Sequence[str], own: int, phase: Phase,
+               concept: str, gamma: float = 0.0) -> Outcome:
+    """Return accuracies and confusions with γ on the scores that the margins are of.
+
+    The arguments are those of `measure`. With margins that several concepts share, γ is on the
+    scores of all of them.
+    """
+    taken_for, known_taken_for = (some.margins.taken_for(gamma) for some in (targets, known))
     on_targets = accuracy(taken_for, torch.full_like(taken_for, own), len(names))
     on_known = accuracy(known_taken_for, known.labels, len(names))
-    outcome = Outcome(
+    return Outcome(
         metrics=[
             _overall(phase, concept, "target", on_targets),
             _overall(phase, concept, "known", on_known),
@@ -96,9 +114,12 @@ def measure(known: Scored, targets: Scored, names: Sequence[str], own: int, phas
         confusions=confusions(taken_for, names, phase, concept),
         skipped=[*targets.skipped, *known.skipped],
     )
-    add_tradeoff(outcome, known, targets, phase, concept,
-                 on_known.correct if reference is None else reference)
-    return outcome
+
+
+def uncalibrated(concept: str, reason: str | None) -> Outcome:
+    """Return the outcome of the phase `calibrated` without γ: accuracies of None, with `reason`."""
+    return Outcome([Metric(Phase.calibrated, concept, split, "accuracy", None, None, 0, reason)
+                    for split in ("target", "known")])
 
 
 def add_tradeoff(outcome: Outcome, known: Scored, targets: Scored, phase: Phase, concept: str,

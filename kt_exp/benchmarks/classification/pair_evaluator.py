@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
-from kt_exp.benchmarks.classification.evaluator import PhaseEvaluator, Wanted
 from kt_exp.benchmarks.classification.margins import score_margins
-from kt_exp.benchmarks.classification.metrics import Scored, measure
+from kt_exp.benchmarks.classification.metrics import Scored
+from kt_exp.benchmarks.classification.phase_evaluator import PhaseEvaluator, Wanted
 from kt_exp.benchmarks.pairs import KIND, VERSION, PairScores, score_pairs
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.concepts import Concept
 from kt_exp.models.protocol import PairMatcher
 from kt_exp.models.weights import FROZEN, Weights
-from kt_exp.results.outcome import Outcome
+from kt_exp.results.outcome import Outcome, Phase
 from kt_exp.store import signature
 
 
 @dataclass
 class PairEvaluator(PhaseEvaluator):
-    """Classifies an image as the candidate whose prompts have the highest mean log-odds of a match.
+    """Classifies an image as the candidate whose prompts have the highest mean score with it.
 
     The untrained model's scores of known images with known classes' prompts stay in the store. A
     phase then scores only the concepts' prompts.
@@ -29,35 +30,46 @@ class PairEvaluator(PhaseEvaluator):
 
     model: PairMatcher
 
-    def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted],
-                 weights: Weights) -> Iterator[tuple[Wanted, Outcome]]:
-        names = [*self.task.known_names, *(concept.name for concept in group)]
+    def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted], weights: Weights,
+                 gamma: float) -> Iterator[tuple[Wanted, Outcome]]:
         new = {phase: [self.task.target_prompts(other, phase) for other in group]
                for phase in dict.fromkeys(phase for _, phase in missing)}
         old_prompts = _distinct(self.task.known_prompts)
         new_prompts = _distinct(prompts for classes in new.values() for prompts in classes)
         used: list[str] = []
         with weights.applied(self.model):
-            known = self._known(old_prompts, new_prompts, weights, used)
+            known = self._known(self.task.known_images, old_prompts, new_prompts, weights, used,
+                                "known images")
             for concept in dict.fromkeys(concept for concept, _ in missing):
                 targets = self._match(self.task.target_images(concept),
                                       [*old_prompts, *new_prompts], weights, used, concept.name)
                 for phase in (phase for other, phase in missing if other == concept):
-                    classes = [*self.task.known_prompts, *new[phase]]
-                    own = len(self.task.known_prompts) + group.index(concept)
-                    yield (concept, phase), measure(
-                        known.scored(classes, own, len(group)),
-                        targets.scored(classes, own, len(group)), names, own, phase,
-                        concept.name, self._reference(group, concept, phase))
+                    scored = partial(_both_scored, known, targets,
+                                     [*self.task.known_prompts, *new[phase]], len(group))
+                    yield self._measured(scored, group, (concept, phase), gamma)
         for key in used:
             self.store.discard(KIND, key)
 
-    def _known(self, old: list[str], new: list[str], weights: Weights, used: list[str]) -> _Table:
-        images = self.task.known_images
+    def key(self, group: Sequence[Concept], concept: Concept, phase: Phase,
+            weights: Weights) -> str:
+        return signature([VERSION, super().key(group, concept, phase, weights)])
+
+    def calibration_scored(self, group: Sequence[Concept], weights: Weights) -> Scored:
+        new = [self.task.target_prompts(concept, Phase.calibrated) for concept in group]
+        classes, used = [*self.task.known_prompts, *new], list[str]()
+        with weights.applied(self.model):
+            table = self._known(self.calibration_images, _distinct(self.task.known_prompts),
+                                _distinct(new), weights, used, "calibration images")
+        for key in used:
+            self.store.discard(KIND, key)
+        return table.scored(classes, range(len(classes) - len(group), len(classes)), len(group))
+
+    def _known(self, images: ImageSet, old: list[str], new: list[str], weights: Weights,
+               used: list[str], name: str) -> _Table:
         if weights is not FROZEN:
-            return self._match(images, [*old, *new], weights, used, "known images")
-        stored = self._match(images, old, weights, [], "known images")
-        return stored.beside(self._match(images, new, weights, used, "known images"))
+            return self._match(images, [*old, *new], weights, used, name)
+        stored = self._match(images, old, weights, [], name)
+        return stored.beside(self._match(images, new, weights, used, name))
 
     def _match(self, images: ImageSet, captions: list[str], weights: Weights, used: list[str],
                name: str) -> _Table:
@@ -80,8 +92,9 @@ class _Table:
         scores = torch.cat([self.pairs.scores, other.pairs.scores], dim=1)
         return _Table([*self.captions, *other.captions], replace(self.pairs, scores=scores))
 
-    def scored(self, classes: Sequence[Sequence[str]], own: int, concepts: int) -> Scored:
-        """Return the images with their margins for candidate `own`.
+    def scored(self, classes: Sequence[Sequence[str]], own: Sequence[int],
+               concepts: int) -> Scored:
+        """Return the images with their margins for the candidates `own`.
 
         Args:
             classes: the prompts of each candidate, the concepts last.
@@ -91,8 +104,13 @@ class _Table:
         per_class = [self.pairs.scores[:, [column[prompt] for prompt in prompts]].mean(dim=1)
                      for prompts in classes]
         new = range(len(classes) - concepts, len(classes))
-        margins = score_margins(torch.stack(per_class, dim=1), [own], new)
+        margins = score_margins(torch.stack(per_class, dim=1), own, new)
         return Scored(margins, self.pairs.labels, self.pairs.skipped)
+
+
+def _both_scored(known: _Table, targets: _Table, classes: Sequence[Sequence[str]], concepts: int,
+                 own: Sequence[int]) -> tuple[Scored, Scored]:
+    return known.scored(classes, own, concepts), targets.scored(classes, own, concepts)
 
 
 def _distinct(classes: Iterable[Sequence[str]]) -> list[str]:

@@ -16,7 +16,9 @@ from kt_exp.data import imagenet
 from kt_exp.data.image_files import ImageFiles, first_per_class
 from kt_exp.data.targets import check_targets, read_target, refuse_known
 from kt_exp.errors import UserError, did_you_mean
+from kt_exp.unicode import user_path
 
+Photo = tuple[Path, int]  # a file with its ImageNet class
 SHIPPED = Path(imagenet.__file__).parent / "photos" / "labels.csv"
 
 
@@ -29,6 +31,7 @@ class PhotoBenchmark(ClassificationTask):
     """
 
     labels_csv: Optional[str]
+    calibration_csv: Optional[str]
     target_root: Optional[str]
     exclude_names: list[str]
     images_per_known_class: int = number(minimum=0)
@@ -51,15 +54,28 @@ class PhotoBenchmark(ClassificationTask):
         return [names[index] for index in self._known_classes]
 
     def known_images(self) -> ImageFiles:
-        label_of = {index: label for label, index in enumerate(self._known_classes)}
-        known = [(file, label_of[index]) for file, index in self._photos if index in label_of]
-        images = ImageFiles(self._csv.parent, [file for file, _ in known],
-                            [label for _, label in known])
-        return first_per_class(images, self.images_per_known_class)
+        return first_per_class(self._known(self._csv.parent, self._photos),
+                               self.images_per_known_class)
+
+    def calibration_images(self) -> ImageFiles | None:
+        """Return photos of known classes from `calibration_csv`, or else those of the package.
+
+        A photo that `labels_csv` lists too is left out, by the name of its file: the photos of the
+        package are part of the set of 1000.
+        """
+        path = Path(self.calibration_csv).expanduser() if self.calibration_csv else SHIPPED
+        reported = {file.stem for file, _ in self._photos}
+        photos = [(file, index) for file, index in _read(path, "benchmark.calibration_csv")
+                  if file.stem not in reported]
+        images = self._known(path.parent, photos)
+        if not len(images) and self.calibration_csv:
+            raise UserError("benchmark.calibration_csv", f"{path} lists no photo of a known class "
+                            "that is not reported on", "give a CSV of other photos")
+        return images if len(images) else None
 
     def target_images(self, concept: Concept) -> ImageFiles:
         if self.target_root is not None:
-            return read_target(Path(self.target_root).expanduser(), concept)
+            return read_target(user_path(self.target_root), concept)
         files = [file for file, index in self._photos
                  if name_key(imagenet.class_names()[index]) == name_key(concept.image_class)]
         if not files:
@@ -76,22 +92,32 @@ class PhotoBenchmark(ClassificationTask):
             raise UserError("benchmark.labels_csv", f"no photo of a known class in {self._csv}",
                             "give a CSV that labels some")
         if self.target_root is not None:
-            check_targets(Path(self.target_root).expanduser(), concepts)
+            check_targets(user_path(self.target_root), concepts)
         for concept in concepts:
             self.target_images(concept)
 
     @property
     def _csv(self) -> Path:
-        return Path(self.labels_csv).expanduser() if self.labels_csv else SHIPPED
+        return user_path(self.labels_csv) if self.labels_csv else SHIPPED
 
     @cached_property
-    def _photos(self) -> list[tuple[Path, int]]:
+    def _photos(self) -> list[Photo]:
         """Each photo with its ImageNet class, in the order of the CSV."""
-        images = imagenet.read_labels_csv(self._csv, imagenet.wnids(), "benchmark.labels_csv")
-        return list(zip(images.files, images.labels, strict=True))
+        return _read(self._csv, "benchmark.labels_csv")
+
+    def _known(self, root: Path, photos: Sequence[Photo]) -> ImageFiles:
+        """Return the photos of known classes, labelled by index into `known_names`."""
+        label_of = {index: label for label, index in enumerate(self._known_classes)}
+        known = [(file, label_of[index]) for file, index in photos if index in label_of]
+        return ImageFiles(root, [file for file, _ in known], [label for _, label in known])
 
     @cached_property
     def _known_classes(self) -> list[int]:
         excluded = {name_key(name) for name in self.exclude_names}
         return [index for index, name in enumerate(imagenet.class_names())
                 if name_key(name) not in excluded]
+
+
+def _read(path: Path, where: str) -> list[Photo]:
+    images = imagenet.read_labels_csv(path, imagenet.wnids(), where)
+    return list(zip(images.files, images.labels, strict=True))

@@ -21,7 +21,7 @@ def target_prompts(
 ) -> list[str]:
     """Return the prompts of a new concept in `phase`.
 
-    - `baseline`, `transferred`: the name in every template, as for known classes.
+    - `baseline`, `transferred`, `calibrated`: the name in every template, as for known classes.
     - `name_prompt`: the name alone.
     - `description_prompt`: the description alone (paper Tab. 2).
     - `name_and_description`: the name in every template, and the description as many times, so

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from kt_exp.benchmarks.classification.benchmark import ClassificationTask
 from kt_exp.concepts import Concept
@@ -13,6 +12,7 @@ from kt_exp.config.checks import choice, number
 from kt_exp.data import imagenet
 from kt_exp.data.image_files import ImageFiles, first_per_class
 from kt_exp.data.targets import check_targets, read_target, refuse_known
+from kt_exp.unicode import user_path
 
 
 @dataclass(kw_only=True)
@@ -25,6 +25,7 @@ class RareImageNet(ClassificationTask):
     target_root: str
     imagenet_root: str | None
     labels_csv: str | None
+    calibration_root: str | None
     images_per_known_class: int = number(minimum=0)
     prompts: str = choice("openai", "simple")
     fix_articles: bool
@@ -49,18 +50,24 @@ class RareImageNet(ClassificationTask):
         return first_per_class(self._known(), self.images_per_known_class)
 
     def target_images(self, concept: Concept) -> ImageFiles:
-        return read_target(Path(self.target_root).expanduser(), concept)
+        return read_target(user_path(self.target_root), concept)
+
+    def calibration_images(self) -> ImageFiles | None:
+        if self.calibration_root is None:
+            return None
+        root = user_path(self.calibration_root)
+        return imagenet.read_val(root, imagenet.wnids(), "benchmark.calibration_root")
 
     def check_concepts(self, concepts: Sequence[Concept]) -> None:
         refuse_known(concepts, self.known_names(), "ImageNet has it already: choose another with "
                      "concepts.only")
-        check_targets(Path(self.target_root).expanduser(), concepts)
+        check_targets(user_path(self.target_root), concepts)
         self._known()
 
     def _known(self) -> ImageFiles:
         ids = imagenet.wnids()
         if self.labels_csv:
-            path = Path(self.labels_csv).expanduser()
+            path = user_path(self.labels_csv)
             return imagenet.read_labels_csv(path, ids, "benchmark.labels_csv")
-        root = Path(self.imagenet_root or "").expanduser()
+        root = user_path(self.imagenet_root)
         return imagenet.read_val(root, ids, "benchmark.imagenet_root")

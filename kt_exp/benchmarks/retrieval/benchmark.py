@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from PIL import Image
 
@@ -18,6 +17,7 @@ from kt_exp.errors import UserError
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
 from kt_exp.progress import Progress
 from kt_exp.store import Store
+from kt_exp.unicode import user_path
 
 
 @dataclass(kw_only=True)
@@ -74,6 +74,6 @@ class RetrievalBenchmark:
     @cached_property
     def images(self) -> CaptionedImages:
         """The images of the split, each with at most `captions_per_image` captions."""
-        captions, root = Path(self.captions).expanduser(), Path(self.image_root).expanduser()
+        captions, root = user_path(self.captions), user_path(self.image_root)
         images = read_captioned(captions, root, self.split, "benchmark.captions")
         return images.at_most(self.captions_per_image)

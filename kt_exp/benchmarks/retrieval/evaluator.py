@@ -79,7 +79,8 @@ class RetrievalEvaluator:
         return {}
 
     def _outcome(self, concept: str, phase: Phase, weights: Weights) -> Outcome:
-        key = self._key(KIND, weights.key, self._set_key)
+        of_pairs = [pairs.VERSION] if isinstance(self.model, PairMatcher) else []
+        key = self._key(KIND, weights.key, self._set_key, *of_pairs)
         entry = self.store.get_or_compute(KIND, key, lambda: self._measure(key, weights))
         self.store.discard(pairs.KIND, key)
         self.reused += entry.found

@@ -16,6 +16,7 @@ from kt_exp.concepts import Concept
 from kt_exp.concepts.captions import fill
 from kt_exp.config.checks import choice, number
 from kt_exp.errors import UserError
+from kt_exp.unicode import user_path
 
 if TYPE_CHECKING:
     from kt_exp.benchmarks.protocol import Evaluator
@@ -134,7 +135,7 @@ class SegmentationBenchmark:
         if not self.tune.root:
             given, rest = pairs[: self.tune_on], pairs[self.tune_on :]
         else:
-            folder = Path(self.tune.root).expanduser()
+            folder = user_path(self.tune.root)
             given, rest = read_pairs(folder, self.mask_threshold, self.tune_on), pairs
         if len(given) < self.tune_on or not len(rest):
             raise UserError("benchmark.tune_on", f"{self.tune_on} images to tune on, of "
@@ -167,7 +168,7 @@ class SegmentationBenchmark:
 
     @property
     def _root(self) -> Path:
-        return Path(self.root).expanduser()
+        return user_path(self.root)
 
     def _check_model(self, model: TransformerTrunk) -> None:
         # After the last layer patches no longer affect an embedding read from the class token.

@@ -19,6 +19,7 @@ from kt_exp.data.image_files import (
     found_in,
     labelled,
     listing,
+    reading,
 )
 from kt_exp.errors import UserError
 
@@ -98,7 +99,8 @@ def concept_folder(root: Path, concept: Concept) -> Path:
         return root
     slug = folder_name(concept.image_class)
     names = {name_key(concept.image_class), name_key(slug)}
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    with reading(root):
+        folders = sorted(path for path in root.iterdir() if path.is_dir())
     for folder in folders:
         if name_key(folder.name) in names and _holds_pairs(folder):
             return folder

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from kt_exp.errors import UserError, did_you_mean
 from kt_exp.report.grouping import shown, varied
+from kt_exp.report.methods import OPTION
 from kt_exp.report.plots.against import draw_against
 from kt_exp.report.plots.bars import draw_bars
 from kt_exp.report.plots.chart import FORMATS, Chart
 from kt_exp.report.plots.forgetting import draw_forgetting
+from kt_exp.report.plots.front import draw_front
 from kt_exp.report.plots.series import LR
 from kt_exp.report.plots.tradeoff import draw_tradeoff
 from kt_exp.report.runs import Job, newest
@@ -58,6 +60,7 @@ KINDS = {
     "forgetting": PlotKind("Target against known accuracy", draw_forgetting),
     "tradeoff": PlotKind("Knowledge or bias: target against known accuracy over all constants",
                          draw_tradeoff),
+    "front": PlotKind("Methods: target against known accuracy", draw_front),
     "bars": PlotKind("Concepts side by side", draw_bars),  # main text, Tab. 2
 }
 
@@ -108,7 +111,10 @@ def save(jobs: Sequence[Job], name: str, out: Path) -> list[Path]:
 
 def suitable(jobs: Sequence[Job]) -> list[str]:
     """Return the kinds of plots for the settings in which the jobs differ; else `bars`."""
-    keys = varied(_measured(newest(jobs)))
+    jobs = _measured(newest(jobs))
+    keys = varied(jobs)
+    if len({job.value(OPTION) for job in jobs}) > 1:
+        return ["front", "tradeoff"]
     if not keys:
         return ["bars", "tradeoff"]
     kinds = [name for name, kind in KINDS.items() if kind.needs in keys] or keys

@@ -67,16 +67,18 @@ class Layout(Generic[Panel]):
         below: height of the text below a column, in points.
         legend: artists of the legend above, with their texts.
         note: a line of text below the figure.
+        height: height of a panel, in inches; None: by the number of rows.
     """
 
     def __init__(self, rows: Sequence[PanelRow[Panel]], width: float, below: float,
-                 legend: Sequence[tuple[Artist, str]], note: str = "") -> None:
+                 legend: Sequence[tuple[Artist, str]], note: str = "",
+                 height: float | None = None) -> None:
         from matplotlib.figure import Figure
 
         self._rows, self._width = rows, width
         columns = max(len(row.panels) for row in rows)
         self._abreast = _abreast(columns, width)
-        self._height = HEIGHT if len(rows) > 1 else HEIGHT_ALONE
+        self._height = height or (HEIGHT if len(rows) > 1 else HEIGHT_ALONE)
         entries = [TEXT_SIZE / 72 * (LETTER * len(text) + KEY) for _, text in legend]
         panels = LEFT + self._abreast * (width + BETWEEN_COLUMNS) - BETWEEN_COLUMNS + RIGHT
         self._full_width = max(panels, *entries, 0.0)
@@ -85,15 +87,15 @@ class Layout(Generic[Panel]):
         self._above = self._title_height()
         self._block = self._above + below / 72 \
             + len(rows) * (self._height + BETWEEN_ROWS) - BETWEEN_ROWS
-        height = self._head + ceil(columns / self._abreast) * self._block + BOTTOM \
+        full_height = self._head + ceil(columns / self._abreast) * self._block + BOTTOM \
             + (LINE if note else 0.0)
-        self.figure: Figure = Figure((self._full_width, height))
+        self.figure: Figure = Figure((self._full_width, full_height))
         if legend:
             handles, texts = zip(*legend, strict=True)
             self.figure.legend(handles, texts, loc="upper left", ncols=legend_columns,
-                               bbox_to_anchor=(0.0, 1 - 0.3 * TOP / height))
+                               bbox_to_anchor=(0.0, 1 - 0.3 * TOP / full_height))
         if note:
-            self.figure.text(RIGHT / self._full_width, BOTTOM / height, note, color=SOFT,
+            self.figure.text(RIGHT / self._full_width, BOTTOM / full_height, note, color=SOFT,
                              fontsize=TICK_SIZE)
 
     def places(self) -> Iterator[Place[Panel]]:

@@ -17,10 +17,14 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Measured:
-    """A curve with the untrained model's known accuracy, from which losses are counted, in %."""
+    """A curve with the untrained model's known accuracy, from which losses are counted, in %.
+
+    `calibrated` is as in `Line`.
+    """
 
     curve: Curve
     reference: float
+    calibrated: tuple[float, float] | None = None
 
     @property
     def known(self) -> NDArray[np.float64]:
@@ -58,6 +62,7 @@ class Line:
         plain: known and target accuracy at γ = 0.
         reference: known accuracy of the untrained model at γ = 0.
         curves: how many this is the mean of.
+        calibrated: known and target accuracy at the γ that was chosen on other images, if any.
     """
 
     known: NDArray[np.float64]
@@ -65,6 +70,7 @@ class Line:
     plain: tuple[float, float]
     reference: float
     curves: int = 1
+    calibrated: tuple[float, float] | None = None
 
 
 def measured(jobs: Sequence[Job], phase: Phase, concept: str) -> list[Measured]:
@@ -75,21 +81,34 @@ def measured(jobs: Sequence[Job], phase: Phase, concept: str) -> list[Measured]:
                   if entry.concept == concept}
         if phase in curves and Phase.baseline in curves:
             reference = Measured(curves[Phase.baseline], 0.0).plain[0]
-            found.append(Measured(curves[phase], reference))
+            calibrated = _calibrated(job, concept) if phase == Phase.transferred else None
+            found.append(Measured(curves[phase], reference, calibrated))
     return found
 
 
 def line_of(curves: Sequence[Measured]) -> Line:
     """Return one curve as it is; of several the mean target accuracy at equal known loss."""
-    known, target = zip(*(one.plain for one in curves), strict=True)
-    plain = float(np.mean(known)), float(np.mean(target))
+    plain = _mean([one.plain for one in curves])
+    points = [one.calibrated for one in curves if one.calibrated]
+    calibrated = _mean(points) if len(points) == len(curves) else None
     reference = float(np.mean([one.reference for one in curves]))
     if len(curves) == 1:
-        return Line(curves[0].known, curves[0].target, plain, reference)
+        return Line(curves[0].known, curves[0].target, plain, reference, 1, calibrated)
     losses = np.unique(np.concatenate([one.reference - one.known for one in curves]).round(9))
     if len(losses) > MOST_POINTS:
         losses = losses[np.linspace(0, len(losses) - 1, MOST_POINTS).round().astype(int)]
     mean = np.mean([one.target_at(losses) for one in curves], axis=0)
     before = np.concatenate([[0.0], mean[:-1]])  # as stairs: the mean rises where one of them does
     return Line(np.repeat(reference - losses, 2), np.stack([before, mean], axis=1).ravel(), plain,
-                reference, len(curves))
+                reference, len(curves), calibrated)
+
+
+def _mean(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    known, target = np.mean(points, axis=0)
+    return float(known), float(target)
+
+
+def _calibrated(job: Job, concept: str) -> tuple[float, float] | None:
+    known, target = (job.measured(Phase.calibrated, concept, split, "accuracy")
+                     for split in ("known", "target"))
+    return None if known is None or target is None else (100 * known, 100 * target)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kt_exp.drawing import SOFT
+from kt_exp.drawing import PAPER, SOFT
 from kt_exp.errors import UserError
 from kt_exp.report.grouping import concepts_of
 from kt_exp.report.plots.chart import Chart
@@ -33,6 +33,8 @@ SHOWN_LOSS = 25.0  # points of known accuracy: who loses more has no use of it
 GUIDE_LOSS = 2.0  # points: where `target_at_2` is read off
 _GUIDE: dict[str, Any] = {"color": SOFT, "linewidth": 1, "linestyle": ":", "zorder": 1}
 _DOT: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 5.5}
+_CALIBRATED: dict[str, Any] = {"marker": "D", "linestyle": "none", "markersize": 6.5,
+                               "markeredgecolor": PAPER, "markeredgewidth": 1}
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,16 @@ def draw_tradeoff(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
     if len(names) > 1:
         panels.append(_panel(entries, f"mean of {len(names)}", names))
     shown = list(dict.fromkeys(entry.label for panel in panels for entry, _ in panel.lines))
+    calibrated = any(line.calibrated for panel in panels for _, line in panel.lines)
     with house_style():
         layout = Layout([PanelRow("Target accuracy (%)", panels)], panel_width(len(panels)),
                         TICKS_HEIGHT + LABEL_HEIGHT,
-                        _legend([entry for entry in entries if entry.label in shown]),
+                        _legend([entry for entry in entries if entry.label in shown], calibrated),
                         "   ".join(filter(None, (note, _means(panels)))))
         chart = Chart(layout.figure, "Target against known accuracy over all constants on the "
                                      f"concept's score: {', '.join(names)}")
-        left = max(0.0, min(min(line.reference - SHOWN_LOSS, line.plain[0] - 1)
+        left = max(0.0, min(min(line.reference - SHOWN_LOSS, line.plain[0] - 1,
+                                (line.calibrated or line.plain)[0] - 1)
                             for panel in panels for _, line in panel.lines))
         for place in layout.places():
             _draw(chart, place.axes, place.panel, left)
@@ -107,7 +111,7 @@ def _entries(jobs: Sequence[Job], keys: Sequence[str]) -> list[Curves]:
     if not keys:
         untrained = [Curves(label, Phase(phase), jobs, colour, dashed=True)
                      for phase, (label, colour) in PHASES.items()
-                     if phase not in (Phase.baseline, Phase.transferred)]
+                     if phase not in (Phase.baseline, Phase.transferred, Phase.calibrated)]
         return [Curves(BIAS, Phase.baseline, jobs, SOFT), *untrained,
                 Curves("after fine-tuning", Phase.transferred, jobs,
                        PHASES[Phase.transferred][1])]
@@ -154,11 +158,13 @@ def _means(panels: Sequence[Panel]) -> str:
     return "Means: target accuracy at equal loss; a dot is the mean of dots" if several else ""
 
 
-def _legend(entries: Sequence[Curves]) -> list[tuple[Any, str]]:
+def _legend(entries: Sequence[Curves], calibrated: bool) -> list[tuple[Any, str]]:
     from matplotlib.lines import Line2D
 
     return [*((Line2D([], [], **entry.look), entry.label) for entry in entries),
             (Line2D([], [], **_DOT, color=SOFT), "no constant added"),
+            *([(Line2D([], [], **_CALIBRATED, color=SOFT), "calibrated on other images")]
+              if calibrated else []),
             (Line2D([], [], **_GUIDE), f"{GUIDE_LOSS:g} known points lost")]
 
 
@@ -183,3 +189,8 @@ def _draw(chart: Chart, axes: Axes, panel: Panel, left: float) -> None:
                           **_DOT | ({"markersize": 4} if entry.dashed else {}), zorder=4)
         chart.tell(dot, [f"{entry.label}: target {line.plain[1]:.1f}%, "
                          f"known {line.plain[0]:.1f}%"])
+        if line.calibrated:
+            [diamond] = axes.plot(*([value] for value in line.calibrated), color=entry.colour,
+                                  **_CALIBRATED, zorder=5)
+            chart.tell(diamond, [f"{entry.label}, calibrated: target {line.calibrated[1]:.1f}%, "
+                                 f"known {line.calibrated[0]:.1f}%"])

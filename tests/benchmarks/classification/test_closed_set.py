@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from fixtures.configs import preset
 
+from kt_exp.benchmarks.classification.calibration import calibrate_model
 from kt_exp.benchmarks.classification.closed_set import ClassSetBenchmark, alternatives
 from kt_exp.benchmarks.classification.closed_set_evaluator import ClassSetEvaluator, class_scores
 from kt_exp.concepts import Concept
 from kt_exp.config.plugins import build
 from kt_exp.errors import UserError
+from kt_exp.models.weights import FROZEN
 from kt_exp.results.outcome import JOINT
 from kt_exp.store import Store
 
@@ -192,3 +195,36 @@ def test_what_cannot_be_evaluated_is_refused(root, tmp_path):
 def test_a_model_without_embeddings_is_refused(root, tmp_path, silent):
     with pytest.raises(UserError, match="choose a dual encoder"):
         load(known_root=root).evaluator(object(), "x", Store(tmp_path), silent)
+
+
+def test_a_constant_is_chosen_on_other_images_of_the_classes_that_are_not_taught(
+        root, evaluator, tmp_path, paint):
+    for name in ("blue", "green", "red"):
+        paint(tmp_path / "more" / name / "a.png", name)
+    benchmark = load(known_root=root, calibration_root=str(tmp_path / "more"))
+    benchmark.check_concepts([RED])
+    made = evaluator(benchmark)
+    calibration = calibrate_model(made, [RED], FROZEN, 0.0)
+    point = calibration.point
+    assert (point.known_total, point.known_correct, calibration.images) == (2, 2, "benchmark")
+    assert point.gamma == pytest.approx(1)  # blue and green have the score 1, red has 0
+    *_, outcome = made.transferred([RED], FROZEN, calibration)
+    assert table([outcome]) == {
+        ("calibrated", "red", "target"): (3, 3), ("calibrated", "red", "known"): (5, 6),
+        ("calibrated", "red", "all"): (8, 9)}
+    assert outcome.curve is None
+    higher = replace(calibration, point=replace(point, gamma=1.5))
+    *_, outcome = made.transferred([RED], FROZEN, higher)
+    assert table([outcome])["calibrated", "red", "known"] == (0, 6)
+
+
+def test_where_every_class_is_taught_there_is_no_constant(root, evaluator, tmp_path, paint):
+    paint(tmp_path / "more" / "red" / "a.png", "red")
+    green = Concept("green", "a green leaf")
+    benchmark = load(known_root=root, calibration_root=str(tmp_path / "more"))
+    benchmark.check_concepts([RED, BLUE, green])
+    made, group = evaluator(benchmark), [RED, BLUE, green]
+    calibration = calibrate_model(made, group, FROZEN, 0.01)
+    assert calibration.point.reason == "no known images to calibrate on"
+    outcomes = made.transferred(group, FROZEN, calibration)
+    assert [row.value for outcome in outcomes[3:] for row in outcome.metrics] == [None] * 6

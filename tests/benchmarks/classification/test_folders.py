@@ -78,9 +78,9 @@ def test_folders_refuses_what_cannot_be_evaluated(roots, tmp_path):
     assert refusal(known_root="/nowhere").startswith(
         "benchmark.known_root: no such folder: /nowhere")
     image = tmp_path / "rare" / "tonometer" / "a.png"
-    image.rename(image.with_suffix(".heic"))
+    image.rename(image.with_suffix(".svg"))
     said = refusal(Concept("tonometer", "a pen", plural=False))
-    assert f"no images of 'tonometer' in {image.parent} (found: a.heic); put .jpg or" in said
+    assert f"no images of 'tonometer' in {image.parent} (found: a.svg); put .jpg or" in said
     image = tmp_path / "known" / "apple" / "a.png"
     image.rename(image.with_suffix(".dcm"))
     assert f"no images of 'apple' in {image.parent} (found: a.dcm); put .jpg or" in refusal()
@@ -176,3 +176,43 @@ def test_pictograms_refuses_what_it_cannot_draw():
         benchmark.check_concepts([Concept(KNOWN[0].upper(), "a thing", plural=False)])
     for name in HELD_OUT:
         benchmark.check_concepts([Concept(name.replace(" ", "_"), "a thing", plural=False)])
+
+
+def test_other_images_of_known_classes_are_for_calibration(roots, tmp_path, paint):
+    assert load("folders", **roots).calibration_images() is None
+    paint(tmp_path / "more" / "Ice Cream" / "b.png", "blue")
+    images = load("folders", **roots, calibration_root=str(tmp_path / "more")).calibration_images()
+    assert ([path.name for path in images.files], images.labels) == (["b.png"], [1])
+
+
+def test_imagenet_images_for_calibration_are_sorted_by_wnid(rare, tmp_path, paint):
+    paint(tmp_path / "more" / "val" / "n02206856" / "bee.png", "red")
+    images = load("rare_imagenet", **rare,
+                  calibration_root=str(tmp_path / "more")).calibration_images()
+    assert images.labels == [309]
+
+
+def test_images_for_calibration_must_be_of_known_classes(roots, rare, tmp_path):
+    def refusal(name, root, **keys):
+        with pytest.raises(UserError) as caught:
+            load(name, **keys, calibration_root=str(root)).calibration_images()
+        return str(caught.value)
+
+    (tmp_path / "empty" / "apple").mkdir(parents=True)
+    assert "calibration_root: no such folder: /nowhere" in refusal("folders", "/nowhere", **roots)
+    assert "calibration_root: no images in" in refusal("folders", tmp_path / "empty", **roots)
+    assert refusal("folders", tmp_path / "rare", **roots).endswith(
+        "no known classes in " + str(tmp_path / "rare") + ": Moon Gate, tonometer; "
+        "there are: apple, ice cream")
+    assert "calibration_root: no such folder: /nowhere" in refusal(
+        "rare_imagenet", "/nowhere", **rare)
+
+
+def test_drawings_for_calibration_are_none_that_are_reported():
+    reported = [load("pictograms", images_per_known_class=20, seed=seed).known_images()
+                for seed in (0, 1)]
+    chosen = load("pictograms", calibration_per_known_class=20, seed=0).calibration_images()
+    assert (chosen.names, len(chosen)) == (KNOWN, 20 * len(KNOWN))
+    seen = {images.open(index).tobytes() for images in reported for index in range(20)}
+    assert not seen & {chosen.open(index).tobytes() for index in range(20)}
+    assert load("pictograms", calibration_per_known_class=0).calibration_images() is None

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from kt_exp.benchmarks.classification.photos import PhotoBenchmark
+from kt_exp.benchmarks.classification.photos import SHIPPED, PhotoBenchmark
 from kt_exp.concepts import Concept
 from kt_exp.config.checks import check
 from kt_exp.data.imagenet import class_names
@@ -15,9 +15,10 @@ DAX = Concept("dax", PIZZA.description, images_of="pizza")
 
 
 def benchmark(**changes):
-    keys = {"labels_csv": None, "target_root": None, "exclude_names": ["pizza", "daisy"],
-            "images_per_known_class": 0, "templates": ["a photo of a {}."], "fix_articles": False,
-            "batch_size": 8, "workers": 0, "on_bad_image": "error"}
+    keys = {"labels_csv": None, "calibration_csv": None, "target_root": None,
+            "exclude_names": ["pizza", "daisy"], "images_per_known_class": 0,
+            "templates": ["a photo of a {}."], "fix_articles": False, "batch_size": 8,
+            "workers": 0, "on_bad_image": "error"}
     return PhotoBenchmark(**{**keys, **changes})
 
 
@@ -80,3 +81,39 @@ def test_the_photos_shipped_hold_the_held_out_classes():
     chosen.check_concepts([PIZZA])
     assert len(chosen.target_images(PIZZA)) == 5
     assert len(chosen.known_images()) > 100
+
+
+def test_the_photos_of_the_package_calibrate_where_others_are_reported(labels):
+    chosen = benchmark(labels_csv=labels)
+    images, names = chosen.calibration_images(), chosen.known_names()
+    assert len(images) > 60
+    assert images.files[0].parent == SHIPPED.parent / "images"
+    assert names[images.labels[0]] == "jay"
+
+
+def test_no_photo_that_is_reported_calibrates(tmp_path, paint):
+    assert benchmark().calibration_images() is None
+    # The package's photos are part of the set of 1000, there in another format.
+    with SHIPPED.open() as file:
+        first, *others = list(csv.DictReader(file))[:40]
+    for row in others:
+        paint(tmp_path / row["file"])
+    (tmp_path / "labels.csv").write_text("file,class_index\n" + "".join(
+        f"{row['file']},{row['class_index']}\n" for row in others))
+    images = benchmark(labels_csv=str(tmp_path / "labels.csv")).calibration_images()
+    shown = {path.stem for path in images.files}
+    assert first["file"].split("/")[1].split(".")[0] in shown
+    assert not shown & {row["file"].split("/")[1].split(".")[0] for row in others}
+
+
+def test_ones_own_photos_calibrate_if_they_are_not_reported(labels, tmp_path, paint):
+    paint(tmp_path / "f.png")
+    (tmp_path / "more.csv").write_text("file,class_index\nf.png,7\nb.png,7\na.png,963\n")
+    chosen = benchmark(labels_csv=labels, calibration_csv=str(tmp_path / "more.csv"))
+    assert [path.name for path in chosen.calibration_images().files] == ["f.png"]
+    same = benchmark(labels_csv=labels, calibration_csv=labels)
+    with pytest.raises(UserError, match=r"^benchmark.calibration_csv: .* lists no photo of a known "
+                                        "class that is not reported on; give a CSV of other"):
+        same.calibration_images()
+    with pytest.raises(UserError, match=r"^benchmark.calibration_csv: no such file: gone.csv"):
+        benchmark(labels_csv=labels, calibration_csv="gone.csv").calibration_images()

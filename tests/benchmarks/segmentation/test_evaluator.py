@@ -6,8 +6,10 @@ from statistics import fmean
 
 import pytest
 import torch
+from fixtures.configs import composed
 from PIL import Image
 
+from kt_exp.benchmarks.segmentation import evaluator as module
 from kt_exp.benchmarks.segmentation import maps
 from kt_exp.benchmarks.segmentation.maps import MASKS, SALIENCY
 from kt_exp.benchmarks.segmentation.panels import CELL
@@ -117,6 +119,25 @@ def test_tuning_is_noted_and_its_images_are_not_evaluated(evaluator, pairs):
         [LUNGS])
     assert outcome.metrics[0].total == 2
     assert "(2, of another folder)" in outcome.notes[1]
+
+
+@pytest.mark.parametrize("name", ["lung_nodules", "pneumothorax", "breast_tumor", "brain_tumor"])
+def test_the_experiments_of_the_paper_tune_on_three_images(name):
+    assert composed(f"experiment=tab4_{name}").benchmark.tune_on == 3
+
+
+def test_every_model_is_tuned_by_itself(evaluator, changes, monkeypatch):
+    searched = []
+
+    def search(segmenter, images, settings, grid):
+        searched.append(segmenter.weights)
+        return settings
+
+    monkeypatch.setattr(module, "tune", search)
+    segmenter = evaluator(tune_on=1, tune={"layers": [1], "betas": [1.0], "variances": [1.0]})
+    segmenter.untrained([LUNGS])
+    segmenter.transferred([LUNGS], Weights("key", changes))
+    assert len(set(searched)) == 2
 
 
 def test_unreadable_pairs_are_left_out_and_listed(evaluator, pairs, truncated):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -65,3 +66,17 @@ def test_what_is_no_sam_is_refused_in_one_line(tiny_sam, tmp_path):
     del weights["mask_decoder.iou_token.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     assert "is not a SAM: it lacks 'mask_decoder.iou_token.weight'" in refusal(folder)
+
+
+def test_code_that_comes_with_it_is_not_run(tiny_sam, tmp_path):
+    folder = shutil.copytree(tiny_sam, tmp_path / "sam")
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
+    path = next(folder.glob("*processor_config.json"))
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "trust_remote_code": True}))
+    with pytest.raises(UserError, match="asks for trust_remote_code"):
+        Sam(str(folder), CPU)
+    evil = {"auto_map": {"AutoImageProcessor": "evil.Evil"}, "image_processor_type": "Evil"}
+    path.write_text(json.dumps({**config, **evil}))
+    Sam(str(folder), CPU)  # transformers has a class for this type of model
+    assert not (tmp_path / "ran").exists()

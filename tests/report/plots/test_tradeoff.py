@@ -108,6 +108,30 @@ def test_seeds_are_averaged(classified) -> None:
     assert target_at(curves(axes)["after fine-tuning"], reference - 2) == APPROX(fmean(found))
 
 
+def test_the_operating_point_is_a_diamond_on_the_curve(classified) -> None:
+    [job] = find_jobs([classified.run("one", budget=0.01, concepts=("moongate",))])
+    drawn = draw([job], "tradeoff")
+    [axes] = drawn.figure.axes
+    target, known = (accuracy(job, "calibrated", split) for split in ("target", "known"))
+    assert f"after fine-tuning, calibrated: target {target:.1f}%, known {known:.1f}%" in {
+        tip for tips in drawn.tips.values() for tip in tips}
+    [diamond] = [line for line in axes.lines if line.get_marker() == "D"]
+    assert diamond.get_xydata().tolist() == [[known, target]]
+    assert [known, target] in [APPROX(point) for point in curves(axes)["after fine-tuning"]]
+    assert "calibrated on other images" in legend(drawn)
+
+
+def test_operating_points_of_seeds_are_averaged(classified) -> None:
+    for seed, knowledge in enumerate((1.0, 4.0)):
+        classified.run(str(seed), knowledge=knowledge, seed=seed, concepts=("moongate",),
+                       budget=0.01)
+    jobs = find_jobs([classified.root])
+    [axes] = draw(jobs, "tradeoff").figure.axes
+    [diamond] = [line for line in axes.lines if line.get_marker() == "D"]
+    assert diamond.get_xydata()[0].tolist() == APPROX([
+        fmean(accuracy(job, "calibrated", split) for job in jobs) for split in ("known", "target")])
+
+
 def test_runs_without_curves_are_refused(sweeps) -> None:
     folder = sweeps.run("old", {"moongate": (0, 60, 58, 56)})
     with pytest.raises(UserError, match=r"--kind: the runs hold no curves: .*older version"):

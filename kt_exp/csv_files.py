@@ -1,0 +1,21 @@
+"""What all readers of CSV files share."""
+
+from __future__ import annotations
+
+import csv
+from typing import TextIO
+
+
+def delimiter(header: str) -> str:
+    """Return what separates the columns of a CSV file, by its first line: "," or ";".
+
+    Excel writes semicolons where the comma is the decimal sign.
+    """
+    return ";" if ";" in header and "," not in header else ","
+
+
+def dict_reader(file: TextIO) -> csv.DictReader[str]:
+    """Return the reader of an open CSV file, with its own delimiter."""
+    header = file.readline()
+    file.seek(0)
+    return csv.DictReader(file, delimiter=delimiter(header))

@@ -1,0 +1,73 @@
+"""Options of fine-tuning against forgetting, on the command line."""
+
+from __future__ import annotations
+
+import open_clip
+import pytest
+import torch
+
+from kt_exp.pictograms.weights import FOLDER
+from kt_exp.report.runs import find_jobs
+from kt_exp.results.record import RunRecord
+
+pytestmark = pytest.mark.slow
+
+TINY = [
+    "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
+    "finetune.epochs=1", "finetune.batch_size=2", "finetune.lr=0.05",
+    "benchmark.images_per_known_class=1", "benchmark.images_per_target=4",
+    "concepts.only=[gyroscope]",
+]
+WITHOUT_REHEARSAL = [*TINY, "finetune.rehearsal=0"]
+
+
+def change(folder) -> dict[str, torch.Tensor]:
+    before, after = (open_clip.create_model(f"local-dir:{place}").state_dict()
+                     for place in (FOLDER, folder / "models" / "gyroscope"))
+    return {name: after[name] - tensor for name, tensor in before.items()
+            if not torch.equal(after[name], tensor)}
+
+
+def accuracies(record: RunRecord, phase: str) -> list[tuple[float | None, int | None]]:
+    rows = [record.metric(phase, "gyroscope", subset) for subset in ("target", "known")]
+    return [(row.value, row.count) for row in rows]
+
+
+def test_a_sweep_over_interpolations_fine_tunes_once(kt_exp, home):
+    ended = kt_exp(*WITHOUT_REHEARSAL, "finetune.interpolation=0,0.5,1", "hydra.sweep.dir=sweep",
+                   "-m")
+    assert ended.code == 0
+    records = {job.value("finetune.interpolation"): job.record
+               for job in find_jobs([home / "sweep"])}
+    assert [records[share].reused["finetune"] for share in (0, 0.5, 1)] == [0, 1, 1]
+    assert len({str(record.signatures) for record in records.values()}) == 1
+    assert accuracies(records[0], "transferred") == accuracies(records[0], "baseline")
+    whole, half = (change(home / "sweep" / job)["visual.proj"] for job in ("2", "1"))
+    torch.testing.assert_close(half, whole / 2, atol=1e-6, rtol=1e-4)
+    assert change(home / "sweep" / "0") == {}
+
+
+def test_lora_exports_an_ordinary_checkpoint(kt_exp, home):
+    pytest.importorskip("peft")
+    assert kt_exp(*WITHOUT_REHEARSAL, "finetune.lora.rank=2").code == 0
+    changed = change(home / "run")
+    assert list(changed) == ["visual.proj"]
+    assert torch.linalg.matrix_rank(changed["visual.proj"], rtol=1e-4) == 2
+
+
+def test_all_options_together(kt_exp, home):
+    pytest.importorskip("peft")
+    ended = kt_exp(*TINY, "finetune.lora.rank=2", "finetune.null_space=0.9",
+                   "finetune.interpolation=0.5", "finetune.distillation=1")
+    assert ended.code == 0
+    assert torch.linalg.matrix_rank(change(home / "run")["visual.proj"], rtol=1e-4) == 2
+
+
+def test_a_closed_form_edit_is_interpolated_too(kt_exp, home):
+    edits = ["inversion=none", "finetune=closed_form", "concepts.only=[gyroscope]",
+             "benchmark.images_per_known_class=1", "benchmark.images_per_target=1"]
+    assert kt_exp(*edits).code == 0
+    whole = change(home / "run")["visual.proj"]
+    record = kt_exp(*edits, "finetune.interpolation=0.25").record
+    assert record.reused["finetune"] == 1
+    torch.testing.assert_close(change(home / "run")["visual.proj"], whole / 4, atol=1e-6, rtol=1e-4)
