@@ -45,6 +45,11 @@ REMOVED = {  # former name → why, and what to do instead
 ADDED: dict[str, Any] = {
     "objective": {"metric": "target_at_2", "split": "target", "phase": "transferred"},
     "concepts.exchange": "none",
+    "inversion.layers": "all",
+    "inversion.feature_prior": "mahalanobis",
+    "inversion.feature_weight": 0.1,
+    "inversion.statistics": "known",
+    "inversion.statistics_path": None,
     "finetune.start": "pretrained",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
     "finetune.edit.budget": 0.005,
