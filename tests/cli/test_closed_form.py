@@ -62,7 +62,7 @@ def test_a_second_run_edits_nothing(kt_exp) -> None:
     (["finetune.edit.strength=-1"], "finetune.edit.strength: -1"),
     (["finetune.edit.target=image"], "finetune.edit.target: 'image'"),
     (["finetune.edit.strength=most"], "finetune.edit.strength: 'most'"),
-    (["finetune.edit.least=4"], "finetune.edit.least: 4 is above finetune.edit.most, 3"),
+    (["finetune.edit.least=4"], "finetune.edit.least: 4 is above finetune.edit.most, 2"),
     (["finetune.edit.budget=2"], "finetune.edit.budget: 2"),
     (["finetune.edit.others=nowhere.txt"], "finetune.edit.others: cannot read 'nowhere.txt'"),
     (["finetune.edit.others_weight=1.1"], "finetune.edit.others_weight: 1.1"),
