@@ -156,7 +156,8 @@ def test_presets_are_valid(name):
 
 @pytest.mark.parametrize(("changes", "line"), [
     ({"lr": 0.0}, "finetune.lr: 0.0 is out of range; give a number above 0"),
-    ({"batch_size": 0}, "finetune.batch_size: 0 is out of range; give a number at least 1"),
+    ({"batch_size": 0},
+     "finetune.batch_size: 0 is out of range; give a number at least 1 and at most 100000"),
     ({"temperature": "cold"}, "finetune.temperature: 'cold' is not a number; "
                               "give a number above 0 or 'model'"),
     ({"betas": [0.9, 1.0]}, "finetune.betas: [0.9, 1.0] are not Adam's betas; "
