@@ -181,7 +181,7 @@ def test_the_constant_that_was_chosen_is_in_the_card_and_beside_it(closed_form, 
     write_record(record, run)
     assert export(run, "--concept=madras", "--out", tmp_path / "whole") == 0
     text = (tmp_path / "whole" / "README.md").read_text(encoding="utf-8")
-    assert "Add γ = +0.0125 to the score" in text
+    assert "Adding γ = +0.0125 to the score" in text
     assert "at most 1 % of 700 known images other than those above" in text
     assert (tmp_path / "whole" / "calibration.json").is_file()
     usage = read_usage(tmp_path / "whole")
