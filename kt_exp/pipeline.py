@@ -24,7 +24,7 @@ from kt_exp.concepts.captions import check_lengths
 from kt_exp.editing import Editor
 from kt_exp.errors import UserError
 from kt_exp.finetune.edit_stage import EditTexts
-from kt_exp.finetune.images import TrainingImages, check_folders
+from kt_exp.finetune.images import TrainingImages, check_folders, check_images
 from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.plan import TrainingPlan, plan_training
 from kt_exp.finetune.settings import EDIT
@@ -273,6 +273,7 @@ class Experiment:
         learner = self.images.learner
         check_objective(learner, config.finetune)
         check_updates(learner, config.finetune)
+        check_images(config.finetune, config.inversion)
         if config.finetune.images == "inverted" or config.finetune.rehearsal:
             check_distance(learner, config.inversion.distance)
             if learner is model or config.inversion.statistics == "prompts":

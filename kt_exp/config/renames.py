@@ -53,6 +53,7 @@ ADDED: dict[str, Any] = {
     "finetune.start": "pretrained",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
     "finetune.edit.budget": 0.005,
+    "finetune.edit.least": 1.0,
     "finetune.edit.most": 3.0,
     "finetune.edit.others": None,
     "finetune.edit.others_weight": 0.1,

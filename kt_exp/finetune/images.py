@@ -11,7 +11,8 @@ from torch import Tensor
 from kt_exp.concepts import Concept
 from kt_exp.data.image_files import ImageFiles
 from kt_exp.data.targets import read_target
-from kt_exp.finetune.settings import FinetuneSettings
+from kt_exp.errors import UserError
+from kt_exp.finetune.settings import EDIT, FinetuneSettings
 from kt_exp.inversion.image_scorer import to_model_size
 from kt_exp.inversion.invert import Task, initial_state
 from kt_exp.inversion.settings import InversionSettings
@@ -40,6 +41,18 @@ def check_folders(settings: FinetuneSettings, concepts: Iterable[Concept]) -> No
     if settings.images == "folder":
         for concept in concepts:
             folder_images(settings, concept)
+
+
+def check_images(settings: FinetuneSettings, inversion: InversionSettings) -> None:
+    """Check that inversion makes the images that are trained on.
+
+    Raises:
+        UserError: it makes none.
+    """
+    if settings.strategy != EDIT and settings.images != "folder" and not inversion.images:
+        raise UserError("inversion.images", f"0, but finetune.strategy '{settings.strategy}' "
+                        "trains on such images", "choose an inversion (inversion=fast, "
+                        "inversion=paper), or finetune=closed_form, which needs none")
 
 
 @dataclass(frozen=True)

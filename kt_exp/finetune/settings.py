@@ -22,11 +22,17 @@ class EditSettings:
     target: str = choice("description", "parts", "name_and_description")
     strength: Any = number(above=0, words=(BUDGET,))
     budget: float = number(minimum=0, maximum=1)
+    least: float = number(above=0)
     most: float = number(above=0)
     ridge: float = number(above=0)
     others: Optional[str]
     others_weight: float = number(minimum=0, maximum=1)
     protected: list[str]
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.least > self.most:
+            yield "least", f"{self.least:g} is above finetune.edit.most, {self.most:g}", \
+                "lower it, or raise finetune.edit.most"
 
 
 @dataclass(kw_only=True)

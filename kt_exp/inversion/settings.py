@@ -56,7 +56,7 @@ class InversionSettings:
     feature_weight: float = number(minimum=0)
     statistics: str = choice("known", "prompts", "folder", "file")
     statistics_path: Optional[str]
-    images: int = number(minimum=1, maximum=100_000)
+    images: int = number(minimum=0, maximum=100_000)
     steps: int = number(minimum=1)
     init: str = choice("uniform", "normal")
     sizes: list[int] = number(minimum=8, maximum=8192)

@@ -20,8 +20,9 @@ from kt_exp.models.vilt_network import ViltNetwork
 from kt_exp.schema import Config
 
 # What the config is when a model is measured; random weights where it says nothing of one.
-OVERRIDES = {"pictoclip": [], "effnet_minilm": ["experiment=photos"], "ViT-B-32": [],
-             "ViT-L-14": []}
+RECIPE = ["inversion=fast", "finetune=pictograms"]
+OVERRIDES = {"pictoclip": RECIPE, "effnet_minilm": ["experiment=photos"], "ViT-B-32": RECIPE,
+             "ViT-L-14": RECIPE}
 
 
 def load_vilt(device: torch.device, precision: str) -> ViLTModel:

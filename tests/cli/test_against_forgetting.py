@@ -13,6 +13,7 @@ from kt_exp.results.record import RunRecord
 pytestmark = pytest.mark.slow
 
 TINY = [
+    "inversion=fast", "finetune=pictograms",
     "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
     "finetune.epochs=1", "finetune.batch_size=2", "finetune.lr=0.05",
     "benchmark.images_per_known_class=1", "benchmark.images_per_target=4",

@@ -8,6 +8,8 @@ from kt_exp.results.record import ErrorEntry
 
 ZORB = "{name: zorb, description: a red ball}"
 
+TRAINS = ["inversion=fast", "finetune=pictograms"]
+
 BAD = {
     "unknown key": (["inversion.stps=3"], "inversion.stps: no such key; did you mean 'steps'?"),
     "unknown root key": (["sedd=1"], "sedd: no such key; did you mean 'seed'?"),
@@ -61,18 +63,21 @@ BAD = {
     "drawings to calibrate on": (["benchmark.calibration_per_known_class=-1"],
                                  "benchmark.calibration_per_known_class: -1 is out of range"),
     "seed of drawings": (["benchmark.seed=4294967296"], "benchmark.seed: 4294967296 is out of"),
-    "clip with one concept": (["finetune.loss=clip"], "finetune.loss: 'clip' learns nothing"),
+    "clip with one concept": ([*TRAINS, "finetune.loss=clip"],
+                              "finetune.loss: 'clip' learns nothing"),
     "rank": (["finetune.lora.rank=-1"], "finetune.lora.rank: -1 is out of range"),
-    "LoRA's targets": (["finetune.lora.rank=2", "finetune.lora.targets=[visual.prj]"],
+    "LoRA's targets": ([*TRAINS, "finetune.lora.rank=2", "finetune.lora.targets=[visual.prj]"],
                        "finetune.lora.targets: 'visual.prj' matches no linear layer that "
                        "finetune.strategy 'projection' trains; did you mean 'visual.proj'?"),
     "LoRA of an edit": (["finetune=closed_form", "finetune.lora.rank=2"],
                         "finetune.lora.rank: not possible with finetune.strategy"),
-    "null space without images": (["finetune.null_space=0.9", "finetune.rehearsal=0"],
+    "null space without images": ([*TRAINS, "finetune.null_space=0.9", "finetune.rehearsal=0"],
                                   "finetune.null_space: needs images of known classes, but "
                                   "finetune.rehearsal is 0"),
     "null space": (["finetune.null_space=1"], "finetune.null_space: 1 leaves nothing to train"),
     "interpolation": (["finetune.interpolation=1.5"], "finetune.interpolation: 1.5 is out of"),
+    "no images to train on": (["finetune=paper"], "inversion.images: 0, but finetune.strategy "
+                              "'visual' trains on such images; choose an inversion"),
     "no folder": (["finetune.images=folder"], "finetune.folder: missing"),
     "device": (["device=tpu"], "device: 'tpu' is no device"),
     "CUDA": (["device=cuda:99"], "device: 'cuda:99' asked for"),

@@ -27,8 +27,8 @@ SETTINGS = {
     "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "betas": [0.9, 0.98], "eps": 1e-6,
     "batch_size": 4, "epochs": 1, "mode": "eval",
     "start": "pretrained",
-    "edit": EditSettings(target="description", strength=1.0, budget=0.005, most=3.0, ridge=0.001,
-                         others=None, others_weight=0.1, protected=[]),
+    "edit": EditSettings(target="description", strength=1.0, budget=0.005, least=1.0, most=3.0,
+                         ridge=0.001, others=None, others_weight=0.1, protected=[]),
     "calibration": "none", "budget": 0.01, "save_models": False,
 }
 

@@ -119,10 +119,10 @@ def test_a_launcher_without_a_multirun(launcher, home):
 
 def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(home):
     code, stderr = home.call("-m", "hydra.sweep.dir=sweep", "inversion.steps=0", "seed=0,1",
-                             "inversion.images=0,2")
+                             "finetune.epochs=0,2")
     assert code == 2
     assert stderr.splitlines()[-3:] == [
-        "kt-exp: error: 2 jobs (sweep/0, sweep/2): inversion.images: 0 is out of range; give a "
+        "kt-exp: error: 2 jobs (sweep/0, sweep/2): finetune.epochs: 0 is out of range; give a "
         "number at least 1",
         "kt-exp: error: 2 jobs (sweep/1, sweep/3): inversion.steps: 0 is out of range; give a "
         "number at least 1",
@@ -131,10 +131,10 @@ def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(home):
 
 def test_the_end_of_a_sweep_in_processes_says_the_same(home):
     code, stderr = home.call("-m", "hydra/launcher=local_processes", "hydra.sweep.dir=sweep",
-                             "inversion.images=0", "seed=0,1")
+                             "finetune.epochs=0", "seed=0,1")
     assert code == 2
     assert stderr.splitlines()[-2:] == [
-        "kt-exp: error: 2 jobs (sweep/0, sweep/1): inversion.images: 0 is out of range; give a "
+        "kt-exp: error: 2 jobs (sweep/0, sweep/1): finetune.epochs: 0 is out of range; give a "
         "number at least 1",
         "kt-exp: error: 2 of 2 jobs failed"]
 
