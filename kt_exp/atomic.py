@@ -5,11 +5,24 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+DRAFT = ".draft"
+_OLDER_DRAFTS = (".result.json.*", ".progress.json.*")  # as kt_exp 0.1.0 named them
+
+
+def clear_drafts(folder: Path) -> None:
+    """Remove what processes killed while they wrote left in `folder` and below."""
+    for pattern in (f".*{DRAFT}", *_OLDER_DRAFTS):
+        for draft in folder.rglob(pattern):
+            with suppress(OSError):
+                draft.unlink()
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -32,7 +45,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor],
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
     """Replace `path` by the file that `write` makes, with the permissions of any new file."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=DRAFT)
     os.close(handle)
     draft = Path(name)
     try:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -22,23 +24,29 @@ from kt_exp.commands import command_of, run_command
 from kt_exp.config.override_quotes import with_quotes
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.runs.exit_code import exit_code
+from kt_exp.runs.job_objective import job_objective
 from kt_exp.runs.session import Session
 from kt_exp.runs.single_run import check_single_run
 from kt_exp.runs.skip_completed import run_unless_done
 from kt_exp.schema import conf_folder, register_schema
+from kt_exp.standard_streams import discard_output, open_standard_streams
 
 
 def main() -> None:
     """Run the command line and exit."""
-    if command := command_of(sys.argv[1:]):
-        sys.exit(run_command(command, sys.argv[2:]))
+    open_standard_streams()
+    session = Session()
     try:
-        with Session().active() as session:
-            sys.exit(_main(session))
-    except BrokenPipeError:
-        # The reader of the output has exited (`| head`). Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        if command := command_of(sys.argv[1:]):
+            code = run_command(command, sys.argv[2:])
+        else:
+            with session.active():
+                code = _main(session)
+        sys.stdout.flush()
+    except BrokenPipeError:  # The reader of the output has exited (`| head`).
+        discard_output()
+        code = max(session.codes, default=0)
+    sys.exit(code)
 
 
 def _main(session: Session) -> int:
@@ -50,19 +58,18 @@ def _main(session: Session) -> int:
     # A failed job does not raise: the other jobs of a multirun still have to run, and Hydra would
     # print lines of its own.
     @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
-    def job(cfg: DictConfig) -> int:
+    def job(cfg: DictConfig) -> float | tuple[float, ...]:
         try:
             check_single_run()
             code = run_unless_done(cfg, session)
         except UserError as error:
             code = _bad_input(error)
         session.codes.append(code)
-        return code
+        return job_objective(cfg, Path(HydraConfig.get().runtime.output_dir), code)
 
     try:
         _check_options()
         job()
-        sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

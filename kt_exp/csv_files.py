@@ -1,9 +1,11 @@
-"""What all readers of CSV files share."""
+"""What all readers and writers of CSV files share."""
 
 from __future__ import annotations
 
 import csv
-from typing import TextIO
+from typing import Any, TextIO
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def delimiter(header: str) -> str:
@@ -19,3 +21,11 @@ def dict_reader(file: TextIO) -> csv.DictReader[str]:
     header = file.readline()
     file.seek(0)
     return csv.DictReader(file, delimiter=delimiter(header))
+
+
+def safe_cell(value: Any) -> Any:
+    """Return a value for a cell; text that a spreadsheet would run as a formula gets an apostrophe.
+
+    Numbers and all other text are not changed.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+from errno import ENOMEM
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -12,6 +13,9 @@ EXIT_INTERRUPTED = 130
 # Control characters, marks of format (direction and others), and bytes that are not UTF-8.
 _HIDDEN = {"Cc", "Cf", "Cs"}
 _KEPT = "\n\t\u200c\u200d"  # The joiners are needed to write Persian, and for emoji.
+
+# Of torch on the CPU, of CUDA, of safetensors and of C++.
+_NO_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory", "bad_alloc")
 
 
 class UserError(Exception):
@@ -41,6 +45,17 @@ def printable(text: str) -> str:
 def _shown(char: str) -> str:
     hidden = unicodedata.category(char) in _HIDDEN and char not in _KEPT
     return char.encode("unicode_escape").decode("ascii") if hidden else char
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, says that memory could not be allocated."""
+    while error is not None:
+        text = str(error)
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == ENOMEM \
+                or any(words in text for words in _NO_MEMORY):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 12) -> str:

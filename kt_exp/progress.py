@@ -20,6 +20,8 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from kt_exp.errors import printable
+
 log = logging.getLogger(__name__)
 
 DRAW_SECONDS = 0.25
@@ -76,7 +78,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            _console.print(Text(self.format(record)), soft_wrap=True)
+            _console.print(Text(printable(self.format(record))), soft_wrap=True)
         except Exception:
             self.handleError(record)
 

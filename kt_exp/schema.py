@@ -19,6 +19,7 @@ from kt_exp.config.compose_errors import key_error
 from kt_exp.errors import UserError
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.inversion.settings import InversionSettings, in_steps
+from kt_exp.results.objective import ObjectiveSettings
 
 PACKAGE = Path(__file__).parent
 PLUGINS = ("model", "benchmark", "tracker")
@@ -53,6 +54,7 @@ class Config:
     precision: str = choice("fp32", "bf16")
     traceback: bool
     on_existing: str = choice(*ON_EXISTING)
+    objective: ObjectiveSettings
 
 
 def conf_folder() -> str:

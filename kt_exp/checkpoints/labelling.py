@@ -19,6 +19,7 @@ from kt_exp.checkpoints.find import find_model, load_open_clip
 from kt_exp.checkpoints.usage import DEFAULT_TEMPLATES, Usage, read_usage
 from kt_exp.config import plugins
 from kt_exp.config.renames import with_current_names
+from kt_exp.csv_files import safe_cell
 from kt_exp.data.image_files import IMAGE_SUFFIXES, ClassFolder, ImageFiles
 from kt_exp.errors import UserError
 from kt_exp.models.hugging_face_clip import load_hugging_face_clip
@@ -195,8 +196,8 @@ def write_labels(rows: Sequence[Labelled], path: Path) -> None:
     writer.writerow(header)
     for row in rows:
         cells = [cell for name, score in zip(row.names, row.scores, strict=True)
-                 for cell in (name, f"{score:.4f}")]
-        writer.writerow([row.path, *cells, *[""] * (len(header) - 1 - len(cells))])
+                 for cell in (safe_cell(name), f"{score:.4f}")]
+        writer.writerow([safe_cell(row.path), *cells, *[""] * (len(header) - 1 - len(cells))])
     try:
         write_atomically(path, text.getvalue())
     except OSError as error:

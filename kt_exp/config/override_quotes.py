@@ -1,4 +1,5 @@
-"""Quotes for words in overrides: outside of quotes, Hydra's grammar knows ASCII letters alone."""
+"""Quotes for words in overrides: outside of quotes, Hydra's grammar knows neither `~` nor letters
+that are not ASCII."""
 
 from __future__ import annotations
 
@@ -20,15 +21,19 @@ def quote(text: str) -> str:
 
 
 def with_quotes(argument: str) -> str:
-    """Return a command-line argument with its non-ASCII words in quotes.
+    """Return a command-line argument with its words that are not ASCII, or hold a `~`, in quotes.
 
     Words are what stands between brackets, braces and commas: `only=[hot dog,Röntgenbild]` becomes
     `only=[hot dog,'Röntgenbild']`. Options, keys, ASCII words and quoted words are not changed.
     """
     key, equals, value = argument.partition("=")
-    if value.isascii() or key.startswith("-"):
+    if _is_plain(value) or key.startswith("-"):
         return argument
     return key + equals + _Reader(value).quoted()
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and "~" not in text
 
 
 class _Reader:
@@ -55,7 +60,7 @@ class _Reader:
             reference = _REFERENCE.match(self.text, self.at)
             self.at = reference.end() if reference else self.at + 1
         word = self.text[start:self.at]
-        return word if word.isascii() else word.replace(word.strip(), quote(word.strip()))
+        return word if _is_plain(word) else word.replace(word.strip(), quote(word.strip()))
 
     def _ends_word(self, start: int) -> bool:
         letter = self.text[self.at]

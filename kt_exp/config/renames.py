@@ -41,8 +41,15 @@ RENAMED = {  # former name → current name
 REMOVED = {  # former name → why, and what to do instead
     "inversion.speed.packed": "it gained little, and on few CPUs; leave it out",
 }
-ADDED = {  # key that earlier versions lacked → the value under which a run is what it was then
+# Key that earlier versions lacked → the value under which a run is what it was then.
+ADDED: dict[str, Any] = {
+    "objective": {"metric": "target_at_2", "split": "target", "phase": "transferred"},
     "concepts.exchange": "none",
+    "inversion.layers": "all",
+    "inversion.feature_prior": "mahalanobis",
+    "inversion.feature_weight": 0.1,
+    "inversion.statistics": "known",
+    "inversion.statistics_path": None,
     "finetune.start": "pretrained",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
     "finetune.edit.budget": 0.005,

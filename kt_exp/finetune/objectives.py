@@ -71,7 +71,8 @@ class _Contrastive:
 
     def __init__(self, model: DualEncoder, images: Tensor, rehearsal: Tensor, plan: TrainingPlan,
                  settings: FinetuneSettings, features: FeatureCache) -> None:
-        self._model, self._images, self._rehearsal = model, images, rehearsal
+        self._model, self._images = model, images
+        self._rehearsal = rehearsal if len(rehearsal) else images[:0]
         self._plan, self._settings = plan, settings
         self._encode: Callable[[Tensor], Tensor] = model.encode_image
         if isinstance(model, ProjectedEncoder) and _trunk_is_constant(settings):

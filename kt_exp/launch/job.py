@@ -26,6 +26,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from kt_exp.errors import UserError
+from kt_exp.runs.job_objective import job_objective
 from kt_exp.runs.session import current
 from kt_exp.runs.skip_completed import run_unless_done
 
@@ -56,8 +57,12 @@ class Job:
         return f"#{self.number} : {' '.join(filter_overrides(self.overrides))}"
 
     def returned(self, code: int) -> JobReturn:
-        """Return the job's result for Hydra: always completed, as a failure would end the sweep."""
-        return JobReturn(overrides=self.overrides, status=JobStatus.COMPLETED, _return_value=code)
+        """Return the job's result for Hydra, its objective.
+
+        The status is always completed, as a failure would end the sweep.
+        """
+        value = job_objective(self.config, output_folder(self.config), code)
+        return JobReturn(overrides=self.overrides, status=JobStatus.COMPLETED, _return_value=value)
 
 
 def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]],

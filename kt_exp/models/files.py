@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import BytesIO
@@ -16,8 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kt_exp.errors import UserError
+from kt_exp.errors import UserError, is_out_of_memory
 from kt_exp.offline import fails_fast_offline
+
+# Weights are hardly compressed; zeros shrink a thousandfold.
+_MOST_RATIO, _FREE_BYTES = 20, 2**24
 
 
 def hub_folder(name: str, where: str, patterns: list[str],
@@ -69,19 +73,50 @@ def read_state(path: Path, where: str, content: BytesIO | None = None) -> dict[s
     Raises:
         UserError: a file that is damaged, or that holds more than tensors.
     """
+    refuse_bomb(content or path, path, where)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else \
             torch.load(content or path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(where, f"{path} is damaged, or holds more than tensors, which loading "
                         "could run as code", "give a file of nothing but tensors") from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise no_memory(where, path) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(where, f"{path} cannot be loaded ({reason})",
                         "it may be damaged or cut short") from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise UserError(where, f"{path} is no checkpoint: it is not a dict of tensors")
     return state
+
+
+def refuse_bomb(archive: BytesIO | Path, path: Path, where: str) -> None:
+    """Check that a zip, as torch.save writes it, does not fill the memory when it is unpacked.
+
+    Raises:
+        UserError: it would unpack to a multiple of its size.
+    """
+    if not zipfile.is_zipfile(archive):
+        return
+    try:
+        with zipfile.ZipFile(archive) as members:
+            sizes = [(member.file_size, member.compress_size) for member in members.infolist()]
+    except zipfile.BadZipFile:
+        return  # The loader of the weights says that they are damaged.
+    finally:
+        if isinstance(archive, BytesIO):
+            archive.seek(0)
+    unpacked, packed = (sum(each) for each in zip(*sizes, strict=True)) if sizes else (0, 0)
+    if unpacked > _MOST_RATIO * packed + _FREE_BYTES:
+        raise UserError(where, f"{path} would be unpacked to {unpacked / 2**20:,.0f} MiB, which "
+                        "weights never are", "give a checkpoint")
+
+
+def no_memory(where: str, what: str | Path) -> UserError:
+    """Return the error for weights that do not fit into memory."""
+    return UserError(where, f"not enough memory to load {what}",
+                     "end other programs, raise the limit of memory, or choose a smaller model")
 
 
 def first_mismatch(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> str | None:

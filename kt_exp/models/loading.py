@@ -14,7 +14,8 @@ from huggingface_hub import constants
 from open_clip.factory import HF_HUB_PREFIX, LOCAL_DIR_PREFIX, _get_hf_config
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
-from kt_exp.errors import UserError, did_you_mean
+from kt_exp.errors import UserError, did_you_mean, is_out_of_memory
+from kt_exp.models.files import no_memory
 from kt_exp.offline import fails_fast_offline
 from kt_exp.remote_code import never_run, refuse_keys
 
@@ -201,6 +202,8 @@ def _explain(error: Exception, name: str, pretrained: str | None) -> NoReturn:
     by_path = pretrained is not None and not _is_tag(name, pretrained)
     where, what = ("model.pretrained", str(pretrained)) if by_path else ("model.name", name)
     text = str(error)
+    if is_out_of_memory(error):
+        raise no_memory(where, what) from error
     if key := _first_mismatch(text):
         raise UserError(where, f"{what} has weights of another architecture: {key}",
                         "give the model they were trained as, in model.name") from error

@@ -22,10 +22,11 @@ from transformers import AutoConfig, AutoTokenizer
 from kt_exp.config.checks import choice
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
-from kt_exp.models.files import hub_folder, read_state
+from kt_exp.models.files import hub_folder, read_state, refuse_bomb
+from kt_exp.models.layers import split_tower
 from kt_exp.models.medclip_network import MedClipNetwork, load_published, published_state
 from kt_exp.models.preprocessing import Preprocessing
-from kt_exp.models.protocol import Scorer
+from kt_exp.models.protocol import Scorer, SplitTower
 from kt_exp.models.similarity import embedding_scorer
 from kt_exp.remote_code import never_run
 from kt_exp.store import signature
@@ -104,6 +105,18 @@ class MedClipModel:
         with self._autocast():
             features = self._network.vision_model((images.to(self.device) - _MEAN) / _STD)
         return F.normalize(features.float(), dim=-1) if normalize else features.float()
+
+    @property
+    def layer_count(self) -> int:
+        tower = self._network.vision_model.layered()
+        return len(tower.layers) if tower else 0
+
+    def split(self, above: int) -> SplitTower:
+        tower = self._network.vision_model.layered()
+        assert tower
+        return split_tower(lambda: tower, above,
+                           lambda images: (images.to(self.device) - _MEAN) / _STD, self._autocast,
+                           self.towers()["visual"].items())
 
     def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
         ids = self._tokenizer(list(captions), truncation=True, max_length=_MAX_TOKENS).input_ids
@@ -199,12 +212,18 @@ def _find(path: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    refuse_bomb(path, path, "model.weights")
+    content = None
     if zipfile.is_zipfile(path):  # torch.save writes a zip too, but not this file
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if Path(name).name == WEIGHTS_FILE:
-                    return read_state(path, "model.weights", BytesIO(archive.read(name)))
-    return read_state(path, "model.weights")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if Path(name).name == WEIGHTS_FILE:
+                        content = BytesIO(archive.read(name))
+        except Exception as error:  # On damaged archives zipfile raises almost anything.
+            raise UserError("model.weights", f"{path} cannot be unpacked ({error})",
+                            "it may be damaged or cut short") from error
+    return read_state(path, "model.weights", content)
 
 
 def _config(folder: Path, where: str) -> Any:

@@ -18,7 +18,13 @@ from kt_exp.concepts import Concept, name_key
 from kt_exp.config.checks import choice, number
 from kt_exp.data.targets import refuse_known
 from kt_exp.errors import UserError, did_you_mean
-from kt_exp.pictograms.drawings import HELD_OUT, KNOWN, draw_class, invented_names
+from kt_exp.pictograms.drawings import (
+    COMPOSITION,
+    HELD_OUT,
+    KNOWN,
+    draw_class,
+    invented_names,
+)
 from kt_exp.store import signature
 
 SEEDS = 2**32  # reported drawings have seeds below it, drawings for calibration from it on
@@ -62,15 +68,15 @@ class PictogramBenchmark(ClassificationTask):
     of their own: with few candidates, a strange name wins strange pictures by default.
     """
 
-    invented_names: int = number(minimum=0)
-    images_per_known_class: int = number(minimum=1)
-    images_per_target: int = number(minimum=1)
+    invented_names: int = number(minimum=0, maximum=100_000)
+    images_per_known_class: int = number(minimum=1, maximum=100_000)
+    images_per_target: int = number(minimum=1, maximum=100_000)
     calibration_per_known_class: int = number(minimum=0)
     seed: int = number(minimum=0, maximum=SEEDS - 1)
     templates: list[str]
     fix_articles: bool
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
@@ -88,13 +94,14 @@ class PictogramBenchmark(ClassificationTask):
         return Drawings(KNOWN, count, SEEDS + self.seed) if count else None
 
     def target_images(self, concept: Concept) -> Drawings:
-        """Return drawings of a held-out concept.
+        """Return drawings of a held-out concept, or of a composition ("composition 17").
 
         Raises:
             UserError: the world holds no such concept.
         """
         drawable = {name_key(name): name for name in HELD_OUT}
-        name = drawable.get(name_key(concept.image_class))
+        wanted = concept.image_class
+        name = wanted if COMPOSITION.fullmatch(wanted) else drawable.get(name_key(wanted))
         if name is None:
             raise UserError("concepts", f"no images of '{concept.image_class}': the pictogram "
                             "world cannot draw it", did_you_mean(concept.image_class, HELD_OUT) +

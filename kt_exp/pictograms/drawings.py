@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 
 import numpy as np
 
+from kt_exp.pictograms.composition import random_look
 from kt_exp.pictograms.held_out import DEVELOPMENT, REPORTED, is_held_out_look
 from kt_exp.pictograms.naming import invent_names
 from kt_exp.pictograms.scene import Node, draw_look
 from kt_exp.pictograms.vocabulary import KNOWN_LOOKS
 
 TRAINING_SEED = 0  # of the shipped PictoCLIP
+COMPOSITION, COMPOSITIONS_SEED = re.compile(r"composition (\d+)"), 20
 KNOWN: tuple[str, ...] = tuple(KNOWN_LOOKS)
 HELD_OUT: tuple[str, ...] = (*REPORTED, *DEVELOPMENT)
 TEMPLATES: tuple[str, ...] = (
@@ -26,8 +29,18 @@ def invented_names(count: int) -> list[str]:
     return invent_names(count, np.random.default_rng([TRAINING_SEED, 1]))
 
 
+def composition(number: int) -> Node:
+    """Random look number ``number``, always the same: a class of its own, without a name."""
+    return random_look(np.random.default_rng([TRAINING_SEED, COMPOSITIONS_SEED, number]))
+
+
 def look_of(name: str) -> Node:
-    """The look of a known or held-out class; raises ``KeyError`` with the names there are."""
+    """The look of a known or held-out class, or of "composition 17".
+
+    Raises ``KeyError`` with the names there are.
+    """
+    if numbered := COMPOSITION.fullmatch(name):
+        return composition(int(numbered[1]))
     for looks in (KNOWN_LOOKS, REPORTED, DEVELOPMENT):
         if name in looks:
             return looks[name]

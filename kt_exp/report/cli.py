@@ -7,7 +7,6 @@ Exit codes: 0 done; 1 a number differs from the published one, or there is none 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from math import nan
@@ -23,13 +22,14 @@ from kt_exp.report import plots
 from kt_exp.report.controls import controls
 from kt_exp.report.front import front
 from kt_exp.report.grid import FORMATS, print_grid
-from kt_exp.report.paper import comparable, disagreements, fill, paper_grid
+from kt_exp.report.paper import KNOWN_CANDIDATES, comparable, disagreements, fill, paper_grid
 from kt_exp.report.pivot import pivot
 from kt_exp.report.published import find_table, published
 from kt_exp.report.runs import Job, find_jobs
 from kt_exp.report.status import status_grid
 from kt_exp.report.sweep_page import write_sweep_page
 from kt_exp.report.table import overview
+from kt_exp.standard_streams import discard_output, open_standard_streams
 
 EXIT_DIFFERS = 1
 PIPE_WIDTH = 160  # columns where there is no terminal
@@ -37,16 +37,20 @@ PIPE_WIDTH = 160  # columns where there is no terminal
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    open_standard_streams()
     try:
         code = _main(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except UserError as error:
         print(f"kt-report: error: {error}", file=sys.stderr)
         code = EXIT_BAD_INPUT
-    except BrokenPipeError:
-        # The reader of the output has exited (`| head`). Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+    except BrokenPipeError:  # The reader of the output has exited (`| head`).
+        discard_output()
+        code = 0
+    except OSError as error:  # of printing; files are handled where they are read and written
+        discard_output()
+        print(f"kt-report: error: cannot write ({error.strerror})", file=sys.stderr)
+        code = EXIT_BAD_INPUT
     sys.exit(code)
 
 
@@ -73,7 +77,7 @@ def _paper_table(options: argparse.Namespace) -> int:
         raise UserError("--table", "the paper's tables have a layout of their own",
                         "leave --pivot, --prompts and --metrics out")
     table, tolerance = find_table(options.table), options.check
-    rows = fill(table, _jobs(options))
+    rows = fill(table, _jobs(options), options.known_candidates)
     print_grid(paper_grid(table, rows, tolerance), options.format, _console())
     if tolerance is None:
         return 0
@@ -152,6 +156,9 @@ def _parser() -> _Parser:
     table = _command(commands, "table", _table, "what was measured, or a table of the paper")
     table.add_argument("--table", metavar="NAME",
                        help=f"a table of the paper: {', '.join(published())}")
+    table.add_argument("--known-candidates", choices=KNOWN_CANDIDATES, default="known_only",
+                       help="with --table: known accuracy among the known classes alone "
+                            "(default), or with the new concept among the candidates")
     table.add_argument("--format", choices=FORMATS, default="rich")
     table.add_argument("--pivot", metavar="KEY",
                        help="a column for each value of a setting: finetune.lr")

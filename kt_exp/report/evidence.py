@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -93,6 +93,23 @@ class Evidence:
             return mean_interval(self._comparisons(phase, concepts), statistic, draws)
         except ValueError:
             return None
+
+    def calibrated(self) -> Evidence | None:
+        """Return the same with each run's constant γ added to the margins after fine-tuning.
+
+        None where a run has no γ, or where concepts that share a model also share γ, which their
+        margins do not tell.
+        """
+        cases: dict[Any, dict[str, Case]] = {}
+        for seed, row in self.cases.items():
+            for name, case in row.items():
+                chosen = case.job.record.calibration(name) if case.job.record else None
+                if chosen is None or chosen.point.gamma is None or len(chosen.concepts) > 1:
+                    return None
+                moved = case.margins[Phase.transferred].plus(chosen.point.gamma)
+                cases.setdefault(seed, {})[name] = replace(
+                    case, margins={**case.margins, Phase.transferred: moved})
+        return Evidence(cases)
 
     def _comparisons(self, phase: Phase, concepts: Sequence[str]) -> list[list[Comparison]]:
         return [[_comparison(row[name].margins, phase) for name in concepts]

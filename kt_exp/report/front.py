@@ -81,8 +81,11 @@ def method_points(jobs: Sequence[Job], draws: int = 2000) -> tuple[list[MethodPo
     for method, evidence in zip(methods, found, strict=True):
         seconds = [teaching_seconds(job, jobs) for job in method.jobs]
         known = [value for value in seconds if value is not None]
-        points.append(_point(method.label, Phase.transferred, evidence, concepts,
-                             Estimate.of(known) if known else None, draws))
+        took = Estimate.of(known) if known else None
+        points.append(_point(method.label, Phase.transferred, evidence, concepts, took, draws))
+        if shifted := evidence.calibrated():
+            points.append(_point(f"{method.label}, calibrated", Phase.transferred, shifted,
+                                 concepts, took, draws))
     first = found[0].first_seed()
     points += [_point(BIAS if phase is Phase.baseline else label, phase, first, concepts,
                       Estimate(0.0, None, 1), draws)

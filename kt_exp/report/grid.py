@@ -13,6 +13,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from kt_exp.csv_files import safe_cell
+from kt_exp.errors import printable
+
 FORMATS = ("rich", "md", "csv", "latex")
 STYLES = {"": "", "soft": "dim", "good": "green", "bad": "red", "warn": "yellow", "bold": "bold"}
 
@@ -42,6 +45,7 @@ class Grid:
 
 def print_grid(grid: Grid, form: str, console: Console) -> None:
     """Print `grid` in one of `FORMATS`; the table of "rich" may be wider than the terminal."""
+    grid = _printable(grid)
     if form != "rich":
         text = {"md": as_markdown, "csv": as_csv, "latex": as_latex}[form](grid)
         console.out(text, end="", highlight=False)
@@ -54,6 +58,18 @@ def print_grid(grid: Grid, form: str, console: Console) -> None:
     console.width = width
     for note in grid.notes:
         console.print(Text(note.text, STYLES[note.tone]), soft_wrap=True)
+
+
+def _printable(grid: Grid) -> Grid:
+    """Return `grid` without control characters."""
+    def shown(cell: StyledText) -> StyledText:
+        return cell._replace(text=printable(cell.text))
+
+    return Grid(printable(grid.title), [printable(title) for title in grid.header],
+                [[shown(cell) for cell in row] for row in grid.rows], grid.labels,
+                [shown(note) for note in grid.notes],
+                [{key: printable(value) if isinstance(value, str) else value
+                  for key, value in row.items()} for row in grid.data])
 
 
 def as_markdown(grid: Grid) -> str:
@@ -76,7 +92,7 @@ def as_csv(grid: Grid) -> str:
     columns = list(dict.fromkeys(key for row in grid.data for key in row))
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(grid.data)
+    writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in grid.data)
     return buffer.getvalue()
 
 

@@ -30,6 +30,10 @@ class PhaseMargins:
         """Return the margins of the images with these indices."""
         return PhaseMargins(self.target[target], self.known[known], self.right[known])
 
+    def plus(self, gamma: float) -> PhaseMargins:
+        """Return the margins with γ on the concept's score."""
+        return PhaseMargins(self.target + gamma, self.known + gamma, self.right)
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from kt_exp.atomic import write_atomically
+from kt_exp.csv_files import safe_cell
 from kt_exp.results.outcome import ImageScore
 
 FILE_NAME = "per_image.csv"
@@ -20,7 +21,8 @@ def write_per_image(scores: Sequence[ImageScore], folder: Path) -> Path:
     writer = csv.DictWriter(text, [declared.name for declared in fields(ImageScore)],
                             lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(score) for score in scores)
+    writer.writerows({key: safe_cell(value) for key, value in asdict(score).items()}
+                     for score in scores)
     path = folder / FILE_NAME
     write_atomically(path, text.getvalue())
     return path

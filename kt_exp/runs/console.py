@@ -14,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from kt_exp.errors import printable
 from kt_exp.progress import ConsoleHandler, progress
 from kt_exp.results import summary
 from kt_exp.results.calibrated import calibrated_rows, calibration_line, calibration_reasons
@@ -80,7 +81,7 @@ def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
                  for phase in phases["target_at_2"]]
         cells += [Text(f"{row.auroc[phase].value:.3f}" if phase in row.auroc else MISSING)
                   for phase in phases["auroc"]]
-        table.add_row(Text(row.name), *cells, style="bold" if is_mean else "")
+        table.add_row(Text(printable(row.name)), *cells, style="bold" if is_mean else "")
     return table
 
 
@@ -96,7 +97,7 @@ def calibrated_table(record: RunRecord, intervals: bool = True) -> Table:
         if is_mean:
             table.add_row()
         table.add_row(
-            Text(row.name), "" if is_mean else row.signed_gamma,
+            Text(printable(row.name)), "" if is_mean else row.signed_gamma,
             _rate(row.target, None, intervals), _rate(row.known, None, intervals),
             Text(summary.signed(row.known_change) or MISSING, _style(row.known_change)),
             style="bold" if is_mean else "")
@@ -134,15 +135,15 @@ def diagnosis_table(concepts: Sequence[ConceptEntry]) -> RenderableType:
     for concept in concepts:
         diagnosis = concept.diagnosis
         if diagnosis is None:
-            table.add_row(Text(concept.name), MISSING, MISSING, MISSING)
+            table.add_row(Text(printable(concept.name)), MISSING, MISSING, MISSING)
             continue
         if diagnosis.warning:
             warnings.append(f"{concept.name}: {diagnosis.warning}")
         table.add_row(
-            Text(concept.name),
+            Text(printable(concept.name)),
             f"{diagnosis.tokens}/{diagnosis.token_limit}",
             Text(_two_decimals(diagnosis.cosine), "yellow" if diagnosis.warning else ""),
-            Text(", ".join(f"{name} {cosine:.2f}" for name, cosine in diagnosis.nearest)
+            Text(printable(", ".join(f"{name} {cosine:.2f}" for name, cosine in diagnosis.nearest))
                  or MISSING),
         )
     return Group(table, *map(_warning, warnings))
@@ -177,14 +178,15 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
     if summary.scores(record):
         console.print(Text(), score_table(record), Text(), sep="\n")
     for note in [*record.notes, *calibration_reasons(record)]:
-        console.print(Text.assemble(("note: ", "dim"), note))
+        console.print(Text.assemble(("note: ", "dim"), printable(note)))
     for warning in record.warnings:
         console.print(_warning(warning))
     files = {**record.files, "folder": ""}
     width = max(map(len, files)) + 2
     for name, path in files.items():
         # soft_wrap: a path broken over two lines cannot be clicked or copied.
-        console.print(Text.assemble((name.ljust(width), "dim"), _shortest(folder / path)),
+        console.print(Text.assemble((name.ljust(width), "dim"),
+                                    printable(_shortest(folder / path))),
                       soft_wrap=True)
 
 
@@ -214,7 +216,7 @@ def _cells(row: summary.Row, counts_width: int, intervals: bool) -> list[Rendera
         return text + _bounds(accuracy, intervals)
 
     return [
-        Text(row.name),
+        Text(printable(row.name)),
         with_counts(row.target_before),
         with_counts(row.target_after, row.target_change),
         _rate(row.known_before, None, intervals),
@@ -237,7 +239,7 @@ def _bounds(accuracy: summary.Accuracy | None, intervals: bool) -> Text:
 
 def _score_cells(score: summary.Score) -> list[RenderableType]:
     style = _style(score.change)
-    return [Text(score.name), Text(score.metric), summary.one_decimal(score.before),
+    return [Text(printable(score.name)), Text(score.metric), summary.one_decimal(score.before),
             Text(summary.one_decimal(score.after), style),
             Text(summary.signed(score.change) or MISSING, style)]
 
@@ -262,7 +264,7 @@ def _style(change: float | None) -> str:
 
 
 def _warning(text: str) -> Text:
-    return Text.assemble(("warning: ", "yellow"), text)
+    return Text.assemble(("warning: ", "yellow"), printable(text))
 
 
 def _shortest(path: Path) -> str:

@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kt_exp import interrupts
+from kt_exp.atomic import clear_drafts
 from kt_exp.concepts.captions import training_captions
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
 from kt_exp.pipeline import Experiment, RunState
@@ -34,6 +35,7 @@ from kt_exp.runs.run_folder import writing_to
 from kt_exp.runs.session import Session
 from kt_exp.runs.trackers import Tracker
 from kt_exp.schema import Config, parse, to_plain
+from kt_exp.standard_streams import print_if_possible
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +56,11 @@ def run_job(cfg: DictConfig, session: Session) -> int:
     folder = Path(HydraConfig.get().runtime.output_dir)
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     try:
-        record = execute(cfg, folder, session, command, print_diagnosis)
+        record = execute(cfg, folder, session, command,
+                         lambda concepts: print_if_possible(lambda: print_diagnosis(concepts)))
     except Exception as error:
         return _report_error(error, folder, show_traceback=bool(cfg.get("traceback")))
-    print_summary(record, folder)
+    print_if_possible(lambda: print_summary(record, folder))
     return 0
 
 
@@ -75,6 +78,7 @@ def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
         KeyboardInterrupt: the process was told to stop.
     """
     record = _new_record(command)
+    clear_drafts(folder)
     _write(record, folder)
     with ExitStack() as ending:
         ending.callback(_write, record, folder)
@@ -201,8 +205,8 @@ def _gather(record: RunRecord, state: RunState) -> None:
     record.metrics, record.confusions, record.tradeoffs = [], [], []
     for outcome in state.outcomes:
         record.add_outcome(outcome)
-    record.notes = list(dict.fromkeys(note for outcome in state.outcomes
-                                      for note in outcome.notes))
+    notes = [note for outcome in state.outcomes for note in outcome.notes]
+    record.notes = list(dict.fromkeys([*_inversion_notes(state), *notes]))
     record.warnings = [*_inversion_warnings(state), *_skipped_warnings(state)]
     record.curves = {
         "inversion": {
@@ -211,6 +215,11 @@ def _gather(record: RunRecord, state: RunState) -> None:
         },
         "finetune": {model.group.name: model.curve for model in state.finetuned},
     }
+
+
+def _inversion_notes(state: RunState) -> list[str]:
+    cuts = {entry.record["layers"] for entry in state.inverted.values() if "layers" in entry.record}
+    return [f"Inverted features (inversion.layers={layers}): no images." for layers in cuts]
 
 
 def _inversion_warnings(state: RunState) -> list[str]:

@@ -18,11 +18,12 @@ from kt_exp.errors import EXIT_BAD_INPUT, UserError, did_you_mean
 from kt_exp.results.record import FILE_NAME, RunRecord, plain, read_record
 from kt_exp.runs.session import Session
 from kt_exp.schema import ON_EXISTING, to_plain
+from kt_exp.standard_streams import print_if_possible
 
 log = logging.getLogger(__name__)
 
 # Keys that do not affect results: runs that differ in them count as the same.
-_FREE = {"on_existing", "store", "tracker", "traceback"}
+_FREE = {"objective", "on_existing", "store", "tracker", "traceback"}
 _SHOWN = 3
 
 
@@ -43,8 +44,9 @@ def run_unless_done(cfg: DictConfig, session: Session) -> int:
         return run_job(cfg, session)
     from kt_exp.runs.console import print_summary
 
-    print_summary(record, folder)
-    print(f"Skipped, as completed before: {folder} (on_existing=rerun runs it again)")
+    print_if_possible(lambda: print_summary(record, folder))
+    print_if_possible(lambda: print(
+        f"Skipped, as completed before: {folder} (on_existing=rerun runs it again)"))
     return 0
 
 

@@ -178,11 +178,15 @@ def test_the_constant_that_was_chosen_is_in_the_card_and_beside_it(closed_form, 
     point = OperatingPoint(gamma=0.0125, budget=0.01, reference=690, known_correct=685,
                            known_total=700)
     calibration = Calibration(["madras"], "benchmark", point, [])
-    (run / "models" / "madras" / "calibration.json").write_text(json.dumps(calibration.to_json()))
+    record = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    record["calibrations"] = [calibration.to_json()]
+    (run / "result.json").write_text(json.dumps(record), encoding="utf-8")
     assert export(run, "--concept=madras", "--out", tmp_path / "whole") == 0
     text = (tmp_path / "whole" / "README.md").read_text(encoding="utf-8")
-    assert "Add γ = +0.0125 to the score" in text
-    assert "at most 1 % of 700 images of known classes (benchmark)" in text
+    assert "Adding γ = +0.0125 to the score" in text
+    assert "at most 1 % of 700 known images other than those above" in text
+    written = json.loads((tmp_path / "whole" / "calibration.json").read_text(encoding="utf-8"))
+    assert written == calibration.to_json()
     usage = read_usage(tmp_path / "whole")
     assert (list(usage.concepts), usage.gamma) == (["madras"], 0.0125)
     export(closed_form, "--concept=madras", "--out", tmp_path / "plain")

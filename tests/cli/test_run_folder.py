@@ -100,3 +100,14 @@ def test_a_completed_run_without_its_page_runs_again(kt_exp, home):
     assert "was completed, but lacks report.html: running it again" in ended.stderr
     assert (home / "run" / "report.html").exists()
     assert "Skipped, as completed before" in kt_exp(*TINY).stdout
+
+
+def test_what_a_killed_run_was_writing_is_removed(kt_exp, home):
+    images = home / "run" / "images" / "gyroscope"
+    images.mkdir(parents=True)
+    left = [home / "run" / ".report.html.ab12cd34.draft", home / "run" / ".result.json.ab12cd34",
+            images / ".images.safetensors.ab12cd34.draft"]
+    for path in left:
+        path.touch()
+    assert kt_exp(*TINY).code == 0
+    assert not [path for path in left if path.exists()]

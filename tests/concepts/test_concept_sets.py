@@ -183,6 +183,8 @@ BILLION_LAUGHS = "- &a0 [ha]\n" + "".join(
     ("- {name: Hot dog, description: a}\n- {name: hot-dog, description: b}\n",
      "concepts: two concepts of one name: 'Hot dog' and 'hot-dog'"),
     (b"- {name: caf\xe9, description: b}\n", "mine.yaml: not UTF-8 text"),
+    ('- {name: "a\\e[31m", description: b}\n',
+     r"mine.yaml item 1 name: 'a\x1b[31m' has control characters"),
     ("- {name: !!bool foo, description: b}\n", "mine.yaml: invalid YAML: 'foo'"),
     ("- {name: !!timestamp foo, description: b}\n", "mine.yaml: invalid YAML: "),
     ("- &a {name: zorb, description: a ball}\n- *a\n",

@@ -15,6 +15,7 @@ from kt_exp.config.override_quotes import with_quotes
     ("a=[[ü],['é',b]]", [["ü"], ["é", "b"]]),
     ("a=[{name: zorb, description: ein Ball: größer, parts: [ä]}]",
      [{"name": "zorb", "description": "ein Ball: größer", "parts": ["ä"]}]),
+    ("a=~/store", "~/store"), ("a=[~/b,c~d]", ["~/b", "c~d"]),
     ("a=l'œuf", "l'œuf"), ("a=[l'œuf,x]", ["l'œuf", "x"]), ("a=Haus (groß)", "Haus (groß)"),
     ("a='ü, é'", "ü, é"), ('a="ü"', "ü"), ("a='ü\\'s'", "ü's"), ("a=ü\\", "ü\\"),
     ("a=${oc.env:HOME,x}/ü", "${oc.env:HOME,x}/ü"), ("a=plain, b", None),

@@ -161,6 +161,15 @@ def test_a_file_of_something_else(built_in, tmp_path):
         assert "no checkpoint of this model" in refusal(built_in[0], str(tmp_path / "other.pt"))
 
 
+def test_too_little_memory_is_not_called_damage(folder, monkeypatch):
+    def no_memory(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr("open_clip.create_model_and_transforms", no_memory)
+    assert f"not enough memory to load local-dir:{folder}; end other" in refusal(
+        f"local-dir:{folder}")
+
+
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
     """A hub that nothing listens at, and an empty cache."""

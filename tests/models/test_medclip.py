@@ -162,6 +162,32 @@ def test_weights_that_hold_code_are_not_loaded(specs, tmp_path):
     assert "holds more than tensors" in refusal(replace(specs["swin"], weights=str(tmp_path)))
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "other"])
+def test_a_zip_that_would_fill_the_memory_is_not_unpacked(specs, tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(2**26))
+    line = refusal(replace(specs["swin"], weights=str(tmp_path / "bomb.zip")))
+    assert f"{tmp_path}/bomb.zip would be unpacked to 64 MiB, which weights never are" in line
+
+
+def test_a_damaged_zip(specs, tmp_path):
+    with zipfile.ZipFile(tmp_path / "medclip.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(specs["swin"].weights, "pytorch_model.bin")
+    content = bytearray((tmp_path / "medclip.zip").read_bytes())
+    content[1000:2000] = bytes(1000)
+    (tmp_path / "medclip.zip").write_bytes(content)
+    line = refusal(replace(specs["swin"], weights=str(tmp_path / "medclip.zip")))
+    assert "medclip.zip cannot be unpacked (" in line
+
+
+def test_too_little_memory_is_not_called_damage(specs, monkeypatch):
+    def no_memory(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(torch, "load", no_memory)
+    assert "model.weights: not enough memory to load " in refusal(specs["swin"])
+
+
 def test_weights_cut_short(specs, tmp_path):
     content = Path(specs["swin"].weights).read_bytes()
     (tmp_path / "pytorch_model.bin").write_bytes(content[:5000])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from math import isclose
 from pathlib import Path
 
@@ -256,3 +257,45 @@ def test_means_of_the_paper_are_means() -> None:
     for row in published()["main9"].rows:
         *some, mean = [cell.percent for cell in row.cells]
         assert sum(some) / 3 == pytest.approx(mean, abs=0.01)
+
+
+def test_known_accuracy_is_compared_without_the_concept_or_with_it(sweeps) -> None:
+    folder = sweeps.lr_sweep()
+    for path in folder.glob("*/result.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for row in record["metrics"]:
+            if row["metric"] == "known_only":
+                row["value"] += 0.01
+        path.write_text(json.dumps(record), encoding="utf-8")
+    table, jobs = find_table("tab1"), find_jobs([folder])
+    for candidates, baseline, said in (("known_only", 59.1, "among the known classes alone"),
+                                       ("with_concept", 58.1, "the new concept among")):
+        rows = fill(table, jobs, candidates)
+        assert rows[1][0].found.mean == pytest.approx(baseline)
+        assert said in " ".join(note.text for note in paper_grid(table, rows, None).notes)
+
+
+CONTROLS = {"noise": "finetune.images=noise", "nameless": "finetune.captions=description",
+            "exchanged": "concepts.exchange=descriptions"}
+
+
+@pytest.mark.parametrize(("name", "overrides"), [
+    ("tab1", "model=vilt concepts=rare_short finetune=vilt finetune.lr=3e-5"),
+    ("tab4", "model=biomedclip concepts=segmentation finetune=paper finetune.lr=2e-4"),
+    ("tab5", "model=vilt finetune=vilt finetune.scope=joint finetune.lr=2e-6 "
+             "finetune.batch_size=128"),
+    ("tab6", "model=coca concepts=mscoco finetune=coca"),
+    ("tab8", "model=vilt concepts=rare_short finetune=vilt_mlm finetune.lr=1e-5"),
+    ("main10", "model=clip_vit_b32 concepts=rare_p2 finetune=paper"),
+])
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_fills_no_cell_of_what_the_paper_transferred(name, overrides, control) -> None:
+    given = [*overrides.split(), CONTROLS[control]]
+    options = dict(override.split("=") for override in given if "." not in override.split("=")[0])
+    job = Job(Path("run"), None, OmegaConf.to_container(composed(*given)), given, choices=options)
+    filled = {row.labels for row in published()[name].rows for cell in row.cells
+              if cell.conditions is not None and cell.phase == "transferred"
+              and job.fits(cell.conditions)}
+    # Noise images are the implicit transfer of the paper's Tab. 8.
+    assert all(name == "tab8" and control == "noise" and labels[0] == "Implicit"
+               for labels in filled)

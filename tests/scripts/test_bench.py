@@ -101,7 +101,7 @@ def test_a_sweep_is_measured_in_turns_with_a_single_run(config, model, monkeypat
 def test_pairs_are_scored_by_a_matcher(config, model, monkeypatch, tmp_path):
     network, tokenizer = vilt_loading.load_vilt(
         str(write_vilt(tmp_path, vilt_state("itm_score"))), None)
-    small = ViLTModel(network, tokenizer, "itm", "crop", torch.device("cpu"))
+    small = ViLTModel(network, tokenizer, "itm", "match", "crop", torch.device("cpu"))
     monkeypatch.setattr(rows, "load_vilt", lambda *_: small)
     clock = Clock(torch.device("cpu"), of_cpu=False)
     (row,) = rows.pairs(Bench(config, model, clock, repeats=1, images=2, steps=1))
@@ -135,3 +135,11 @@ def test_what_it_cannot_do_is_refused(wrong, capsys):
         bench.main(wrong)
     assert error.value.code == 2
     assert capsys.readouterr().err
+
+
+def test_the_closed_form_is_timed_for_one_concept_and_for_many(config, model):
+    timed = Bench(config, model, Clock(torch.device("cpu"), of_cpu=True), 1, 1, 1)
+    one, many = rows.ROWS["closed_form"](timed)
+    assert one.what == "closed form, 1 concept at once"
+    assert one.unit == "ms"
+    assert 0 < one.plain < one.ours < many.ours

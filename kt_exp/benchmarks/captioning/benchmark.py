@@ -34,8 +34,8 @@ class CaptioningBenchmark:
     split: str
     generation: GenerationSettings
     spice: str = choice("auto", "off")
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:

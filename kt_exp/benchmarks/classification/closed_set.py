@@ -59,8 +59,8 @@ class ClassSetBenchmark(ClassificationTask):
     ensemble: str = choice("embedding", "mean", "max")
     templates: list[str]
     fix_articles: bool
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def __post_init__(self) -> None:

@@ -29,8 +29,8 @@ class RareImageNet(ClassificationTask):
     images_per_known_class: int = number(minimum=0)
     prompts: str = choice("openai", "simple")
     fix_articles: bool
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:

@@ -33,8 +33,8 @@ class RetrievalBenchmark:
     split: str
     captions_per_image: int = number(minimum=0)
     ks: list[int] = number(minimum=1)
-    batch_size: int = number(minimum=1)
-    workers: int = number(minimum=0)
+    batch_size: int = number(minimum=1, maximum=100_000)
+    workers: int = number(minimum=0, maximum=1024)
     on_bad_image: str = choice("error", "skip")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:

@@ -44,7 +44,7 @@ class SegmentationBenchmark:
     sam: Optional[str]
     nsd: str = choice("surface2d", "medclip_samv2")
     tolerance: float = number(minimum=0)
-    batch_size: int = number(minimum=1)
+    batch_size: int = number(minimum=1, maximum=100_000)
     on_bad_image: str = choice("error", "skip")
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ET.register_namespace("", _SVG)
 _FONTS = "system-ui, sans-serif"
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 _FONT_LIST = re.compile(r"'DejaVu Sans'[^;]*")
 
 
@@ -27,7 +28,7 @@ def page_svg(source: str, label: str, tips: Mapping[str, Sequence[str]], themed:
         label: a sentence that says what the picture shows, for screen readers.
         tips: tooltips by the identifier of their artist, one per mark of the artist, in order.
     """
-    root = ET.fromstring(source)
+    root = ET.fromstring(_NOT_IN_XML.sub("", source))
     for child in [*root.findall(_tag("metadata")), *root.findall(_tag("defs"))]:
         root.remove(child)
     _write_out_references(root)
