@@ -14,9 +14,10 @@ import argparse
 import os
 import random
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trials.damage import damage_trials
@@ -32,31 +33,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chance = random.Random(options.seed)
     work = Path(tempfile.mkdtemp(prefix="torture-"))
     start = time.monotonic()
+    code = 0
     try:
-        tallies = _trials(options, work, chance)
+        for tally in _trials(options, work, chance):
+            _show(tally)
+            code = 1 if tally.problems else code
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    for tally in tallies:
-        came = ", ".join(f"{count} {what}" for what, count in sorted(tally.outcomes.items()))
-        print(f"{tally.name:<22} {tally.trials:>5} trials ({came}): "
-              f"{len(tally.problems)} went wrong")
-        for problem in tally.problems:
-            print(f"    {problem}")
     print(f"seed {options.seed}, {time.monotonic() - start:.0f} s")
-    return 1 if any(tally.problems for tally in tallies) else 0
+    return code
 
 
-def _trials(options: argparse.Namespace, work: Path, chance: random.Random) -> list[Tally]:
+def _show(tally: Tally) -> None:
+    came = ", ".join(f"{count} {what}" for what, count in sorted(tally.outcomes.items()))
+    print(f"{tally.name:<22} {tally.trials:>5} trials ({came}): "
+          f"{len(tally.problems)} went wrong")
+    for problem in tally.problems:
+        print(f"    {problem}")
+    sys.stdout.flush()  # A fork would write what is still in the buffer again.
+
+
+def _trials(options: argparse.Namespace, work: Path, chance: random.Random) -> Iterator[Tally]:
     good = undisturbed(work / "undisturbed")
     mount = os.geteuid() == 0 and not options.no_mount
-    tallies = [kill_trials(options.kills, good, work, chance),
-               damage_trials(options.flips, good, work, chance),
-               disk_trials(options.disks, good, work, chance, mount)]
+    yield kill_trials(options.kills, good, work, chance)
+    yield damage_trials(options.flips, good, work, chance)
+    yield disk_trials(options.disks, good, work, chance, mount)
     if options.inputs:
         from trials.inputs import input_trials  # needs hypothesis
 
-        tallies += input_trials(options.inputs, good.home / "run" / "result.json", options.seed)
-    return tallies
+        yield from input_trials(options.inputs, good.home / "run" / "result.json", options.seed)
 
 
 def _parser() -> argparse.ArgumentParser:
