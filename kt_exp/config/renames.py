@@ -35,6 +35,8 @@ CLASSES = {  # former path of a plug-in's class → current name
 RENAMED = {  # former name → current name
     "finetune.loss=bank": "finetune.loss=class_ce",
     "--across": "--pivot",
+    "benchmark.prompts": "benchmark.templates",
+    "model.padding=longest": "model.padding=class",
     **{f"{group}._target_={former}": f"{group}._target_={current}"
        for former, current in CLASSES.items() for group in ("benchmark", "tracker")},
 }
@@ -45,7 +47,11 @@ ADDED = {  # key that earlier versions lacked → the value under which a run is
     "concepts.exchange": "none",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
 }
-ADDED_TO_CLASSES = {  # the same for keys of plug-ins, by the plug-in's class
+# The same for keys of plug-ins, by the plug-in's class.
+ADDED_TO_CLASSES: dict[str, dict[str, Any]] = {
+    "kt_exp.benchmarks.classification.rare_imagenet.RareImageNet":
+        {"names": "openai", "names_file": None},
+    "kt_exp.models.medclip.MedClip": {"resize": "bicubic"},
     "kt_exp.models.vilt.ViLT": {"rank_by": "log_odds"},
 }
 
@@ -75,7 +81,8 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
         if section := _section(updated, path):
             section.setdefault(path.rpartition(".")[2], deepcopy(default))
     for section in updated.values():
-        if isinstance(section, dict) and (added := ADDED_TO_CLASSES.get(section.get("_target_"))):
+        if isinstance(section, dict) and (
+                added := ADDED_TO_CLASSES.get(str(section.get("_target_")))):
             section.update({key: value for key, value in deepcopy(added).items()
                             if key not in section})
     return updated

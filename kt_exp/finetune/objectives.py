@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
@@ -17,6 +17,7 @@ from kt_exp.finetune.settings import CONTRASTIVE, FinetuneSettings
 from kt_exp.finetune.strategies import TRAINS_TEXT
 from kt_exp.models.protocol import (
     Captioner,
+    ClassPromptEncoder,
     DualEncoder,
     MaskedCaptions,
     Model,
@@ -183,8 +184,12 @@ def _trunk(model: ProjectedEncoder, images: Tensor, features: FeatureCache) -> T
 def _class_embeddings(model: DualEncoder, prompts: Sequence[list[str]]) -> Tensor:
     if not prompts:
         return torch.empty(0, device=model.device)
-    embedded = model.encode_text([prompt for own in prompts for prompt in own])
-    means = [part.mean(dim=0) for part in embedded.split([len(own) for own in prompts])]
+    if isinstance(model, ClassPromptEncoder):
+        per_class: Iterable[Tensor] = map(model.encode_class, prompts)
+    else:
+        embedded = model.encode_text([prompt for own in prompts for prompt in own])
+        per_class = embedded.split([len(own) for own in prompts])
+    means = [part.mean(dim=0) for part in per_class]
     return F.normalize(torch.stack(means), dim=-1)
 
 

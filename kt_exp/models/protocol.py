@@ -155,6 +155,15 @@ class PatchEncoder(DualEncoder, Protocol):
 
 
 @runtime_checkable
+class ClassPromptEncoder(DualEncoder, Protocol):
+    """A dual encoder that embeds a prompt differently beside the other prompts of its class."""
+
+    def encode_class(self, prompts: Sequence[str]) -> Tensor:
+        """Return the unit-norm embeddings `(P, D)` of all prompts of one class."""
+        ...
+
+
+@runtime_checkable
 class Captioner(DualEncoder, Protocol):
     """A dual encoder with a text decoder on top (CoCa)."""
 
