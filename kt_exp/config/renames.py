@@ -45,6 +45,10 @@ REMOVED = {  # former name → why, and what to do instead
 }
 ADDED = {  # key that earlier versions lacked → the value under which a run is what it was then
     "concepts.exchange": "none",
+    "finetune.article": "fitted",
+    "finetune.distillation_over": "sum",
+    "finetune.encode_captions": "once",
+    "finetune.images_as": "tensor",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
 }
 # The same for keys of plug-ins, by the plug-in's class.

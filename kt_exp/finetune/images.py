@@ -15,6 +15,7 @@ from kt_exp.data.targets import read_target
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.inversion.image_scorer import to_model_size
 from kt_exp.inversion.invert import Task, initial_state
+from kt_exp.inversion.pictures import as_bytes
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import inversion_signature, invert_captions
 from kt_exp.models.protocol import Model
@@ -67,7 +68,8 @@ class TrainingImages:
         source = self.finetune.images
         if source == "folder":
             return folder_images(self.finetune, concept).fingerprint()
-        return signature([source, self.inversion_key(concept)])
+        as_png = source == "inverted" and self.finetune.images_as == "png"
+        return signature([source, self.inversion_key(concept), *(["png"] if as_png else [])])
 
     def load(self, concepts: Sequence[Concept], inverted: Mapping[str, Entry]) -> Tensor:
         """Return the images of all concepts, in order, `(N, 3, H, W)`.
@@ -77,6 +79,8 @@ class TrainingImages:
         source, device = self.finetune.images, self.model.device
         if source == "inverted":
             images = torch.cat([inverted[concept.name].tensors["images"] for concept in concepts])
+            if self.finetune.images_as == "png":
+                images = as_bytes(images, "stretch").float() / 255
             return to_model_size(images.to(device), self.model.image_size)
         if source == "noise":
             return self._noise(concepts)

@@ -98,7 +98,10 @@ class _Contrastive:
         images, memory = self._encode(together).split([len(chosen), len(rehearsed)])
         loss = settings.contrastive_weight * self._alignment(images, self._batch_texts(batch))
         if settings.distillation:
-            loss = loss + settings.distillation * _distance(images, self._teacher[chosen])
+            distance = _distance(images, self._teacher[chosen])
+            if settings.distillation_over == "mean":
+                distance = distance / images.shape[1]
+            loss = loss + settings.distillation * distance
         if settings.rehearsal:
             target = self._rehearsal_teacher[rehearsed]
             loss = loss + settings.rehearsal * _distance(memory, target)
@@ -122,7 +125,8 @@ class _Contrastive:
         return getattr(losses, self._settings.loss)(images, texts, self._temperature)
 
     def _batch_texts(self, batch: Batch) -> Tensor:
-        if self._settings.strategy in TRAINS_TEXT:
+        if self._settings.strategy in TRAINS_TEXT \
+                or self._settings.encode_captions == "each_step":
             return self._model.encode_text([self._plan.captions[i] for i in batch.captions])
         return self._texts[batch.captions.to(self._model.device)]
 

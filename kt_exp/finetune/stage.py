@@ -20,14 +20,22 @@ from kt_exp.store import Entry, Store, signature
 VERSION = 5
 KIND = "finetune"
 # What these decide is in the plan and in the signatures of the images.
-_NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "caption_targets",
-                "itm_negatives", "itm_negatives_per_image", "maskings", "edit", "save_models")
+_NOT_OUTCOME = ("scope", "images", "images_as", "folder", "captions", "article", "templates",
+                "caption_targets", "itm_negatives", "itm_negatives_per_image", "maskings", "edit",
+                "save_models")
+
+
+# Later keys with the value that there was before: entries made without them are still valid.
+_AS_BEFORE = {"encode_captions": "once", "distillation_over": "sum"}
 
 
 def finetune_signature(model_fingerprint: str, device: torch.device, plan: TrainingPlan,
                        image_keys: Sequence[str], settings: FinetuneSettings, seed: int) -> str:
     """Return the store key of the weights: a hash of everything that can change them."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
+    for key, value in _AS_BEFORE.items():
+        if decides[key] == value:
+            del decides[key]
     if settings.loss == "class_ce":
         decides["loss"] = "bank"  # Its former name: entries made under it are still valid.
     batches = [[part.tolist() for part in batch] for batch in plan.batches]

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from kt_exp.inversion.pictures import as_bytes
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import write_page
@@ -24,10 +25,7 @@ _SHOWN = 10
 
 def to_png(image: Tensor, form: str) -> Image.Image:
     """Return an image `(3, H, W)` as a picture: `clamp` values to [0, 1], or `stretch` them."""
-    if form == "stretch":
-        low, high = image.amin(), image.amax()
-        image = (image - low) / (high - low).clamp(min=1e-12)
-    return to_pil_image(image.clamp(0, 1).cpu())
+    return to_pil_image(as_bytes(image, form).cpu())
 
 
 @dataclass

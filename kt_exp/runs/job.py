@@ -168,7 +168,8 @@ def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None
     record.seed = config.seed
     record.device = device_name(experiment.model.device)
     for concept, diagnosis in zip(experiment.concepts, experiment.diagnoses, strict=True):
-        caption = training_captions(concept, config.finetune.captions, config.finetune.templates)
+        caption = training_captions(concept, config.finetune.captions, config.finetune.templates,
+                                    config.finetune.article)
         record.concepts.append(ConceptEntry(name=concept.name, description=concept.description,
                                             caption=caption[0], diagnosis=diagnosis))
 

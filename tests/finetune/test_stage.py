@@ -20,6 +20,7 @@ from kt_exp.store import Store
 
 CPU = torch.device("cpu")
 CONCEPT = Concept("tower", "a tall house")
+PLOUGH = Concept("iron plough", "a blade behind a horse")  # "An iron plough"
 KNOWN = [["a photo of a house."], ["a photo of a wheel."]]
 
 
@@ -106,6 +107,7 @@ DECIDES = {
     "rehearsal": 1.0, "optimizer": "adamw", "lr": 0.1, "weight_decay": 0.2, "betas": [0.9, 0.99],
     "eps": 1e-8, "batch_size": 2, "epochs": 2, "mode": "train", "captions": "description",
     "contrastive_weight": 0.5, "caption_weight": 0.1, "mask_probability": 0.3,
+    "encode_captions": "each_step", "distillation_over": "mean", "article": "a",
 }
 
 
@@ -113,7 +115,7 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
     base = settings()
 
     def key(settings=base, model="model", device=CPU, images=("a",), counts=8, seed=0):
-        plan = plan_training([CONCEPT], [counts], settings, KNOWN, seed)
+        plan = plan_training([PLOUGH], [counts], settings, KNOWN, seed)
         return finetune_signature(model, device, plan, images, settings, seed)
 
     keys = [key(), *(key(replace(base, **{name: value})) for name, value in DECIDES.items()),
@@ -129,7 +131,8 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
                            {"caption_targets": ["the {}."]})):
         assert key(loss) != key(replace(loss, **changes))
         assert key(replace(base, **changes)) == key()
-    undecided = {"scope", "images", "folder", "templates", "save_models", "rehearsal_per_class",
+    undecided = {"scope", "images", "images_as", "folder", "templates", "save_models",
+                 "rehearsal_per_class",
                  "rehearsal_batch", "itm_negatives", "itm_negatives_per_image", "maskings",
                  "caption_targets", "edit"}
     assert DECIDES.keys() | undecided == asdict(base).keys()
