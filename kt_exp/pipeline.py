@@ -169,7 +169,8 @@ class Experiment:
             return [count_tokens(self.model, concept) for concept in self.concepts]
         task = self.evaluator.task
         return diagnose(self.evaluator.model, self.concepts, task.templates, task.known_names,
-                        self.evaluator.frozen_classifier)
+                        self.evaluator.frozen_classifier,
+                        self.config.finetune.captions if self.trains else None)
 
     def _evaluate_untrained(self) -> None:
         for group in self.groups:

@@ -62,7 +62,7 @@ class TrainingFeatures(TrainingImages):
         return invert_features(self.top, captions, settings, self.seed, self.statistics.measured,
                                store, progress, names)
 
-    def _inputs(self, entry: Entry) -> Tensor:
+    def _inputs(self, entry: Entry, images_as: str = "tensor") -> Tensor:
         return entry.tensors["features"].to(self.top.device)
 
     def _noise(self, concepts: Sequence[Concept]) -> Tensor:

@@ -15,6 +15,7 @@ from kt_exp.errors import UserError
 from kt_exp.finetune.settings import EDIT, FinetuneSettings
 from kt_exp.inversion.image_scorer import to_model_size
 from kt_exp.inversion.invert import Task, initial_state
+from kt_exp.inversion.pictures import as_bytes
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import inversion_signature, invert_captions
 from kt_exp.models.protocol import Model
@@ -93,7 +94,8 @@ class TrainingImages:
         source = self.finetune.images
         if source == "folder":
             return folder_images(self.finetune, concept).fingerprint()
-        return signature([source, self.inversion_key(concept)])
+        as_png = source == "inverted" and self.finetune.images_as == "png"
+        return signature([source, self.inversion_key(concept), *(["png"] if as_png else [])])
 
     def invert(self, concepts: Sequence[Concept], store: Store,
                progress: Progress) -> dict[str, Entry]:
@@ -111,7 +113,8 @@ class TrainingImages:
         """
         source = self.finetune.images
         if source == "inverted":
-            return torch.cat([self._inputs(inverted[concept.name]) for concept in concepts])
+            return torch.cat([self._inputs(inverted[concept.name], self.finetune.images_as)
+                              for concept in concepts])
         if source == "noise":
             return self._noise(concepts)
         folders = [folder_images(self.finetune, concept) for concept in concepts]
@@ -136,9 +139,11 @@ class TrainingImages:
                   progress: Progress, names: Mapping[str, str] | None = None) -> dict[str, Entry]:
         return invert_captions(self.model, captions, settings, self.seed, store, progress, names)
 
-    def _inputs(self, entry: Entry) -> Tensor:
-        images = entry.tensors["images"].to(self.model.device)
-        return to_model_size(images, self.model.image_size)
+    def _inputs(self, entry: Entry, images_as: str = "tensor") -> Tensor:
+        images = entry.tensors["images"]
+        if images_as == "png":
+            images = as_bytes(images, "stretch").float() / 255
+        return to_model_size(images.to(self.model.device), self.model.image_size)
 
     def _noise(self, concepts: Sequence[Concept]) -> Tensor:
         tasks = [Task(concept.description, index) for concept in concepts

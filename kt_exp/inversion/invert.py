@@ -1,4 +1,4 @@
-"""The inversion loop: from noise to images that a model matches to a caption (paper Eq. 1).
+"""The inversion loop: from noise to images that a model matches to a caption (after Eq. 1).
 
 Images are optimised independently: each has its own random stream and loss, and Adam works element
 by element. They share a batch for speed only. One exception: `grad_clip: batch` couples the images

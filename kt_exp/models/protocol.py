@@ -196,11 +196,23 @@ class PatchEncoder(DualEncoder, Protocol):
 
 
 @runtime_checkable
+class ClassPromptEncoder(DualEncoder, Protocol):
+    """A dual encoder that embeds a prompt differently beside the other prompts of its class."""
+
+    def encode_class(self, prompts: Sequence[str]) -> Tensor:
+        """Return the unit-norm embeddings `(P, D)` of all prompts of one class."""
+        ...
+
+
+@runtime_checkable
 class Captioner(DualEncoder, Protocol):
     """A dual encoder with a text decoder on top (CoCa)."""
 
     def caption_loss(self, images: Tensor, captions: Sequence[str]) -> Tensor:
-        """Return the mean cross-entropy of each next token (supplementary Eq. 3), a scalar."""
+        """Return the cross-entropy of the next token, a scalar: the mean over all tokens.
+
+        Supplementary Eq. 3 has their sum; with the mean a caption's length does not matter.
+        """
         ...
 
     def generate(self, images: Tensor, settings: GenerationSettings) -> list[str]:

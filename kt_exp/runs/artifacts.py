@@ -18,6 +18,7 @@ from kt_exp.checkpoints.calibration_file import write_calibration
 from kt_exp.checkpoints.changes import Base, write_changes
 from kt_exp.checkpoints.find import MODELS
 from kt_exp.finetune.features import TrainingFeatures
+from kt_exp.inversion.pictures import as_bytes
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import Marks, write_page
@@ -33,10 +34,7 @@ SKIPPED = "skipped_images.txt"
 
 def to_png(image: Tensor, form: str) -> Image.Image:
     """Return an image `(3, H, W)` as a picture: `clamp` values to [0, 1], or `stretch` them."""
-    if form == "stretch":
-        low, high = image.amin(), image.amax()
-        image = (image - low) / (high - low).clamp(min=1e-12)
-    return to_pil_image(image.clamp(0, 1).cpu())
+    return to_pil_image(as_bytes(image, form).cpu())
 
 
 @dataclass

@@ -187,7 +187,8 @@ def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None
     record.seed = config.seed
     record.device = device_name(experiment.model.device)
     for concept, diagnosis in zip(experiment.concepts, experiment.diagnoses, strict=True):
-        captions = training_captions(concept, config.finetune.captions, config.finetune.templates)
+        captions = training_captions(concept, config.finetune.captions, config.finetune.templates,
+                                     config.finetune.article)
         record.concepts.append(ConceptEntry(
             name=concept.name, description=concept.description,
             caption=captions[0] if experiment.trains else "", diagnosis=diagnosis))

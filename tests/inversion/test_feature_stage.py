@@ -144,4 +144,4 @@ def test_the_lean_tower_finds_the_same_features(run, settings, tmp_path):
 
 def test_features_that_become_nan_name_their_caption(run, settings):
     with pytest.raises(UserError, match=r"a tower.*features became NaN"):
-        run(settings(layers="last_1", lr=1e38))
+        run(settings(layers="last_1", lr=1e37))

@@ -29,18 +29,19 @@ def count_tokens(model: Model, concept: Concept) -> Diagnosis:
 
 @torch.no_grad()
 def diagnose(model: DualEncoder, concepts: Sequence[Concept], templates: Sequence[str],
-             known_names: Sequence[str], known: Tensor) -> list[Diagnosis]:
+             known_names: Sequence[str], known: Tensor, captions: str | None) -> list[Diagnosis]:
     """Return a diagnosis of each concept, in order.
 
-    Encodes a few short captions per concept.
+    Encodes a few short captions per concept. It warns only of what was seen to predict failure:
+    the cosines of "A X is …" where fine-tuning pairs the images with that caption alone.
 
     Args:
         templates: prompt templates with `{}`; at least one.
         known: unit-norm embeddings of the known classes `(K, D)`, on the CPU.
+        captions: `finetune.captions`; None if nothing is trained on captions.
     """
     own = _embed_names(model, concepts, templates)
-    captions = [named(concept) for concept in concepts]
-    caption = _embed(model, captions)
+    caption = _embed(model, [named(concept) for concept in concepts])
     described = _embed(model, [concept.description for concept in concepts])
     diagnoses = []
     for i, concept in enumerate(concepts):
@@ -49,7 +50,8 @@ def diagnose(model: DualEncoder, concepts: Sequence[Concept], templates: Sequenc
             count_tokens(model, concept),
             cosine=cosine,
             nearest=_nearest(described[i], known, known_names, NEAREST),
-            warning=_warning(cosine, _rivals(concept, caption[i], known, known_names)),
+            warning=_warning(cosine, _rivals(concept, caption[i], known, known_names))
+            if captions == "named" else None,
         ))
     return diagnoses
 

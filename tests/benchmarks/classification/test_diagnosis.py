@@ -38,12 +38,13 @@ class BagOfWords:
 TEMPLATES = ["a photo of a {}.", "a red {}."]
 
 
-def several(concepts: Sequence[Concept], known: Sequence[str]) -> list[Diagnosis]:
+def several(concepts: Sequence[Concept], known: Sequence[str],
+            captions: str | None = "named") -> list[Diagnosis]:
     model = cast(DualEncoder, BagOfWords())
     classes = [model.encode_text([template.replace("{}", name) for template in TEMPLATES])
                for name in known]
     means = normalize(torch.stack([embedded.mean(dim=0) for embedded in classes]), dim=-1)
-    return diagnose(model, concepts, TEMPLATES, known, means)
+    return diagnose(model, concepts, TEMPLATES, known, means, captions)
 
 
 def one(name: str, description: str, known: Sequence[str] = ("brick", "wheel")) -> Diagnosis:
@@ -87,6 +88,18 @@ def test_a_name_that_says_nothing_about_the_caption_is_unlikely_to_transfer() ->
     assert diagnosis.cosine < UNLIKELY_BELOW
     assert diagnosis.warning is not None
     assert diagnosis.warning.startswith("transfer is unlikely")
+
+
+@pytest.mark.parametrize("captions", ["mixed", "templates", "description", None])
+@pytest.mark.parametrize("name", ["void", "zorb"])
+def test_other_captions_than_the_named_one_are_not_warned_about(captions: str | None,
+                                                                name: str) -> None:
+    concept = Concept(name, "a ball in a ring")
+    [silent], [warned] = (several([concept], ("brick", "wheel"), given)
+                          for given in (captions, "named"))
+    assert warned.warning is not None
+    assert silent.warning is None
+    assert (silent.cosine, silent.nearest) == (warned.cosine, warned.nearest)
 
 
 def test_each_concept_gets_its_own_diagnosis_in_order() -> None:
