@@ -60,6 +60,9 @@ def test_the_default_needs_nothing():
     (f"inversion.affine.probability=1{'0' * 400}", "inversion.affine.probability: int too large"),
     ("tracker._target_=[a]", "tracker._target_: '['a']' is no text; name a dataclass"),
     ("benchmark.templates.0={}", "benchmark.templates: {} is not text; put it in quotes"),
+    ("inversion=[[{}]]", "config: cannot be composed ("),
+    ("inversion.upsize_at=[null]", "inversion.upsize_at: null is not a number"),
+    (f"inversion.steps=1{'0' * 400}", "inversion.steps: 1000"),
     (f"store.pixels_gib=1{'0' * 400}", "store.pixels_gib: int too large"),
     (f"benchmark.seed=1{'0' * 400}", "benchmark.seed: 1000"),
 ])
