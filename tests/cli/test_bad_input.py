@@ -86,8 +86,8 @@ BAD = {
     "unknown model": (["model=open_clip", "model.name=ViT-B-3"], "model.name: open_clip has no"),
     "unknown tag": (["model=clip_vit_b32", "model.pretrained=openia"], "did you mean 'openai'"),
     "no weights": (["model=clip_vit_b32", "model.pretrained=gone.pt"], "no such file: gone.pt"),
-    "benchmark root": (["benchmark=folders"], "benchmark.target_root, benchmark.known_root: missing; "
-                       "set them: benchmark.target_root=… benchmark.known_root=…"),
+    "benchmark root": (["benchmark=folders"],
+                       "benchmark.target_root, benchmark.known_root: missing; set them: benchmark.target_root=… benchmark.known_root=…"),
     "no such root": (["benchmark=folders", "benchmark.target_root=a", "benchmark.known_root=b"],
                      "benchmark.known_root: no such folder: b"),
     "no images of it": (["concepts=inline", f"concepts.items=[{ZORB}]"],
