@@ -87,7 +87,8 @@ BAD = {
     "unknown tag": (["model=clip_vit_b32", "model.pretrained=openia"], "did you mean 'openai'"),
     "no weights": (["model=clip_vit_b32", "model.pretrained=gone.pt"], "no such file: gone.pt"),
     "benchmark root": (["benchmark=folders"],
-                       "benchmark.target_root, benchmark.known_root: missing; set them: benchmark.target_root=… benchmark.known_root=…"),
+                       "benchmark.target_root, benchmark.known_root: missing; "
+                       "set them: benchmark.target_root=… benchmark.known_root=…"),
     "no such root": (["benchmark=folders", "benchmark.target_root=a", "benchmark.known_root=b"],
                      "benchmark.known_root: no such folder: b"),
     "no images of it": (["concepts=inline", f"concepts.items=[{ZORB}]"],
