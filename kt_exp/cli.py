@@ -79,7 +79,7 @@ def _main(session: Session) -> int:
         return _bad_input(error)
     # … the command line, a config file or the output folder.
     except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
-            OverflowError, OSError) as error:
+            OverflowError, TypeError, OSError) as error:
         from kt_exp.config.compose_errors import explain
 
         folder_key = "hydra.sweep.dir" if session.sweep else "hydra.run.dir"

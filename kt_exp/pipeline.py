@@ -19,7 +19,7 @@ from kt_exp.benchmarks.classification.diagnosis import count_tokens, diagnose
 from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
 from kt_exp.caches import Caches
 from kt_exp.calibration import Calibrator
-from kt_exp.concepts import Concept, load_concepts
+from kt_exp.concepts import Concept, load_concepts, warn_of_names
 from kt_exp.concepts.captions import check_lengths
 from kt_exp.editing import Editor
 from kt_exp.errors import UserError
@@ -119,6 +119,7 @@ class Experiment:
         self.benchmark = config.benchmark
         self._caches, self._begin = caches or Caches(), begin
         self.concepts = load_concepts(config.concepts)
+        warn_of_names(self.concepts)
         device = pick_device(config.device)
         self.store = Store(Path(config.store.root), config.store.pixels_gib * 2**30)
         self.benchmark.check_concepts(self.concepts)

@@ -23,6 +23,7 @@ from kt_exp.results.objective import ObjectiveSettings
 
 PACKAGE = Path(__file__).parent
 PLUGINS = ("model", "benchmark", "tracker")
+OWN = "kt_exp."  # where the plug-ins of kt_exp are imported from
 ON_EXISTING = ("skip", "rerun", "error")
 
 
@@ -74,24 +75,48 @@ def parse(cfg: DictConfig) -> Config:
     Raises:
         UserError: a value is missing, mistyped or out of range; the error names its key.
     """
+    config = parse_sections(cfg)
+    for group in PLUGINS:
+        setattr(config, group, plugins.build(cfg[group], group))
+    return config
+
+
+def parse_sections(cfg: DictConfig) -> Config:
+    """Return the typed, checked config with None in place of its plug-ins.
+
+    No code of plug-ins is imported, which takes seconds.
+
+    Raises:
+        UserError: a value is missing, mistyped or out of range, or a plug-in lacks a value.
+    """
     for group in PLUGINS:
         if OmegaConf.is_missing(cfg, group) or group not in cfg:
             raise UserError(group, "missing", f"choose an option of this group: {group}=…")
-    built = {group: plugins.build(cfg[group], group) for group in PLUGINS}
-    rest = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in built])
+    _refuse_missing(cfg)
+    rest = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in PLUGINS])
     try:
         # As plain values: otherwise keys added to a section (+inversion.key=…) are not checked.
         values = cast(dict[str, Any], OmegaConf.to_container(rest))
-        typed = OmegaConf.merge(OmegaConf.structured(Config), values, dict.fromkeys(built))
+        typed = OmegaConf.merge(OmegaConf.structured(Config), values, dict.fromkeys(PLUGINS))
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         raise key_error(error) from error
     assert isinstance(config, Config)
     check(config, "")
     config.inversion = config.inversion.in_steps()
-    for group, plugin in built.items():
-        setattr(config, group, plugin)
     return config
+
+
+def _refuse_missing(cfg: DictConfig) -> None:
+    """Refuse plug-ins of kt_exp that lack values, which none of them has defaults for."""
+    own = [group for group in PLUGINS
+           if OmegaConf.is_dict(cfg[group]) and str(cfg[group].get("_target_")).startswith(OWN)]
+    missing = [f"{group}.{key}" for group in own for key in cfg[group]
+               if OmegaConf.is_missing(cfg[group], key)]
+    if missing:
+        raise UserError(", ".join(missing), "missing",
+                        f"set {'it' if len(missing) == 1 else 'them'}: "
+                        + " ".join(f"{key}=…" for key in missing))
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:

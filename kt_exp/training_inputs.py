@@ -8,6 +8,7 @@ from kt_exp.benchmarks.classification.evaluator import EmbeddingEvaluator
 from kt_exp.benchmarks.embedding import LoaderSettings
 from kt_exp.benchmarks.feature_statistics import StatisticsSources
 from kt_exp.benchmarks.protocol import Evaluator
+from kt_exp.errors import UserError
 from kt_exp.finetune.features import TrainingFeatures
 from kt_exp.finetune.images import TrainingImages
 from kt_exp.models.split import split
@@ -25,11 +26,15 @@ def training_inputs(images: TrainingImages, evaluator: Evaluator,
         known_prompts: of each known class.
 
     Raises:
-        UserError: the model cannot be cut there, or there is nothing to take statistics from.
+        UserError: the model cannot be cut there, there is nothing to take statistics from, or
+            `finetune.images_as` is for images.
     """
     layers = images.inversion.layers
     if layers == "all":
         return images
+    if images.finetune.images_as == "png":
+        raise UserError("finetune.images_as", "'png' is for images, but inversion.layers is "
+                        f"'{layers}'", "set finetune.images_as=tensor")
     top = split(images.model, layers)
     known = evaluator.task.known_images if isinstance(evaluator, EmbeddingEvaluator) else None
     sources = StatisticsSources(top, images, known, [prompts[0] for prompts in known_prompts],

@@ -6,6 +6,8 @@ from kt_exp.concepts.concept_sets import (
     folder_name,
     load_concepts,
     name_key,
+    warn_of_names,
 )
 
-__all__ = ["Concept", "ConceptsSettings", "folder_name", "load_concepts", "name_key"]
+__all__ = ["Concept", "ConceptsSettings", "folder_name", "load_concepts", "name_key",
+           "warn_of_names"]

@@ -83,10 +83,8 @@ def folder_name(name: str) -> str:
 def load_concepts(settings: ConceptsSettings) -> list[Concept]:
     """Return the concepts of the set or of `settings.path`, in their order there.
 
-    White space in names and descriptions is collapsed, and letters are composed (NFC). A
-    description that contains its name only causes a warning, since published captions do so too
-    ("orange"). With `exchange: descriptions` each concept gets the description of another one
-    (`exchanged`).
+    White space in names and descriptions is collapsed, and letters are composed (NFC). With
+    `exchange: descriptions` each concept gets the description of another one (`exchanged`).
 
     Raises:
         UserError: there are no concepts; the file is missing, undecodable or invalid, or lacks a
@@ -99,12 +97,15 @@ def load_concepts(settings: ConceptsSettings) -> list[Concept]:
     _refuse_duplicates(concepts)
     if settings.exchange == "descriptions":
         concepts = exchanged(concepts, settings.name)
-    chosen = _pick(concepts, settings.only)
-    for concept in chosen:
+    return _pick(concepts, settings.only)
+
+
+def warn_of_names(concepts: Iterable[Concept]) -> None:
+    """Warn of descriptions that contain their name; published ones do so too ("orange")."""
+    for concept in concepts:
         if _contains(concept.description, concept.name):
             log.warning("concepts: the description of '%s' contains the name; inversion is meant "
                         "to start from looks alone", concept.name)
-    return chosen
 
 
 def exchanged(concepts: list[Concept], set_name: str) -> list[Concept]:

@@ -55,6 +55,8 @@ def check(settings: Any, where: str) -> None:
             _check_choice(key, value, declared.metadata["options"])
         elif "minimum" in declared.metadata:
             for item in value if isinstance(value, list) else [value]:
+                if item is None and isinstance(value, list):
+                    raise UserError(key, "null is not a number", "leave it out")
                 _check_number(key, item, declared.metadata)
     for name, problem, remedy in getattr(settings, "problems", tuple)():
         raise UserError(f"{where}.{name}".lstrip("."), problem, remedy)

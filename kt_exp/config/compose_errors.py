@@ -37,6 +37,9 @@ def explain(error: Exception, folder_key: str) -> UserError:
         where = f" to '{failed.filename}'" if failed.filename else ""
         return UserError(folder_key, f"cannot write{where} ({failed.strerror or failed})",
                          "free some space, or name another folder")
+    if isinstance(error, TypeError):  # of Hydra, for a group with a list of anything but options
+        return UserError("config", f"cannot be composed ({_first_line(error)})",
+                         "write group=option; kt-exp --help lists them")
     return UserError("config", _first_line(error))
 
 

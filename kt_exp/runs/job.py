@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -12,24 +11,18 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from kt_exp import interrupts
 from kt_exp.atomic import clear_drafts
 from kt_exp.concepts.captions import training_captions
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
 from kt_exp.pipeline import Experiment, RunState
-from kt_exp.results.record import (
-    FILE_NAME,
-    ConceptEntry,
-    RunRecord,
-    collect_versions,
-    write_record,
-)
+from kt_exp.results.record import ConceptEntry, RunRecord, write_record
 from kt_exp.runs.allocator import keep_freed_memory
 from kt_exp.runs.artifacts import Artifacts, device_name
 from kt_exp.runs.console import print_diagnosis, print_summary, progress
-from kt_exp.runs.git_state import git_state
+from kt_exp.runs.new_record import command_line, new_record, write
 from kt_exp.runs.progress_file import ProgressFile
 from kt_exp.runs.run_folder import writing_to
 from kt_exp.runs.session import Session
@@ -54,9 +47,8 @@ def run_job(cfg: DictConfig, session: Session) -> int:
     interrupts.sigterm_interrupts()
     keep_freed_memory()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
     try:
-        record = execute(cfg, folder, session, command,
+        record = execute(cfg, folder, session, command_line(),
                          lambda concepts: print_if_possible(lambda: print_diagnosis(concepts)))
     except Exception as error:
         return _report_error(error, folder, show_traceback=bool(cfg.get("traceback")))
@@ -77,11 +69,11 @@ def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
         UserError: bad input, or a file of the run that cannot be written.
         KeyboardInterrupt: the process was told to stop.
     """
-    record = _new_record(command)
+    record = new_record(command)
     clear_drafts(folder)
-    _write(record, folder)
+    write(record, folder)
     with ExitStack() as ending:
-        ending.callback(_write, record, folder)
+        ending.callback(write, record, folder)
         try:
             _run(cfg, record, folder, session, on_diagnosis, ending)
         except KeyboardInterrupt:
@@ -94,20 +86,6 @@ def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
             record.close("failed", error)
             raise
     return record
-
-
-def _write(record: RunRecord, folder: Path) -> None:
-    with writing_to(folder):
-        write_record(record, folder)
-
-
-def _new_record(command: list[str]) -> RunRecord:
-    # Unresolved: an override may refer to a key that does not exist.
-    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task) or []
-    return RunRecord(
-        command=command, config={}, overrides=list(map(str, overrides)),
-        versions=collect_versions(), git=git_state(), files={"result": FILE_NAME},
-    )
 
 
 def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,

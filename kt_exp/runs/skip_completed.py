@@ -16,6 +16,8 @@ from omegaconf import DictConfig
 from kt_exp.config.renames import with_current_names
 from kt_exp.errors import EXIT_BAD_INPUT, UserError, did_you_mean
 from kt_exp.results.record import FILE_NAME, RunRecord, plain, read_record
+from kt_exp.runs.new_record import command_line
+from kt_exp.runs.refusal import refused
 from kt_exp.runs.session import Session
 from kt_exp.schema import ON_EXISTING, to_plain
 from kt_exp.standard_streams import print_if_possible
@@ -35,6 +37,8 @@ def run_unless_done(cfg: DictConfig, session: Session) -> int:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         record = completed_run(cfg, folder)
+        if record is None and refused(cfg, folder, command_line()):
+            return EXIT_BAD_INPUT
     except UserError as error:
         log.error("kt-exp: error: %s", error)
         return EXIT_BAD_INPUT

@@ -93,6 +93,32 @@ def test_what_computes_nothing_does_not_import_torch(flags, home):
     assert "???" not in shown.stdout
 
 
+@pytest.mark.parametrize(("override", "line"), [
+    ("inversion.steps=0", "inversion.steps: 0 is out of range"),
+    ("concepts.only=[gyroscop]", "did you mean 'gyroscope'?"),
+    ("benchmark=folders", "set them: benchmark.target_root=… benchmark.known_root=…"),
+    ("finetune.loss=nothing", "finetune.loss: 'nothing' is not an option"),
+], ids=str)
+def test_a_wrong_config_is_refused_before_torch_is_imported(override, line, home):
+    code = (
+        "import sys; sys.argv[0] = 'kt-exp'\n"
+        "from kt_exp.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as ended: print(ended.code, 'torch' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, override, "hydra.run.dir=run"],
+                           capture_output=True, text=True)
+    assert ended.stdout == "2 False\n"
+    assert line in ended.stderr
+    assert json.loads((home / "run" / "result.json").read_text())["status"] == "failed"
+
+
+def test_a_job_is_imported_without_torchmetrics(home):
+    code = "import sys, kt_exp.runs.job; print('torchmetrics' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True).stdout == "False\n"
+
+
 def test_help_into_a_closed_pipe_ends_quietly(home):
     process = start("--help")
     assert process.stdout is not None

@@ -13,7 +13,13 @@ import pytest
 from fixtures.configs import composed
 from omegaconf import OmegaConf
 
-from kt_exp.concepts import Concept, ConceptsSettings, folder_name, load_concepts
+from kt_exp.concepts import (
+    Concept,
+    ConceptsSettings,
+    folder_name,
+    load_concepts,
+    warn_of_names,
+)
 from kt_exp.concepts.captions import named
 from kt_exp.errors import UserError
 
@@ -252,7 +258,7 @@ def test_a_description_that_gives_the_name_away_is_warned_about(
     items = [{"name": "zorb", "description": "a Zorb is a ball"},
              {"name": "ring", "description": "something that rings"}]
     with caplog.at_level(logging.WARNING):
-        load_concepts(settings(items=items))
+        warn_of_names(load_concepts(settings(items=items)))
     assert [record.args for record in caplog.records] == [("zorb",)]
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_stat_scores
 
 from kt_exp.benchmarks.classification.margins import Margins, Ranking
 from kt_exp.benchmarks.classification.tradeoff import plain_known_right, tradeoff
@@ -50,6 +49,9 @@ def accuracy(predicted: Tensor, labels: Tensor, classes: int) -> Accuracy:
     A class without images has no accuracy. The mean per class leaves it out even when images of
     other classes were assigned to it; torchmetrics' macro average counts it as 0.
     """
+    # Imported on use: it takes seconds, in which a run could have begun.
+    from torchmetrics.functional.classification import multiclass_stat_scores
+
     scores = multiclass_stat_scores(predicted, labels, num_classes=classes, average="none")
     correct, images = scores[:, 0].double(), scores[:, 4].double()
     present = images > 0

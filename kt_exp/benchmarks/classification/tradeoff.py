@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
 from kt_exp.benchmarks.classification.margins import Margins
 from kt_exp.results.curve import Curve
@@ -147,6 +146,9 @@ def _images_from(levels: NDArray[np.float64], margins: NDArray[np.float64]) -> N
 
 def _auroc(target: Tensor, known: Tensor) -> float:
     margins = torch.cat([target, known])
+    # Imported on use: it takes seconds, in which a run could have begun.
+    from torchmetrics.functional.classification import binary_auroc
+
     is_target = torch.cat([torch.ones_like(target), torch.zeros_like(known)]).long()
     # Ranks in [0, 1]: torchmetrics applies a sigmoid to values outside, which creates ties.
     levels, rank = margins.unique(return_inverse=True)
