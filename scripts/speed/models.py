@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import open_clip
@@ -23,6 +24,12 @@ from kt_exp.schema import Config
 RECIPE = ["inversion=fast", "finetune=pictograms"]
 OVERRIDES = {"pictoclip": RECIPE, "effnet_minilm": ["experiment=photos"], "ViT-B-32": RECIPE,
              "ViT-L-14": RECIPE}
+
+
+def overrides(model: str, given: Sequence[str] = ()) -> list[str]:
+    """Return the overrides with which a model is measured; an option that is given counts."""
+    options = {word.partition("=")[0] for word in given}
+    return [*(word for word in OVERRIDES[model] if word.partition("=")[0] not in options), *given]
 
 
 def load_vilt(device: torch.device, precision: str) -> ViLTModel:

@@ -35,17 +35,17 @@ BAD = {
     "steps": (["inversion.steps=0"], "inversion.steps: 0 is out of range"),
     "rate of inversion": (["inversion.lr=0"], "inversion.lr: 0.0 is out of range"),
     "layers": (["inversion.layers=top"], "inversion.layers: 'top' is not an option; choose all"),
-    "too many layers": (["inversion.layers=last_6"], "inversion.layers: last_6 of 5 layers; "
-                        "choose at most last_5, or all"),
+    "too many layers": ([*TRAINS, "inversion.layers=last_6"], "inversion.layers: last_6 of 5 "
+                        "layers; choose at most last_5, or all"),
     "weight of the prior": (["inversion.feature_weight=-1"], "inversion.feature_weight: -1.0 is"),
     "prior": (["inversion.feature_prior=l2"], "inversion.feature_prior: 'l2' is not an option"),
-    "no statistics": (["inversion.layers=last_1", "inversion.statistics=file"],
+    "no statistics": ([*TRAINS, "inversion.layers=last_1", "inversion.statistics=file"],
                       "inversion.statistics_path: missing, but inversion.statistics is 'file'"),
-    "no statistics file": (["inversion.layers=last_1", "inversion.statistics=file",
+    "no statistics file": ([*TRAINS, "inversion.layers=last_1", "inversion.statistics=file",
                             "inversion.statistics_path=gone"], "cannot read 'gone'"),
-    "not a statistics file": (["inversion.layers=last_1", "inversion.statistics=file",
+    "not a statistics file": ([*TRAINS, "inversion.layers=last_1", "inversion.statistics=file",
                                "inversion.statistics_path=file"], "'file' holds no statistics"),
-    "no statistics folder": (["inversion.layers=last_1", "inversion.statistics=folder",
+    "no statistics folder": ([*TRAINS, "inversion.layers=last_1", "inversion.statistics=folder",
                               "inversion.statistics_path=gone"], "no such folder: gone"),
     "nothing above the cut": (["inversion=features", "finetune.strategy=visual_trunk"],
                               "no parameters for 'visual_trunk' above the cut inversion.layers="

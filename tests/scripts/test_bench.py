@@ -10,7 +10,7 @@ from PIL import Image
 from speed import rows
 from speed.common import Bench
 from speed.measure import Clock, alternate, count_flops, rate_row
-from speed.models import load
+from speed.models import RECIPE, load
 from speed.reference import invert_plainly
 from tiny_checkpoints import vilt_state, write_vilt
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def config():
-    return bench._compose(["device=cpu", "inversion.steps=6", "inversion.upsize_at=[3]"])
+    return bench._compose([*RECIPE, "device=cpu", "inversion.steps=6", "inversion.upsize_at=[3]"])
 
 
 @pytest.fixture(scope="module")
