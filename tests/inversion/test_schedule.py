@@ -55,5 +55,5 @@ def test_the_authors_ladder_changes_where_their_count_from_one_says():
             side = min(224, 2 * side)
         sides.append(side)
     ours = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(InversionSettings),
-                                               preset("inversion", "authors")))
+                                               preset("inversion", "authors"))).in_steps()
     assert [size_at(ours, step, 224) for step in range(3000)] == sides

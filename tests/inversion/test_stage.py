@@ -215,7 +215,7 @@ def shipped(name):
 
 
 @pytest.mark.parametrize(("name", "upsize_at"), [
-    ("paper", []), ("authors", [900, 1800]), ("kazemi", [900, 1800]), ("fast", [16]),
+    ("paper", []), ("authors", [899, 1799]), ("kazemi", [900, 1800]), ("fast", [16]),
     ("photos", [40, 80])])
 def test_shares_of_the_presets_are_the_steps_of_their_sources(name, upsize_at):
     settings = shipped(name).in_steps()

@@ -24,7 +24,7 @@ def model(request, folders, bert, medclip_weights):
         return PictoClip().load(CPU, "fp32")
     if request.param == "medclip_resnet":
         return MedClip(weights=str(medclip_weights["resnet"]), text=str(bert), vision=None,
-                       padding="none").load(CPU, "fp32")
+                       padding="none", resize="bilinear").load(CPU, "fp32")
     return OpenClip(f"local-dir:{folders[request.param]}", None).load(CPU, "fp32")
 
 
@@ -94,9 +94,10 @@ def test_cuts_that_cannot_be(folders, kind, layers, line):
 
 
 def test_models_without_known_layers_are_refused(vilt_folders, bert, swin, medclip_weights):
-    vilt = ViLT(name=str(vilt_folders["itm"]), tokenizer=None, head="auto", resize="crop")
+    vilt = ViLT(name=str(vilt_folders["itm"]), tokenizer=None, head="auto", rank_by="match",
+                resize="crop")
     medclip = MedClip(weights=str(medclip_weights["swin"]), text=str(bert), vision=str(swin),
-                      padding="none")
+                      padding="none", resize="bilinear")
     for spec, kind in ((vilt, "ViLTModel"), (medclip, "MedClipModel")):
         with pytest.raises(UserError, match=f"the layers of {kind}'s image encoder are not known"):
             split(spec.load(CPU, "fp32"), "last_1")
