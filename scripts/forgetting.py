@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(names: Sequence[str], overrides: Sequence[str]) -> RunRecord:
     with tempfile.TemporaryDirectory() as folder:
-        return kt_exp.run([SET, f"concepts.only=[{','.join(names)}]", *QUIET, *TOGETHER, *overrides],
-                          folder=Path(folder) / "run")
+        chosen = f"concepts.only=[{','.join(names)}]"
+        return kt_exp.run([SET, chosen, *QUIET, *TOGETHER, *overrides], folder=Path(folder) / "run")
 
 
 def _row(count: int, records: Sequence[RunRecord]) -> str:
