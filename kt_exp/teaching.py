@@ -46,7 +46,6 @@ from kt_exp.progress import progress
 from kt_exp.results.outcome import Phase
 
 METHODS = ("closed_form",)
-STRENGTH = 1.3  # the best of those that are the same for all development pictograms
 
 
 @dataclass(frozen=True)
@@ -134,9 +133,8 @@ def teach(description: str, *, name: str, model: Any = "pictoclip", method: str 
             own embedding and forgets more.
         templates: prompts with `{}` for a name, in which names are asked for.
         target, strength, budget, most, ridge, others_weight, protected: the keys of
-            `finetune.edit`; None: those of `finetune=closed_form`, but a strength of 1.3.
-            `strength="budget"` counts the texts of the known names, which allow larger strengths
-            than images would.
+            `finetune.edit`; None: those of `finetune=closed_form`. `strength="budget"` counts the
+            texts of the known names, which allow larger strengths than images would.
         others: as the key, or a list of names.
         tokenizer: of a network of open_clip; None: OpenAI's.
         processor: of a `CLIPModel`; None: that of the checkpoint it was loaded from.
@@ -154,10 +152,8 @@ def teach(description: str, *, name: str, model: Any = "pictoclip", method: str 
         "target": target, "strength": strength, "budget": budget, "most": most, "ridge": ridge,
         "others_weight": others_weight, "protected": protected and list(protected),
         "others": others if isinstance(others, str) else None}
-    preset = compose(["inversion=none", "finetune=closed_form"]).finetune.edit
-    if preset.strength == BUDGET:  # needs images of known classes, which there are none of here
-        preset = replace(preset, strength=STRENGTH)
-    settings = replace(preset, **{key: value for key, value in given.items() if value is not None})
+    settings = replace(compose(["inversion=none", "finetune=closed_form"]).finetune.edit,
+                       **{key: value for key, value in given.items() if value is not None})
     check(settings, "")
     usage = Usage({concept.name: concept.description}, list(templates))
     encoder, base, as_given = _encoder(model, tokenizer, processor, architecture, device)

@@ -21,7 +21,8 @@ from kt_exp.concepts import load_concepts
 from kt_exp.results.record import RunRecord
 
 SET = "concepts=pictograms_compositions"
-QUIET = ["finetune.save_models=false", "finetune.scope=joint"]
+QUIET = ["finetune.save_models=false"]
+TOGETHER = ["finetune.scope=joint", "finetune.edit.strength=budget"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(names: Sequence[str], overrides: Sequence[str]) -> RunRecord:
     with tempfile.TemporaryDirectory() as folder:
-        return kt_exp.run([SET, f"concepts.only=[{','.join(names)}]", *QUIET, *overrides],
-                          folder=Path(folder) / "run")
+        chosen = f"concepts.only=[{','.join(names)}]"
+        return kt_exp.run([SET, chosen, *QUIET, *TOGETHER, *overrides], folder=Path(folder) / "run")
 
 
 def _row(count: int, records: Sequence[RunRecord]) -> str:

@@ -39,7 +39,7 @@ def taught() -> kt_exp.Taught:
 
 
 def test_the_edit_is_that_of_a_run(taught, tmp_path) -> None:
-    kt_exp.run(["finetune.edit.strength=1.3", "concepts.only=[madras]",
+    kt_exp.run(["inversion=none", "finetune=closed_form", "concepts.only=[madras]",
                 "benchmark.images_per_known_class=1", "benchmark.images_per_target=1",
                 f"store.root={tmp_path / 'store'}"], folder=tmp_path / "run")
     [weight] = load_file(tmp_path / "run/models/madras/changes.safetensors").values()
