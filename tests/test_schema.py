@@ -25,7 +25,8 @@ def test_every_option_parses_or_names_the_key_it_needs(group, option):
         parse(composed(f"{group}={option}"))
     except UserError as error:  # its own need, or that of the option it builds on
         needed = str(error)
-    assert not needed or re.match(rf"{group}\.\w+(, {group}\.\w+)*: .*(set it:|set them:|give) {group}\.", needed)
+    keys = rf"{group}\.\w+(, {group}\.\w+)*"
+    assert not needed or re.match(rf"{keys}: .*(set it:|set them:|give) {group}\.", needed)
 
 
 def commented(path: Path) -> list[tuple[str, bool]]:

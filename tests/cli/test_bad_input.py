@@ -9,6 +9,11 @@ from kt_exp.results.record import ErrorEntry
 ZORB = "{name: zorb, description: a red ball}"
 
 BAD = {
+    "a mapping over null": (["hydra.sweeper.params={seed: '0,1'}", "-m"],
+                            "hydra.sweeper.params: holds null, in which no mapping can be set"),
+    "a key below null": (["+hydra.sweeper.params.seed='0'", "-m"],
+                         "hydra.sweeper.params: holds null, in which no mapping can be set"),
+    "launcher": (["hydra/launcher=nope"], "known: in_process, local_processes, slurm_cpu"),
     "unknown key": (["inversion.stps=3"], "inversion.stps: no such key; did you mean 'steps'?"),
     "unknown root key": (["sedd=1"], "sedd: no such key; did you mean 'seed'?"),
     "unknown group": (["modle=x"], "modle: no such key; did you mean 'model'?"),
@@ -65,8 +70,8 @@ BAD = {
     "unknown model": (["model=open_clip", "model.name=ViT-B-3"], "model.name: open_clip has no"),
     "unknown tag": (["model=clip_vit_b32", "model.pretrained=openia"], "did you mean 'openai'"),
     "no weights": (["model=clip_vit_b32", "model.pretrained=gone.pt"], "no such file: gone.pt"),
-    "benchmark root": (["benchmark=folders"], "benchmark.target_root, benchmark.known_root: missing; "
-                       "set them: benchmark.target_root=… benchmark.known_root=…"),
+    "benchmark root": (["benchmark=folders"], "benchmark.target_root, benchmark.known_root: "
+                       "missing; set them: benchmark.target_root=… benchmark.known_root=…"),
     "no such root": (["benchmark=folders", "benchmark.target_root=a", "benchmark.known_root=b"],
                      "benchmark.known_root: no such folder: b"),
     "no images of it": (["concepts=inline", f"concepts.items=[{ZORB}]"],
