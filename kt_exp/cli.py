@@ -84,7 +84,7 @@ def _main(session: Session) -> int:
         return _bad_input(error)
     # … the command line, a config file or the output folder.
     except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
-            OSError) as error:
+            OverflowError, TypeError, OSError) as error:
         folder_key = "hydra.sweep.dir" if session.sweep else "hydra.run.dir"
         return _bad_input(explain(error, folder_key))
     except (AssertionError, AttributeError) as error:

@@ -24,14 +24,14 @@ from kt_exp.concepts.captions import check_lengths
 from kt_exp.editing import Editor
 from kt_exp.errors import UserError
 from kt_exp.finetune.edit_stage import EditTexts
-from kt_exp.finetune.images import TrainingImages, check_folders
+from kt_exp.finetune.images import TrainingImages, check_folders, check_images
 from kt_exp.finetune.objectives import check_objective
 from kt_exp.finetune.plan import TrainingPlan, plan_training
 from kt_exp.finetune.settings import EDIT
 from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.updates import check_updates
 from kt_exp.inversion.image_scorer import check_image_scorer
-from kt_exp.inversion.stage import check_distance, invert_captions
+from kt_exp.inversion.stage import check_distance
 from kt_exp.models.factory import pick_device
 from kt_exp.models.last_map import last_map
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
@@ -41,6 +41,7 @@ from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import JOINT, Diagnosis, Outcome
 from kt_exp.schema import Config
 from kt_exp.store import Entry, Store, signature
+from kt_exp.training_inputs import training_inputs
 
 
 @dataclass(frozen=True)
@@ -125,15 +126,17 @@ class Experiment:
         check_folders(config.finetune, self.concepts)
         self.model: Model = self._caches.models.load(config.model, device, config.precision)
         self.fingerprint = self.model.fingerprint()
-        self.images = TrainingImages(self.model, self.fingerprint, config.finetune,
-                                     config.inversion, config.seed)
         # Before the other checks: whether the model can do the task is the first thing to know.
         self.evaluator = self.benchmark.evaluator(self.model, self.fingerprint, self.store,
                                                   progress)
+        images = TrainingImages(self.model, self.fingerprint, config.finetune, config.inversion,
+                                config.seed)
+        known_prompts = self.benchmark.known_prompts()
+        self.images = training_inputs(images, self.evaluator, known_prompts, self.benchmark,
+                                      self.store, progress) if self.trains else images
         self._check_model()
         self._editor = Editor.of(self.evaluator, config.finetune.edit) if self._edits else None
-        self._calibrator = Calibrator.of(self.evaluator, self.benchmark.known_prompts(),
-                                         self.images)
+        self._calibrator = Calibrator.of(self.evaluator, known_prompts, images.of_pixels())
         self.groups = self._groups()
         self._check_captions()
 
@@ -178,14 +181,10 @@ class Experiment:
         """Invert the concepts' descriptions; return the rehearsal images, `(M, 3, H, W)`."""
         config, images, state = self.config, self.images, self.state
         if config.finetune.images == "inverted" and self.trains:
-            keys = {c.name: images.inversion_key(c) for c in self.concepts}
-            captions = {keys[c.name]: c.description for c in self.concepts}
-            names = {key: name for name, key in keys.items()}
-            entries = invert_captions(self.model, captions, config.inversion, config.seed,
-                                      self.store, self.progress, names)
-            state.reused["inversion"] = sum(entry.found for entry in entries.values())
-            state.signatures["inversion"] = keys
-            state.inverted = {name: entries[key] for name, key in keys.items()}
+            state.inverted = images.invert(self.concepts, self.store, self.progress)
+            state.reused["inversion"] = sum(entry.found for entry in state.inverted.values())
+            state.signatures["inversion"] = {c.name: images.inversion_key(c)
+                                             for c in self.concepts}
         plan = self.groups[0].plan
         rehearsed = plan.rehearsed if plan else []
         if rehearsed:
@@ -226,9 +225,10 @@ class Experiment:
             else signature([self.fingerprint, start.key])
         key = finetune_signature(fingerprint, self.model.device, group.plan, image_keys,
                                  config.finetune, config.seed)
-        features = self._caches.features.of((fingerprint, self.model.device))
+        features = self._caches.features.of((fingerprint, self.model.device,
+                                             config.inversion.layers))
         with start.applied(self.model):
-            entry = finetune(self.model, key, group.plan,
+            entry = finetune(images.learner, key, group.plan,
                              lambda: images.load(group.concepts, self.state.inverted), rehearsal,
                              config.finetune, self.store, self.progress, group.name, features)
         return key, entry
@@ -272,11 +272,14 @@ class Experiment:
             last_map(model)
         if not self.trains:
             return
-        check_objective(model, config.finetune)
-        check_updates(model, config.finetune)
+        learner = self.images.learner
+        check_objective(learner, config.finetune)
+        check_updates(learner, config.finetune)
+        check_images(config.finetune, config.inversion)
         if config.finetune.images == "inverted" or config.finetune.rehearsal:
-            check_distance(model, config.inversion.distance)
-            check_image_scorer(model, config.inversion)
+            check_distance(learner, config.inversion.distance)
+            if learner is model or config.inversion.statistics == "prompts":
+                check_image_scorer(model, config.inversion)
 
     def _check_captions(self) -> None:
         captions = [(concept.name, concept.description) for concept in self.concepts]

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from speed.common import Bench
 from speed.measure import Clock, Row
-from speed.models import OVERRIDES, load
+from speed.models import OVERRIDES, load, overrides
 from speed.quality import Curve, picture, summary
 from speed.rows import ROWS
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.threads:
         torch.set_num_threads(asked.threads)
     device = pick_device(asked.device)
-    config = _compose([f"device={device}", *OVERRIDES[asked.model], *asked.overrides])
+    config = _compose([f"device={device}", *overrides(asked.model, asked.overrides)])
     about = {"device": _device_name(device), "threads": torch.get_num_threads(),
              "clock": asked.clock, "model": asked.model, "precision": config.precision,
              "repeats": asked.repeats, "images": asked.images, "steps": asked.steps,
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _curve(bench: Bench, asked: argparse.Namespace) -> Iterator[Row]:
-    rehearsed = _compose(OVERRIDES[asked.model]).inversion
+    rehearsed = _compose(overrides(asked.model)).inversion
     curve = Curve(bench.config, rehearsed, bench.model, bench.clock, asked.name, asked.curve,
                   range(asked.seeds), asked.points)
     yield from summary(list(curve.points()))

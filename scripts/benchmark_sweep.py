@@ -17,9 +17,10 @@ import sys
 import tempfile
 import time
 
-RATES = ["-m", "finetune.lr=1e-4,3e-4,1e-3,3e-3,1e-2"]
+RECIPE = ["inversion=fast", "finetune=pictograms"]
+RATES = ["-m", *RECIPE, "finetune.lr=1e-4,3e-4,1e-3,3e-3,1e-2"]
 RUNS = {
-    "single run": [],
+    "single run": RECIPE,
     "five rates": RATES,
     "the same again": RATES,
     "again, none skipped": [*RATES, "on_existing=rerun"],

@@ -38,7 +38,7 @@ def test_a_run_leaves_the_folder_of_the_command_line_and_returns_its_record(home
 
 
 def test_two_calls_do_not_meet() -> None:
-    first = kt_exp.compose(["seed=1", "finetune.lr=1e-3"])
+    first = kt_exp.compose(["seed=1", "inversion=fast", "finetune.lr=1e-3"])
     second = kt_exp.compose(["inversion=paper"])
     assert (first.seed, second.seed) == (1, 0)
     assert first.inversion.steps != second.inversion.steps == 5000

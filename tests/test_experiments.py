@@ -27,8 +27,9 @@ FOLDER = Path(conf_folder()) / "experiment"
 SINGLE = ["novel_words", "photos"]  # a run each, not a sweep
 EXPERIMENTS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem not in SINGLE)
 CONTROLS = ["controls_photos", "controls_pictograms"]
+METHODS = ["methods_photos", "methods_pictograms"]
 COUNTERPARTS = [name for name in EXPERIMENTS
-                if name.endswith("_pictograms") and name not in CONTROLS]
+                if name.endswith("_pictograms") and name not in [*CONTROLS, *METHODS]]
 COMMAND = "#   python -m kt_exp.run -m "
 # Rows whose images came from a generator: the paper does not publish them.
 GENERATED = {("CLIP ViT-B/32", "SDXL"), ("CLIP ViT-L/14", "SDXL")}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fixtures.configs import composed
 
+from kt_exp.api import compose
 from kt_exp.errors import UserError
 from kt_exp.schema import conf_folder, parse
 
@@ -20,9 +21,10 @@ OPTIONS = [*sorted(path.relative_to(CONF).with_suffix("").as_posix().split("/")
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_parses_or_names_the_key_it_needs(group, option):
+    trained = ["inversion=fast", "finetune=pictograms"] if group == "method" else []
     needed = ""
     try:
-        parse(composed(f"{group}={option}"))
+        parse(composed(f"{group}={option}", *trained))
     except UserError as error:  # its own need, or that of the option it builds on
         needed = str(error)
     keys = rf"{group}\.\w+(, {group}\.\w+)*"
@@ -53,3 +55,18 @@ def test_the_default_needs_nothing():
     assert "???" not in str(composed())
 
 
+@pytest.mark.parametrize(("override", "line"), [
+    ("finetune.lora=[]", "finetune.lora: Cannot merge"),
+    (f"inversion.affine.probability=1{'0' * 400}", "inversion.affine.probability: int too large"),
+    ("tracker._target_=[a]", "tracker._target_: '['a']' is no text; name a dataclass"),
+    ("benchmark.templates.0={}", "benchmark.templates: {} is not text; put it in quotes"),
+    ("inversion=[[{}]]", "config: cannot be composed ("),
+    ("inversion.upsize_at=[null]", "inversion.upsize_at: null is not a number"),
+    (f"inversion.steps=1{'0' * 400}", "inversion.steps: 1000"),
+    (f"store.pixels_gib=1{'0' * 400}", "store.pixels_gib: int too large"),
+    (f"benchmark.seed=1{'0' * 400}", "benchmark.seed: 1000"),
+])
+def test_values_of_odd_types_are_refused(override, line):
+    with pytest.raises(UserError) as error:
+        compose([override])
+    assert str(error.value).startswith(line)

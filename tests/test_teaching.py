@@ -100,7 +100,7 @@ def test_a_model_of_kt_exp_is_copied(taught) -> None:
 
 def test_keys_of_the_edit_and_stand_ins_for_known_names_change_it(taught) -> None:
     weights = [kt_exp.teach(MADRAS.description, name="madras", **change).encoder.module.visual.proj
-               for change in ({}, {"strength": 2.0}, {"target": "parts"}, {"ridge": 0.1},
+               for change in ({}, {"strength": 2.0}, {"target": "description"}, {"ridge": 0.1},
                               {"others": KNOWN_NAMES}, {"others": KNOWN_NAMES, "ridge": 0.1})]
     different = [(i, j) for i in range(6) for j in range(i)
                  if not torch.allclose(weights[i], weights[j], atol=1e-6)]

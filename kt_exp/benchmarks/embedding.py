@@ -15,7 +15,7 @@ from kt_exp.benchmarks.pixels import Block, Problem, as_bytes, decoded_once, reg
 from kt_exp.benchmarks.prepared import PreparedImages
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.errors import UserError
-from kt_exp.models.protocol import DualEncoder, Model, ProjectedEncoder
+from kt_exp.models.protocol import ClassPromptEncoder, DualEncoder, Model, ProjectedEncoder
 from kt_exp.progress import Progress
 from kt_exp.store import Store
 
@@ -135,16 +135,32 @@ def text_classifier(
         prompts_per_class: at least one prompt for each of the C classes.
         chunk: number of prompts encoded at a time.
     """
-    model.module.eval()
-    prompts = [prompt for prompts in prompts_per_class for prompt in prompts]
-    encoded = []
-    with torch.no_grad(), progress(description, len(prompts)) as bar:
-        for start in range(0, len(prompts), chunk):
-            batch = prompts[start : start + chunk]
-            encoded.append(model.encode_text(batch))
-            bar.advance(len(batch))
-    per_class = torch.cat(encoded).float().cpu().split([len(p) for p in prompts_per_class])
+    per_class = encode_prompts(model, prompts_per_class, chunk, progress, description)
     return F.normalize(torch.stack([of_one.mean(dim=0) for of_one in per_class]), dim=-1)
+
+
+def encode_prompts(
+    model: DualEncoder, prompts_per_class: Sequence[Sequence[str]], chunk: int,
+    progress: Progress, description: str,
+) -> list[Tensor]:
+    """Return the embeddings of each class's prompts `(P, D)`, unit norm, fp32, on the CPU.
+
+    They do not depend on `chunk`: a model whose embeddings depend on the prompts beside them gets
+    those of one class at a time. Leaves the model in eval mode.
+    """
+    model.module.eval()
+    sizes = [len(prompts) for prompts in prompts_per_class]
+    flat = [prompt for prompts in prompts_per_class for prompt in prompts]
+    batches: Sequence[Sequence[str]] = [flat[i : i + chunk] for i in range(0, len(flat), chunk)]
+    encode: Callable[[Sequence[str]], Tensor] = model.encode_text
+    if isinstance(model, ClassPromptEncoder) and max(sizes, default=0) > 1:
+        batches, encode = prompts_per_class, model.encode_class
+    encoded = []
+    with torch.no_grad(), progress(description, len(flat)) as bar:
+        for batch in batches:
+            encoded.append(encode(batch))
+            bar.advance(len(batch))
+    return list(torch.cat(encoded).float().cpu().split(sizes))
 
 
 def _checked(embeddings: Tensor, description: str) -> Tensor:

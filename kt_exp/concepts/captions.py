@@ -60,21 +60,30 @@ def fill(template: str, name: str, plural: bool = False) -> str:
     return template.replace("{}", name)
 
 
-def named(concept: Concept) -> str:
+def named(concept: Concept, article: str = "fitted") -> str:
     """Return "A {name} is {description}", the caption of fine-tuning (paper, sections 3 and E.2).
 
-    The description starts in lower case (except "X-ray", "MRI") and ends with one full stop. The
-    rest is unchanged.
+    With `article` "a" it begins with "A {name} is" for every name, as in the authors' script;
+    "fitted" says "An umbrella is" and "Skis are". The description starts in lower case (except
+    "X-ray", "MRI") and ends with one full stop. The rest is unchanged.
     """
     subject = concept.name
+    if article == "a":
+        return _ended(f"A {subject} is {inside_sentence(concept.description)}")
     if not (concept.plural or OWN_ARTICLE.match(subject)):
         subject = f"{indefinite(subject)} {subject}"
     verb = "are" if concept.plural else "is"
     sentence = f"{subject[0].upper()}{subject[1:]} {verb} {inside_sentence(concept.description)}"
+    return _ended(sentence)
+
+
+def _ended(sentence: str) -> str:
+    """Return a sentence with one full stop, unless it ends in another mark."""
     return sentence if sentence.endswith(("!", "?")) else sentence.rstrip(". ") + "."
 
 
-def training_captions(concept: Concept, form: str, templates: Sequence[str]) -> list[str]:
+def training_captions(concept: Concept, form: str, templates: Sequence[str],
+                      article: str = "fitted") -> list[str]:
     """Return the distinct captions that fine-tuning cycles through for a concept.
 
     Args:
@@ -82,13 +91,14 @@ def training_captions(concept: Concept, form: str, templates: Sequence[str]) -> 
             in paper E.2), `templates` (prompts with the name alone) or `mixed` (`named`, then the
             templates).
         templates: prompt templates with `{}` for the name.
+        article: of "A {name} is", `fitted` or `a`.
     """
     prompts = [fill(template, concept.name, concept.plural) for template in templates]
     captions = {
-        "named": [named(concept)],
+        "named": [named(concept, article)],
         "description": [concept.description],
         "templates": prompts,
-        "mixed": [named(concept), *prompts],
+        "mixed": [named(concept, article), *prompts],
     }[form]
     return list(dict.fromkeys(captions))
 

@@ -14,12 +14,13 @@ from typing import Any, Optional
 
 from kt_exp.concepts.files import KEYS, Row, read_rows
 from kt_exp.config.checks import choice
-from kt_exp.errors import UserError, did_you_mean, printable
+from kt_exp.errors import UserError, did_you_mean
 from kt_exp.unicode import nfc, user_path
 
 log = logging.getLogger(__name__)
 
 MAX_SLUG = 60
+_CONTROL = re.compile("[\\x00-\\x08\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 
 
 @dataclass
@@ -173,7 +174,7 @@ def _text(where: str, row: Mapping[str, Any], key: str) -> str:
         raise UserError(f"{where} {key}", f"{value!r} is not text", "put it in quotes")
     if not value.strip():
         raise UserError(where, f"empty {key}", "say in words what is to be taught")
-    if printable(value) != value:
+    if _CONTROL.search(value):
         raise UserError(f"{where} {key}", f"'{value}' has control characters", "remove them")
     return nfc(" ".join(value.split()))
 

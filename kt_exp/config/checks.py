@@ -14,6 +14,8 @@ from typing import Any
 from kt_exp.config.renames import former_name
 from kt_exp.errors import UserError, did_you_mean
 
+_LARGEST_INT = 2**63 - 1  # of torch and NumPy
+
 
 def choice(*options: str) -> Any:
     """Declare a string field that takes one of `options`."""
@@ -47,13 +49,24 @@ def check(settings: Any, where: str) -> None:
         key, value = f"{where}.{declared.name}".lstrip("."), getattr(settings, declared.name)
         if is_dataclass(value):
             check(value, key)
+        elif declared.type in ("list[str]", list[str]):
+            _check_texts(key, value)
         elif "options" in declared.metadata:
             _check_choice(key, value, declared.metadata["options"])
         elif "minimum" in declared.metadata:
             for item in value if isinstance(value, list) else [value]:
+                if item is None and isinstance(value, list):
+                    raise UserError(key, "null is not a number", "leave it out")
                 _check_number(key, item, declared.metadata)
     for name, problem, remedy in getattr(settings, "problems", tuple)():
         raise UserError(f"{where}.{name}".lstrip("."), problem, remedy)
+
+
+def _check_texts(key: str, values: Any) -> None:
+    # OmegaConf lets a section pass where a text is declared.
+    for value in values or ():
+        if not isinstance(value, str):
+            raise UserError(key, f"{value} is not text", "put it in quotes")
 
 
 def _check_choice(key: str, value: str, options: tuple[str, ...]) -> None:
@@ -70,7 +83,8 @@ def _check_number(key: str, value: Any, limits: Any) -> None:
         raise UserError(key, f"'{value}' is not a number", f"give {allowed}")
     low, above, high = limits["minimum"], limits["above"], limits["maximum"]
     outside = (
-        not math.isfinite(value)
+        (isinstance(value, int) and abs(value) > _LARGEST_INT)
+        or not math.isfinite(value)
         or (limits["whole"] and value != int(value))
         or (low is not None and value < low)
         or (above is not None and value <= above)

@@ -28,6 +28,9 @@ def explain(error: Exception, folder_key: str) -> UserError:
         if isinstance(cause, RecursionError):
             return UserError("config", "an option inherits from itself",
                              "name another one in its defaults")
+    if isinstance(error, OverflowError):  # an integer that no float can hold; its text has the key
+        key = re.search(r"full_key: (\S+)", str(error))
+        return UserError(key[1] if key else "config", _first_line(error), "give a smaller number")
     text = "\n".join(str(cause) for cause in _causes(error))
     for pattern, explained in _KNOWN:
         if found := re.search(pattern, text, re.DOTALL):
@@ -36,6 +39,9 @@ def explain(error: Exception, folder_key: str) -> UserError:
         where = f" to '{failed.filename}'" if failed.filename else ""
         return UserError(folder_key, f"cannot write{where} ({failed.strerror or failed})",
                          "free some space, or name another folder")
+    if isinstance(error, TypeError):  # of Hydra, for a group with a list of anything but options
+        return UserError("config", f"cannot be composed ({_first_line(error)})",
+                         "write group=option; kt-exp --help lists them")
     return UserError("config", _first_line(error))
 
 
@@ -71,7 +77,7 @@ def key_error(error: OmegaConfBaseException) -> UserError:
 def _expected(error: OmegaConfBaseException) -> str:
     """Return what a key with a value of the wrong type expects, from its type in the schema."""
     parent = error.parent_node
-    if not isinstance(parent, DictConfig):
+    if not isinstance(parent, DictConfig) or error.key is None:
         return ""
     kind = OmegaConf.get_type(parent, str(error.key))
     return {int: "give a whole number", float: "give a number", bool: "give true or false",

@@ -28,6 +28,9 @@ def build(node: DictConfig, where: str) -> Any:
     target = node.get("_target_")
     if not target:
         raise UserError(f"{where}._target_", "missing", "name a dataclass: 'package.module.Class'")
+    if not isinstance(target, str):
+        raise UserError(f"{where}._target_", f"'{target}' is no text",
+                        "name a dataclass: 'package.module.Class'")
     kind = _import(target, f"{where}._target_")
     values = _resolved(node, where)
     _check_keys(kind, values, where)
@@ -36,6 +39,8 @@ def build(node: DictConfig, where: str) -> Any:
     except OmegaConfBaseException as error:
         key = f"{where}.{error.full_key}" if error.full_key else where
         raise UserError(key, str(error.msg or error).splitlines()[0]) from error
+    except OverflowError as error:  # an integer that no float can hold
+        raise UserError(where, str(error).splitlines()[0], "give a smaller number") from error
     check(instance, where)
     return instance
 

@@ -35,6 +35,8 @@ CLASSES = {  # former path of a plug-in's class → current name
 RENAMED = {  # former name → current name
     "finetune.loss=bank": "finetune.loss=class_ce",
     "--across": "--pivot",
+    "benchmark.prompts": "benchmark.templates",
+    "model.padding=longest": "model.padding=class",
     **{f"{group}._target_={former}": f"{group}._target_={current}"
        for former, current in CLASSES.items() for group in ("benchmark", "tracker")},
 }
@@ -45,10 +47,20 @@ REMOVED = {  # former name → why, and what to do instead
 ADDED: dict[str, Any] = {
     "objective": {"metric": "target_at_2", "split": "target", "phase": "transferred"},
     "concepts.exchange": "none",
+    "inversion.layers": "all",
+    "inversion.feature_prior": "mahalanobis",
+    "inversion.feature_weight": 0.1,
+    "inversion.statistics": "known",
+    "inversion.statistics_path": None,
     "finetune.start": "pretrained",
+    "finetune.article": "fitted",
+    "finetune.distillation_over": "sum",
+    "finetune.encode_captions": "once",
+    "finetune.images_as": "tensor",
     "finetune.edit": {"target": "description", "strength": 1.0, "ridge": 0.001},
     "finetune.edit.budget": 0.005,
-    "finetune.edit.most": 3.0,
+    "finetune.edit.least": 1.0,
+    "finetune.edit.most": 2.0,
     "finetune.edit.others": None,
     "finetune.edit.others_weight": 0.1,
     "finetune.edit.protected": [],
@@ -64,7 +76,10 @@ ADDED_TO: dict[str, dict[str, Any]] = {  # class of a plug-in → the same for i
     "kt_exp.pictograms.benchmark.PictogramBenchmark": {"calibration_per_known_class": 20},
     "kt_exp.benchmarks.classification.photos.PhotoBenchmark": {"calibration_csv": None},
     **{f"kt_exp.benchmarks.classification.{name}": {"calibration_root": None} for name in (
-        "folders.FolderBenchmark", "rare_imagenet.RareImageNet", "closed_set.ClassSetBenchmark")},
+        "folders.FolderBenchmark", "closed_set.ClassSetBenchmark")},
+    "kt_exp.benchmarks.classification.rare_imagenet.RareImageNet":
+        {"calibration_root": None, "names": "openai", "names_file": None},
+    "kt_exp.models.medclip.MedClip": {"resize": "bicubic"},
     "kt_exp.models.vilt.ViLT": {"rank_by": "log_odds"},
 }
 
@@ -93,9 +108,8 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
     for path, default in ADDED.items():
         if section := _section(updated, path):
             section.setdefault(path.rpartition(".")[2], deepcopy(default))
-    for section in updated.values():
-        added = ADDED_TO.get(section.get("_target_", ""), {}) if isinstance(section, dict) else {}
-        for key, value in added.items():
+    for section in filter(lambda value: isinstance(value, dict), updated.values()):
+        for key, value in ADDED_TO.get(str(section.get("_target_", "")), {}).items():
             section.setdefault(key, deepcopy(value))
     return updated
 

@@ -18,6 +18,9 @@ from kt_exp.data.image_files import (
 from kt_exp.errors import UserError
 from kt_exp.unicode import on_disk
 
+CLASSES = 1000
+ONE_TEMPLATE = {"photo": "a photo of a {}.", "name": "{}"}
+TEMPLATES = ("openai", "simple", *ONE_TEMPLATE)
 CSV_REMEDY = "give a CSV with the columns 'file' and 'class_index' or 'wnid'"
 
 
@@ -39,14 +42,49 @@ def class_names() -> list[str]:
     return list(IMAGENET_CLASSNAMES)
 
 
+def wordnet_names() -> list[str]:
+    """Return the first WordNet 3.0 lemma of each class, in label order (as timm ships them).
+
+    "crane" and "maillot" each name two classes.
+    """
+    from timm.data import ImageNetInfo
+
+    return [lemmas.split(", ")[0] for lemmas in ImageNetInfo("imagenet-1k").label_descriptions()]
+
+
+def names_from(path: Path, where: str) -> list[str]:
+    """Return the class names of a text file: 1000 lines in label order.
+
+    Args:
+        where: the config key of `path`, for error messages.
+
+    Raises:
+        UserError: no such file, not text, or not 1000 names.
+    """
+    if not path.is_file():
+        raise UserError(where, f"no such file: {path}", "give a text file of 1000 names, a line "
+                        "each, in the order of the labels")
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise UserError(where, f"{path} is not text ({error})", "save it as UTF-8") from error
+    if len(names) != CLASSES or not all(names):
+        raise UserError(where, f"{path} has {sum(map(bool, names))} names in {len(names)} lines",
+                        f"give {CLASSES} lines, none of them empty")
+    return names
+
+
 def templates(names: str) -> list[str]:
     """Return prompt templates with `{}` for the class name.
 
     Args:
-        names: "openai": the 80 of CLIP's ImageNet evaluation; "simple": the best 7 of them.
+        names: one of `TEMPLATES`. "openai": the 80 of CLIP's ImageNet evaluation; "simple": the
+            best 7 of them; "photo": "a photo of a {}."; "name": the name alone.
     """
     from open_clip import zero_shot_metadata
 
+    if names in ONE_TEMPLATE:
+        return [ONE_TEMPLATE[names]]
     of = {
         "openai": zero_shot_metadata.OPENAI_IMAGENET_TEMPLATES,
         "simple": zero_shot_metadata.SIMPLE_IMAGENET_TEMPLATES,

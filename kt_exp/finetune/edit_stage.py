@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from kt_exp.finetune.strength import KnownItems, strengths_within_budget
 from kt_exp.models.last_map import edited, last_map
 from kt_exp.models.protocol import DualEncoder
 from kt_exp.store import Entry, Store, signature
+
+log = logging.getLogger(__name__)
 
 VERSION = 2
 _AT_ONCE = 64  # texts
@@ -57,7 +60,8 @@ def edit_signature(model_fingerprint: str, device: torch.device, texts: EditText
     if texts.others:
         decides["others_weight"] = settings.others_weight
     if budget:
-        decides |= {"budget": settings.budget, "most": settings.most, "items": budget.key}
+        decides |= {"budget": settings.budget, "least": settings.least, "most": settings.most,
+                    "items": budget.key}
     return signature(["edit", VERSION, model_fingerprint, device.type, asdict(texts), decides])
 
 
@@ -81,8 +85,12 @@ def edit(model: DualEncoder, key: str, texts: EditTexts, settings: EditSettings,
                               embed(texts.others) if texts.others else None,
                               settings.others_weight)
         if budget:
-            strengths = strengths_within_budget(budget.items(), names, targets, metric,
-                                                settings.budget, settings.most, protected)
+            allowed = strengths_within_budget(budget.items(), names, targets, metric,
+                                              settings.budget, settings.most, protected)
+            strengths = allowed.clamp(min=settings.least)
+            if (strengths > allowed).any():
+                log.warning("finetune.edit.budget: strength %.2f would keep it; %g is taken "
+                            "(finetune.edit.least)", float(allowed.min()), settings.least)
         else:
             strengths = torch.tensor([settings.strength] * len(names), dtype=torch.float64)
         found = projection_edit(names, targets, metric, strengths, protected)

@@ -11,9 +11,11 @@ from torch import Tensor
 from kt_exp.concepts import Concept
 from kt_exp.data.image_files import ImageFiles
 from kt_exp.data.targets import read_target
-from kt_exp.finetune.settings import FinetuneSettings
+from kt_exp.errors import UserError
+from kt_exp.finetune.settings import EDIT, FinetuneSettings
 from kt_exp.inversion.image_scorer import to_model_size
 from kt_exp.inversion.invert import Task, initial_state
+from kt_exp.inversion.pictures import as_bytes
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.stage import inversion_signature, invert_captions
 from kt_exp.models.protocol import Model
@@ -42,15 +44,40 @@ def check_folders(settings: FinetuneSettings, concepts: Iterable[Concept]) -> No
             folder_images(settings, concept)
 
 
+def check_images(settings: FinetuneSettings, inversion: InversionSettings) -> None:
+    """Check that inversion makes the images that are trained on.
+
+    Raises:
+        UserError: it makes none.
+    """
+    if settings.strategy != EDIT and settings.images != "folder" and not inversion.images:
+        raise UserError("inversion.images", f"0, but finetune.strategy '{settings.strategy}' "
+                        "trains on such images", "choose an inversion (inversion=fast, "
+                        "inversion=paper), or finetune=closed_form, which needs none")
+
+
 @dataclass(frozen=True)
 class TrainingImages:
-    """The training images of a run, as tensors on the model's device, and their store keys."""
+    """The training images of a run, as tensors on the model's device, and their store keys.
+
+    `finetune.features.TrainingFeatures` has features in their place.
+    """
 
     model: Model
     fingerprint: str
     finetune: FinetuneSettings
     inversion: InversionSettings
     seed: int
+
+    @property
+    def learner(self) -> Model:
+        """The model that learns from these images."""
+        return self.model
+
+    def of_pixels(self) -> TrainingImages:
+        """Return the same with images of pixels, whatever `inversion.layers` says."""
+        return TrainingImages(self.model, self.fingerprint, self.finetune,
+                              replace(self.inversion, layers="all"), self.seed)
 
     def count(self, concept: Concept) -> int:
         """Return the number of a concept's training images, without creating them."""
@@ -67,22 +94,33 @@ class TrainingImages:
         source = self.finetune.images
         if source == "folder":
             return folder_images(self.finetune, concept).fingerprint()
-        return signature([source, self.inversion_key(concept)])
+        as_png = source == "inverted" and self.finetune.images_as == "png"
+        return signature([source, self.inversion_key(concept), *(["png"] if as_png else [])])
+
+    def invert(self, concepts: Sequence[Concept], store: Store,
+               progress: Progress) -> dict[str, Entry]:
+        """Return the entries of the images inverted from the descriptions, by concept name."""
+        keys = {concept.name: self.inversion_key(concept) for concept in concepts}
+        captions = {keys[concept.name]: concept.description for concept in concepts}
+        names = {key: name for name, key in keys.items()}
+        entries = self._inverted(captions, self.inversion, store, progress, names)
+        return {name: entries[key] for name, key in keys.items()}
 
     def load(self, concepts: Sequence[Concept], inverted: Mapping[str, Entry]) -> Tensor:
         """Return the images of all concepts, in order, `(N, 3, H, W)`.
 
         `inverted` has the entries of the inversion stage by concept name.
         """
-        source, device = self.finetune.images, self.model.device
+        source = self.finetune.images
         if source == "inverted":
-            images = torch.cat([inverted[concept.name].tensors["images"] for concept in concepts])
-            return to_model_size(images.to(device), self.model.image_size)
+            return torch.cat([self._inputs(inverted[concept.name], self.finetune.images_as)
+                              for concept in concepts])
         if source == "noise":
             return self._noise(concepts)
         folders = [folder_images(self.finetune, concept) for concept in concepts]
         pictures = [files.open(i) for files in folders for i in range(len(files))]
-        return torch.stack([self.model.to_tensor(picture) for picture in pictures]).to(device)
+        return torch.stack([self.model.to_tensor(picture) for picture in pictures]) \
+            .to(self.model.device)
 
     def rehearsal_captions(self, prompts: Iterable[str]) -> dict[str, str]:
         """Return the prompts of known classes, by the store keys of their rehearsal images."""
@@ -92,11 +130,20 @@ class TrainingImages:
     def rehearsal(self, prompts: Iterable[str], store: Store, progress: Progress) -> Tensor:
         """Return images inverted from the prompts of known classes, `(M, 3, H, W)`, M ≥ 0."""
         captions, size = self.rehearsal_captions(prompts), self.model.image_size
-        entries = invert_captions(self.model, captions, self._rehearsal_inversion,
-                                  self.seed, store, progress)
-        images = [entries[key].tensors["images"].to(self.model.device) for key in captions]
-        return torch.cat([torch.empty(0, 3, size, size, device=self.model.device),
-                          *(to_model_size(of_class, size) for of_class in images)])
+        if not captions:
+            return torch.empty(0, 3, size, size, device=self.model.device)
+        entries = self._inverted(captions, self._rehearsal_inversion, store, progress)
+        return torch.cat([self._inputs(entries[key]) for key in captions])
+
+    def _inverted(self, captions: dict[str, str], settings: InversionSettings, store: Store,
+                  progress: Progress, names: Mapping[str, str] | None = None) -> dict[str, Entry]:
+        return invert_captions(self.model, captions, settings, self.seed, store, progress, names)
+
+    def _inputs(self, entry: Entry, images_as: str = "tensor") -> Tensor:
+        images = entry.tensors["images"]
+        if images_as == "png":
+            images = as_bytes(images, "stretch").float() / 255
+        return to_model_size(images.to(self.model.device), self.model.image_size)
 
     def _noise(self, concepts: Sequence[Concept]) -> Tensor:
         tasks = [Task(concept.description, index) for concept in concepts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
@@ -17,6 +17,7 @@ from kt_exp.finetune.settings import CONTRASTIVE, FinetuneSettings
 from kt_exp.finetune.strategies import TRAINS_TEXT
 from kt_exp.models.protocol import (
     Captioner,
+    ClassPromptEncoder,
     DualEncoder,
     MaskedCaptions,
     Model,
@@ -71,7 +72,8 @@ class _Contrastive:
 
     def __init__(self, model: DualEncoder, images: Tensor, rehearsal: Tensor, plan: TrainingPlan,
                  settings: FinetuneSettings, features: FeatureCache) -> None:
-        self._model, self._images, self._rehearsal = model, images, rehearsal
+        self._model, self._images = model, images
+        self._rehearsal = rehearsal if len(rehearsal) else images[:0]
         self._plan, self._settings = plan, settings
         self._encode: Callable[[Tensor], Tensor] = model.encode_image
         if isinstance(model, ProjectedEncoder) and _trunk_is_constant(settings):
@@ -97,7 +99,10 @@ class _Contrastive:
         images, memory = self._encode(together).split([len(chosen), len(rehearsed)])
         loss = settings.contrastive_weight * self._alignment(images, self._batch_texts(batch))
         if settings.distillation:
-            loss = loss + settings.distillation * _distance(images, self._teacher[chosen])
+            distance = _distance(images, self._teacher[chosen])
+            if settings.distillation_over == "mean":
+                distance = distance / images.shape[1]
+            loss = loss + settings.distillation * distance
         if settings.rehearsal:
             target = self._rehearsal_teacher[rehearsed]
             loss = loss + settings.rehearsal * _distance(memory, target)
@@ -121,7 +126,8 @@ class _Contrastive:
         return getattr(losses, self._settings.loss)(images, texts, self._temperature)
 
     def _batch_texts(self, batch: Batch) -> Tensor:
-        if self._settings.strategy in TRAINS_TEXT:
+        if self._settings.strategy in TRAINS_TEXT \
+                or self._settings.encode_captions == "each_step":
             return self._model.encode_text([self._plan.captions[i] for i in batch.captions])
         return self._texts[batch.captions.to(self._model.device)]
 
@@ -183,8 +189,12 @@ def _trunk(model: ProjectedEncoder, images: Tensor, features: FeatureCache) -> T
 def _class_embeddings(model: DualEncoder, prompts: Sequence[list[str]]) -> Tensor:
     if not prompts:
         return torch.empty(0, device=model.device)
-    embedded = model.encode_text([prompt for own in prompts for prompt in own])
-    means = [part.mean(dim=0) for part in embedded.split([len(own) for own in prompts])]
+    if isinstance(model, ClassPromptEncoder):
+        per_class: Iterable[Tensor] = map(model.encode_class, prompts)
+    else:
+        embedded = model.encode_text([prompt for own in prompts for prompt in own])
+        per_class = embedded.split([len(own) for own in prompts])
+    means = [part.mean(dim=0) for part in per_class]
     return F.normalize(torch.stack(means), dim=-1)
 
 

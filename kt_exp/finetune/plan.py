@@ -99,7 +99,8 @@ class _Learner(NamedTuple):
 
     @classmethod
     def of(cls, concept: Concept, settings: FinetuneSettings) -> _Learner:
-        captions = training_captions(concept, settings.captions, settings.templates)
+        captions = training_captions(concept, settings.captions, settings.templates,
+                                     settings.article)
         templates = settings.caption_targets if settings.caption_weight else []
         return cls(captions, [fill(template, concept.name, concept.plural)
                               for template in templates])

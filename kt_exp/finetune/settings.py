@@ -22,11 +22,17 @@ class EditSettings:
     target: str = choice("description", "parts", "name_and_description")
     strength: Any = number(above=0, words=(BUDGET,))
     budget: float = number(minimum=0, maximum=1)
+    least: float = number(above=0)
     most: float = number(above=0)
     ridge: float = number(above=0)
     others: Optional[str]
     others_weight: float = number(minimum=0, maximum=1)
     protected: list[str]
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.least > self.most:
+            yield "least", f"{self.least:g} is above finetune.edit.most, {self.most:g}", \
+                "lower it, or raise finetune.edit.most"
 
 
 @dataclass(kw_only=True)
@@ -51,10 +57,13 @@ class FinetuneSettings:
                            "visual_decoder", EDIT)
     scope: str = choice("each", "joint")
     images: str = choice("inverted", "noise", "folder")
+    images_as: str = choice("tensor", "png")
     folder: Optional[str]
     captions: str = choice("named", "description", "templates", "mixed")
+    article: str = choice("fitted", "a")
     templates: list[str]
     loss: str = choice("ntxent", "clip", "class_ce", "itm", "mlm")
+    encode_captions: str = choice("once", "each_step")
     temperature: Any = number(above=0, words=("model",))
     contrastive_weight: float = number(minimum=0)
     caption_weight: float = number(minimum=0)
@@ -64,6 +73,7 @@ class FinetuneSettings:
     mask_probability: float = number(above=0, maximum=1)
     maskings: int = number(minimum=1, maximum=100_000)
     distillation: float = number(minimum=0)
+    distillation_over: str = choice("sum", "mean")
     rehearsal: float = number(minimum=0)
     rehearsal_per_class: int = number(minimum=1)
     rehearsal_batch: int = number(minimum=1)

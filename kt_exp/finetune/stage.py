@@ -20,20 +20,22 @@ from kt_exp.store import Entry, Store, signature
 VERSION = 5
 KIND = "finetune"
 # What these decide is in the plan and in the signatures of the images.
-_NOT_OUTCOME = ("scope", "images", "folder", "captions", "templates", "caption_targets",
-                "itm_negatives", "itm_negatives_per_image", "maskings", "start", "edit",
-                "calibration", "budget", "interpolation", "save_models")
+_NOT_OUTCOME = ("scope", "images", "images_as", "folder", "captions", "article", "templates",
+                "caption_targets", "itm_negatives", "itm_negatives_per_image", "maskings", "start",
+                "edit", "calibration", "budget", "interpolation", "save_models")
+# Left out at these values, so that entries made before there were these keys stay valid.
+_AS_BEFORE = {"encode_captions": "once", "distillation_over": "sum", "null_space": 0.0}
 
 
 def finetune_signature(model_fingerprint: str, device: torch.device, plan: TrainingPlan,
                        image_keys: Sequence[str], settings: FinetuneSettings, seed: int) -> str:
     """Return the store key of the weights: a hash of everything that can change them."""
     decides = {k: v for k, v in asdict(settings).items() if k not in _NOT_OUTCOME}
-    # Left out where they are off, so that entries made before there were these keys stay valid.
+    for key, value in _AS_BEFORE.items():
+        if decides[key] == value:
+            del decides[key]
     if not settings.lora.rank:
         del decides["lora"]
-    if not settings.null_space:
-        del decides["null_space"]
     if settings.loss == "class_ce":
         decides["loss"] = "bank"  # Its former name: entries made under it are still valid.
     batches = [[part.tolist() for part in batch] for batch in plan.batches]

@@ -6,6 +6,7 @@ from torch.nn import Parameter
 
 from kt_exp.errors import UserError
 from kt_exp.models.protocol import Model
+from kt_exp.models.split import TopEncoder
 
 TRAINS_TEXT = ("text", "both", "all")
 
@@ -17,6 +18,8 @@ def trained_parameters(model: Model, strategy: str) -> dict[str, Parameter]:
     - `text`, `both`, `projection`: the alternatives of supplementary E.1, Fig. 6.
     - `visual_decoder`: `visual` and the text decoder of a captioner (supplementary Tab. 6, †).
     - `all`: the whole network.
+
+    Of the top of an image encoder (`models.split`), the layers above the cut alone are trained.
 
     Raises:
         UserError: the model has no such parameters.
@@ -35,6 +38,8 @@ def trained_parameters(model: Model, strategy: str) -> dict[str, Parameter]:
         "visual_decoder": decoder and visual | decoder,
     }[strategy]
     if not chosen:
-        raise UserError("finetune.strategy", f"the model has no parameters for '{strategy}'",
+        part = f" above the cut inversion.layers={model.layers}" \
+            if isinstance(model, TopEncoder) else ""
+        raise UserError("finetune.strategy", f"the model has no parameters for '{strategy}'{part}",
                         "choose visual or all")
     return chosen

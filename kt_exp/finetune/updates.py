@@ -20,6 +20,7 @@ from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.models.linear_maps import LinearMap, linear_maps
 from kt_exp.models.protocol import DualEncoder, Model
+from kt_exp.models.split import TopEncoder
 
 # The directions of each map's inputs that updates must not touch, `(F, K)`, by the map's name.
 Protected = dict[str, Tensor]
@@ -48,6 +49,8 @@ def check_updates(model: Model, settings: FinetuneSettings) -> None:
     if settings.null_space:
         side = model.image_size
         blank = torch.zeros(1, 3, side, side, device=model.device)
+        if isinstance(model, TopEncoder):
+            blank = model.features_of(blank)
         if not second_moments(cast(DualEncoder, model), maps, blank, ["a"]):
             raise UserError("finetune.null_space", "known images and prompts reach none of the "
                             "linear layers that are trained", "choose another finetune.strategy, "

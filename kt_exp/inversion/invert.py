@@ -1,4 +1,4 @@
-"""The inversion loop: from noise to images that a model matches to a caption (paper Eq. 1).
+"""The inversion loop: from noise to images that a model matches to a caption (after Eq. 1).
 
 Images are optimised independently: each has its own random stream and loss, and Adam works element
 by element. They share a batch for speed only. One exception: `grad_clip: batch` couples the images
@@ -70,7 +70,7 @@ def initial_state(tasks: Sequence[Task], settings: InversionSettings, model: Mod
     """Return the initial noise, uniform in [0, 1] or N(0, 1) (`inversion.init`)."""
     size = size_at(settings, 0, model.image_size)
     draw = torch.rand if settings.init == "uniform" else torch.randn
-    noise = [draw(3, size, size, generator=_stream("noise", task, seed)) for task in tasks]
+    noise = [draw(3, size, size, generator=random_stream("noise", task, seed)) for task in tasks]
     return State(0, torch.stack(noise).to(model.device))
 
 
@@ -86,7 +86,7 @@ def invert(model: Model, tasks: Sequence[Task], settings: InversionSettings, see
     """
     model.module.eval().requires_grad_(False)
     captions = [task.caption for task in tasks]
-    patches = [_stream("patches", task, seed) for task in tasks]
+    patches = [random_stream("patches", task, seed) for task in tasks]
     scorer = make_image_scorer(model, captions, settings, patches)
     clip = _Clip(settings, captions, model.device)
     views = _views(tasks, settings, seed).to(model.device)
@@ -165,13 +165,14 @@ class _Clip:
 
 def _views(tasks: Sequence[Task], settings: InversionSettings, seed: int) -> Tensor:
     if settings.affine.per_sample:
-        streams = [_stream("affine", task, seed) for task in tasks]
+        streams = [random_stream("affine", task, seed) for task in tasks]
         return draw_affine(settings.affine, settings.steps, streams)
-    shared = _stream("affine", Task("", 0), seed)
+    shared = random_stream("affine", Task("", 0), seed)
     return draw_affine(settings.affine, settings.steps, [shared]).expand(-1, len(tasks), 2, 3)
 
 
-def _stream(purpose: str, task: Task, seed: int) -> torch.Generator:
+def random_stream(purpose: str, task: Task, seed: int) -> torch.Generator:
+    """Return the random stream of one image for one purpose, the same on every machine."""
     words = f"{seed}/{purpose}/{task.caption}/{task.index}".encode()
     number = int.from_bytes(hashlib.sha256(words).digest()[:8], "big")
     return torch.Generator().manual_seed(number)

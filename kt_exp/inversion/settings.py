@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 from kt_exp.config.checks import choice, number
+
+_LAYERS = re.compile(r"projection|last_[1-9]\d*")
 
 
 @dataclass(kw_only=True)
@@ -43,12 +46,17 @@ class SpeedSettings:
 
 @dataclass(kw_only=True)
 class InversionSettings:
-    """Everything that affects the images of the inversion loop, and how they are saved.
+    """Everything that affects the inverted images or features, and how images are saved.
 
     The stage takes `upsize_at` in steps (`in_steps`); in a config, values below 1 are shares.
     """
 
-    images: int = number(minimum=1, maximum=100_000)
+    layers: str
+    feature_prior: str = choice("mahalanobis", "channel")
+    feature_weight: float = number(minimum=0)
+    statistics: str = choice("known", "prompts", "folder", "file")
+    statistics_path: Optional[str]
+    images: int = number(minimum=0, maximum=100_000)
     steps: int = number(minimum=1)
     init: str = choice("uniform", "normal")
     sizes: list[int] = number(minimum=8, maximum=8192)
@@ -70,6 +78,8 @@ class InversionSettings:
     checkpoint_seconds: float = number(above=0)
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.layers != "all":
+            yield from self._feature_problems()
         if self.sizes and len(self.upsize_at) != len(self.sizes) - 1:
             yield ("upsize_at", f"{len(self.upsize_at)} steps for {len(self.sizes)} sizes",
                    f"give {len(self.sizes) - 1}: one step for each change of size")
@@ -85,6 +95,14 @@ class InversionSettings:
         if self.upsize_at and self.upsize_at[-1] >= max(self.steps, 1):
             yield ("upsize_at", f"step {self.upsize_at[-1]:g} is never reached",
                    f"inversion.steps is {self.steps}: give smaller steps, or shares of them (0.4)")
+
+    def _feature_problems(self) -> Iterator[tuple[str, str, str]]:
+        if not _LAYERS.fullmatch(self.layers):
+            yield "layers", f"'{self.layers}' is not an option", \
+                "choose all, projection, or last_K with a whole number K such as last_2"
+        if self.statistics in ("folder", "file") and not self.statistics_path:
+            yield "statistics_path", f"missing, but inversion.statistics is '{self.statistics}'", \
+                "give the folder of images, or the file that a run wrote"
 
     def in_steps(self) -> InversionSettings:
         """Return the same settings with `upsize_at` in steps, none of them a share."""

@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 
 VERSION = 2
 KIND, PARTIAL = "inversion", "inversion_partial"
-_NOT_OUTCOME = ("chunk_size", "checkpoint_seconds", "png")
+# The keys of features have no effect on images.
+_NOT_OUTCOME = ("chunk_size", "checkpoint_seconds", "png", "layers", "feature_prior",
+                "feature_weight", "statistics", "statistics_path")
 
 
 def check_distance(model: Model, distance: str) -> None:

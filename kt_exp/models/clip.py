@@ -23,6 +23,7 @@ from torchvision.transforms import Normalize
 from kt_exp.atomic import save_tensors
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
+from kt_exp.models.layers import LayeredTower, layered, split_tower
 from kt_exp.models.lean_vit import LeanViT, can_run_lean
 from kt_exp.models.loading import (
     CONFIG_FILE,
@@ -31,7 +32,7 @@ from kt_exp.models.loading import (
     load_network,
 )
 from kt_exp.models.preprocessing import Preprocessing
-from kt_exp.models.protocol import Scorer
+from kt_exp.models.protocol import Scorer, SplitTower
 from kt_exp.models.similarity import embedding_scorer
 
 _TEXT_CHUNK = 256
@@ -105,6 +106,20 @@ class OpenClipModel:
             pixels = self._normalize(images.to(self.device))
             features = self._network.encode_image(pixels, normalize=False)
         return F.normalize(features.float(), dim=-1) if normalize else features.float()
+
+    @property
+    def layer_count(self) -> int:
+        tower = layered(self._network.visual)
+        return len(tower.layers) if tower else 0
+
+    def split(self, above: int) -> SplitTower:
+        def tower() -> LayeredTower:
+            found = layered(self._network.visual)
+            assert found
+            return found
+
+        return split_tower(tower, above, lambda images: self._normalize(images.to(self.device)),
+                           self._autocast, self.towers()["visual"].items())
 
     def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
         tokens = self._tokenizer(list(captions)).to(self.device)

@@ -68,8 +68,9 @@ class CocaModel(OpenClipTransformer):
     def caption_loss(self, images: Tensor, captions: Sequence[str]) -> Tensor:
         """Return the mean cross-entropy of each next token, a scalar in nats.
 
-        Supplementary Eq. 3, as in `open_clip.loss.CoCaLoss`: the mean over the tokens of all
-        captions, the end token included, padding left out. Differentiable in images and weights.
+        As in `open_clip.loss.CoCaLoss`, the mean over the tokens of all captions, where
+        supplementary Eq. 3 has their sum. The end token is included, padding left out.
+        Differentiable in images and weights.
         """
         longest = max(self.count_tokens(caption) for caption in captions)
         # The text tower is causal: cutting off padding does not change the tokens before it.

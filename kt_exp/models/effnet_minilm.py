@@ -33,9 +33,10 @@ from kt_exp.errors import UserError, did_you_mean
 from kt_exp.models.digest import digest_of
 from kt_exp.models.effnet_lite0 import effnet_lite0, mean_features, with_timm_names
 from kt_exp.models.effnet_minilm_network import Towers
+from kt_exp.models.layers import split_tower
 from kt_exp.models.minilm import MAX_TOKENS, embed_sentences, read_tokenizer
 from kt_exp.models.preprocessing import Preprocessing
-from kt_exp.models.protocol import Scorer
+from kt_exp.models.protocol import Scorer, SplitTower
 from kt_exp.models.similarity import embedding_scorer
 from kt_exp.remote_code import refuse_requests
 from kt_exp.store import Store, signature
@@ -142,6 +143,16 @@ class EffNetMiniLMModel:
         with self._autocast():
             embedded = self._network.visual.project(features.to(self.device)).float()
         return F.normalize(embedded, dim=-1) if normalize else embedded
+
+    @property
+    def layer_count(self) -> int:
+        return len(self._network.visual.layered().layers)
+
+    def split(self, above: int) -> SplitTower:
+        visual = self._network.visual
+        return split_tower(visual.layered, above,
+                           lambda images: visual.normalize(images.to(self.device)),
+                           self._autocast, self.towers()["visual"].items())
 
     def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
         with self._autocast():

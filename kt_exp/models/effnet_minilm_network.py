@@ -9,6 +9,7 @@ from transformers import BertModel
 
 from kt_exp.models.effnet_lite0 import FEATURES
 from kt_exp.models.folded_norms import FoldedNorms
+from kt_exp.models.layers import LayeredTower, efficientnet
 
 # Neither network has learned a temperature: NT-Xent's usual one, also the authors' script's.
 TEMPERATURE = 0.07
@@ -33,11 +34,18 @@ class ImageTower(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return the features that are projected, `(B, 1280)`."""
-        normalized = ((images - _MEAN) / _STD).contiguous(memory_format=torch.channels_last)
-        return self._run_trunk(normalized)
+        return self._run_trunk(self.normalize(images))
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return the pixels that the trunk takes, of images `(B, 3, H, W)` in [0, 1]."""
+        return ((images - _MEAN) / _STD).contiguous(memory_format=torch.channels_last)
 
     def project(self, features: Tensor) -> Tensor:
         return self.projection(features - self.mean)
+
+    def layered(self) -> LayeredTower:
+        """Return the tower by its stages, as it is run at the moment."""
+        return efficientnet(self._run_trunk.current, self.trunk.forward_head, self.project)
 
 
 class Towers(nn.Module):

@@ -34,8 +34,13 @@ class FoldedNorms:
         self._folded = _folded(network)
 
     def __call__(self, images: Tensor) -> Tensor:
+        return self.current(images)
+
+    @property
+    def current(self) -> nn.Module:
+        """The network that is run at the moment, folded or not."""
         training = any(norm.training for norm in self._norms)
-        return (self._network if training else self._folded)(images)
+        return self._network if training else self._folded
 
 
 class _FoldedConv(nn.Module):

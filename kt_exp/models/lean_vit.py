@@ -12,7 +12,7 @@ embeddings (Dosovitskiy et al. 2021, 3.2), and subsets of an image's patches.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -67,9 +67,19 @@ class LeanViT:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._half):
             return self._encode(images, kept).float()
 
+    def encode_top(self, tokens: Tensor, above: int) -> Tensor:
+        """Return un-normalised embeddings `(B, D)`, fp32, of tokens `(B, N, C)`.
+
+        The tokens are the input of the last `above` blocks.
+        """
+        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self._half):
+            return self._through(self._blocks[-above:], tokens.transpose(0, 1).contiguous()).float()
+
     def _encode(self, images: Tensor, kept: Tensor | None) -> Tensor:
-        tokens = self._embed(images, kept)
-        for block in self._blocks:
+        return self._through(self._blocks, self._embed(images, kept))
+
+    def _through(self, blocks: Sequence[Callable[[Tensor], Tensor]], tokens: Tensor) -> Tensor:
+        for block in blocks:
             tokens = block(tokens)
         return self._visual.ln_post(tokens[0]) @ self._visual.proj
 

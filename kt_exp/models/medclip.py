@@ -23,9 +23,10 @@ from kt_exp.config.checks import choice
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
 from kt_exp.models.files import hub_folder, read_state, refuse_bomb
+from kt_exp.models.layers import split_tower
 from kt_exp.models.medclip_network import MedClipNetwork, load_published, published_state
 from kt_exp.models.preprocessing import Preprocessing
-from kt_exp.models.protocol import Scorer
+from kt_exp.models.protocol import Scorer, SplitTower
 from kt_exp.models.similarity import embedding_scorer
 from kt_exp.remote_code import never_run
 from kt_exp.store import signature
@@ -46,7 +47,8 @@ class MedClip:
     weights: str
     text: str
     vision: Optional[str]
-    padding: str = choice("none", "longest")
+    padding: str = choice("class", "none")
+    resize: str = choice("bilinear", "bicubic")
 
     def load(self, device: torch.device, precision: str) -> MedClipModel:
         """Return the model with its weights on `device`, in evaluation mode.
@@ -65,7 +67,8 @@ class MedClip:
             raise UserError("model.weights", f"{path} has weights of another architecture: "
                             f"{problem}", "MedCLIP-ViT is model=medclip, MedCLIP-ResNet "
                             "model=medclip_resnet")
-        return MedClipModel(network, tokenizer, (text, vision), self.padding, device, precision)
+        return MedClipModel(network, tokenizer, (text, vision), self.padding, self.resize,
+                            device, precision)
 
 
 class MedClipModel:
@@ -74,14 +77,16 @@ class MedClipModel:
     Args:
         tokenizer: transformers' tokenizer of the text tower.
         configs: transformers' configurations of text and image tower (None: ResNet-50).
-        padding: `none`, or `longest`: to the longest caption of a call. The text tower pools over
-            padding too, so that padding changes the embeddings.
+        padding: `class`: the prompts of a class to its longest; or `none`. The text tower pools
+            over padding too, so that padding changes the embeddings.
+        resize: `bilinear` or `bicubic`.
     """
 
     max_text_tokens = _MAX_TOKENS
 
     def __init__(self, network: MedClipNetwork, tokenizer: Any, configs: tuple[Any, Optional[Any]],
-                 padding: str, device: torch.device, precision: str = "fp32") -> None:
+                 padding: str, resize: str, device: torch.device,
+                 precision: str = "fp32") -> None:
         self._network = network.to(device).eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._text_config, self._vision_config = configs
@@ -89,8 +94,11 @@ class MedClipModel:
         self._precision = precision
         self.device = device
         self.image_size = getattr(self._vision_config, "image_size", _IMAGE_SIZE)
-        self.to_tensor = Preprocessing(partial(_grey_square, side=self.image_size), "MedCLIP",
-                                       self.image_size)
+        # Pixels stored before there was a choice are bicubic.
+        self.to_tensor = Preprocessing(
+            partial(_grey_square, side=self.image_size, resize=resize), "MedCLIP",
+            self.image_size, *([] if resize == "bicubic" else [resize]))
+        self._resize = resize
 
     @property
     def module(self) -> nn.Module:
@@ -105,16 +113,35 @@ class MedClipModel:
             features = self._network.vision_model((images.to(self.device) - _MEAN) / _STD)
         return F.normalize(features.float(), dim=-1) if normalize else features.float()
 
+    @property
+    def layer_count(self) -> int:
+        tower = self._network.vision_model.layered()
+        return len(tower.layers) if tower else 0
+
+    def split(self, above: int) -> SplitTower:
+        tower = self._network.vision_model.layered()
+        assert tower
+        return split_tower(lambda: tower, above,
+                           lambda images: (images.to(self.device) - _MEAN) / _STD, self._autocast,
+                           self.towers()["visual"].items())
+
     def encode_text(self, captions: Sequence[str], normalize: bool = True) -> Tensor:
+        features = self._encode_captions(captions, together=False)
+        return F.normalize(features, dim=-1) if normalize else features
+
+    def encode_class(self, prompts: Sequence[str]) -> Tensor:
+        return F.normalize(self._encode_captions(prompts, self._padding == "class"), dim=-1)
+
+    def _encode_captions(self, captions: Sequence[str], together: bool) -> Tensor:
+        """Return features `(T, D)`; `together` pads all captions to the longest of them."""
         ids = self._tokenizer(list(captions), truncation=True, max_length=_MAX_TOKENS).input_ids
         tokens = [torch.tensor(row) for row in ids]
         longest = max(map(len, tokens))
-        lengths = [longest if self._padding == "longest" else len(row) for row in tokens]
+        lengths = [longest if together else len(row) for row in tokens]
         order = sorted(range(len(tokens)), key=lambda i: lengths[i])
         features = torch.cat([self._encode([tokens[i] for i in chunk], lengths[chunk[0]])
                               for chunk in _of_one_length(order, lengths)])
-        features = features[torch.tensor(order).argsort().to(self.device)]
-        return F.normalize(features, dim=-1) if normalize else features
+        return features[torch.tensor(order).argsort().to(self.device)]
 
     def _encode(self, tokens: list[Tensor], length: int) -> Tensor:
         padded = [F.pad(row, (0, length - len(row)), value=self._tokenizer.pad_token_id)
@@ -151,7 +178,7 @@ class MedClipModel:
         configs = [config and config.to_json_string(use_diff=True)
                    for config in (self._text_config, self._vision_config)]
         return signature([digest_of(self._network), words, configs, self._padding,
-                          self._precision])
+                          self._resize, self._precision])
 
     def export(self, folder: Path) -> None:
         """Write the weights in the published layout, the towers' configurations and the tokenizer.
@@ -170,13 +197,13 @@ class MedClipModel:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def _grey_square(image: Image.Image, side: int) -> Tensor:
+def _grey_square(image: Image.Image, side: int, resize: str) -> Tensor:
     """Return a greyscale image, padded with black to a square, `(3, side, side)` in [0, 1]."""
     grey = image.convert("L")
     longest = max(side, *grey.size)
     square = Image.new("L", (longest, longest))
     square.paste(grey, ((longest - grey.width) // 2, (longest - grey.height) // 2))
-    square = square.resize((side, side), Image.Resampling.BICUBIC)
+    square = square.resize((side, side), Image.Resampling[resize.upper()])
     return (pil_to_tensor(square) / 255).expand(3, -1, -1)
 
 

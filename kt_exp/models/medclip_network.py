@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from kt_exp.models.files import first_mismatch
+from kt_exp.models.layers import LayeredTower, torchvision_resnet
 
 WIDTH = 512
 # Names of Swin's modules in newer versions of transformers → in the checkpoints.
@@ -54,6 +55,9 @@ class SwinTower(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.projection_head(self.model(images).pooler_output)
 
+    def layered(self) -> None:
+        """Return None: the tower is not split by its layers."""
+
 
 class ResNetTower(nn.Module):
     """ResNet-50, whose classifier is the head, `(B, 3, H, W)` → `(B, 512)`."""
@@ -65,6 +69,10 @@ class ResNetTower(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
+
+    def layered(self) -> LayeredTower:
+        """Return the tower by its stages."""
+        return torchvision_resnet(self.model)
 
 
 class MedClipNetwork(nn.Module):

@@ -128,6 +128,40 @@ class ProjectedEncoder(DualEncoder, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class SplitTower:
+    """An image tower, cut in two at the input of one of its layers.
+
+    Features at the cut are fp32: tokens `(B, N, C)` or maps `(B, C, H, W)`.
+
+    Attributes:
+        bottom: images `(B, 3, H, W)` → features.
+        trunk: features → the input of the projection, `(B, F)`, where the model is a
+            `ProjectedEncoder`; of another model, the output of the last layer.
+        top: features → un-normalised embeddings `(B, D)`, fp32.
+        parameters: names of the parameters above the cut.
+    """
+
+    bottom: Callable[[Tensor], Tensor]
+    trunk: Callable[[Tensor], Tensor]
+    top: Callable[[Tensor], Tensor]
+    parameters: frozenset[str]
+
+
+@runtime_checkable
+class LayeredEncoder(DualEncoder, Protocol):
+    """A dual encoder whose image tower is a stack of layers: a ViT's blocks, a ResNet's stages."""
+
+    @property
+    def layer_count(self) -> int:
+        """The number of layers; 0 if this tower's layers are not known."""
+        ...
+
+    def split(self, above: int) -> SplitTower:
+        """Return the tower, cut below its last `above` layers, 1 ≤ `above` ≤ `layer_count`."""
+        ...
+
+
 class PatchTower(Protocol):
     """A frozen image tower that also takes images of other sizes, and subsets of patches."""
 
@@ -138,6 +172,13 @@ class PatchTower(Protocol):
         """Return un-normalised embeddings `(B, D)`, fp32, of images `(B, 3, H, H)` in [0, 1].
 
         H is any multiple of the patch size. `kept` `(B, K)` are the indices of the patches to use.
+        """
+        ...
+
+    def encode_top(self, tokens: Tensor, above: int) -> Tensor:
+        """Return un-normalised embeddings `(B, D)`, fp32, of the last `above` layers' input.
+
+        It is `(B, N, C)`, as `SplitTower.bottom` returns it.
         """
         ...
 
@@ -155,11 +196,23 @@ class PatchEncoder(DualEncoder, Protocol):
 
 
 @runtime_checkable
+class ClassPromptEncoder(DualEncoder, Protocol):
+    """A dual encoder that embeds a prompt differently beside the other prompts of its class."""
+
+    def encode_class(self, prompts: Sequence[str]) -> Tensor:
+        """Return the unit-norm embeddings `(P, D)` of all prompts of one class."""
+        ...
+
+
+@runtime_checkable
 class Captioner(DualEncoder, Protocol):
     """A dual encoder with a text decoder on top (CoCa)."""
 
     def caption_loss(self, images: Tensor, captions: Sequence[str]) -> Tensor:
-        """Return the mean cross-entropy of each next token (supplementary Eq. 3), a scalar."""
+        """Return the cross-entropy of the next token, a scalar: the mean over all tokens.
+
+        Supplementary Eq. 3 has their sum; with the mean a caption's length does not matter.
+        """
         ...
 
     def generate(self, images: Tensor, settings: GenerationSettings) -> list[str]:

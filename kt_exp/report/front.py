@@ -73,8 +73,7 @@ def method_points(jobs: Sequence[Job], draws: int = 2000) -> tuple[list[MethodPo
         UserError: no completed run, one without margins, runs that differ in more than their
             training, or no concept that all methods have.
     """
-    jobs = comparable(newest(jobs))
-    methods = methods_of(jobs)
+    methods = methods_of(comparable(newest(jobs)))
     found = [evidence_of(method.jobs) for method in methods]
     concepts = shared_concepts(found)
     points = []

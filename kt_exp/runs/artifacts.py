@@ -13,9 +13,12 @@ from torchvision.transforms.functional import to_pil_image
 
 from kt_exp.atomic import save_tensors, write_atomically
 from kt_exp.benchmarks.classification.changes import changes, lost_images
+from kt_exp.benchmarks.feature_statistics import FILE_NAME as STATISTICS
 from kt_exp.checkpoints.calibration_file import write_calibration
 from kt_exp.checkpoints.changes import Base, write_changes
 from kt_exp.checkpoints.find import MODELS
+from kt_exp.finetune.features import TrainingFeatures
+from kt_exp.inversion.pictures import as_bytes
 from kt_exp.pipeline import Experiment, RunState
 from kt_exp.report.figures import contact_sheet, overview
 from kt_exp.report.page import Marks, write_page
@@ -31,10 +34,7 @@ SKIPPED = "skipped_images.txt"
 
 def to_png(image: Tensor, form: str) -> Image.Image:
     """Return an image `(3, H, W)` as a picture: `clamp` values to [0, 1], or `stretch` them."""
-    if form == "stretch":
-        low, high = image.amin(), image.amax()
-        image = (image - low) / (high - low).clamp(min=1e-12)
-    return to_pil_image(image.clamp(0, 1).cpu())
+    return to_pil_image(as_bytes(image, form).cpu())
 
 
 @dataclass
@@ -53,8 +53,14 @@ class Artifacts:
     _marks: dict[str, Marks] = field(default_factory=dict)
 
     def save_inverted(self, state: RunState) -> None:
-        """Write the inverted images as PNG and as exact tensors, if not yet written."""
+        """Write the inverted images as PNG and as exact tensors, if not yet written.
+
+        Inverted features are written as tensors, with the statistics of natural ones.
+        """
         if self.pictures or not state.inverted:
+            return
+        if isinstance(self.experiment.images, TrainingFeatures):
+            self._save_features(state, self.experiment.images)
             return
         for concept in self.experiment.concepts:
             images = state.inverted[concept.name].tensors["images"]
@@ -68,6 +74,18 @@ class Artifacts:
         self.record.files["images"] = "images"
         self.record.files["pictures"] = contact_sheet(self.pictures,
                                                       self.folder / "inverted.png").name
+
+    def _save_features(self, state: RunState, images: TrainingFeatures) -> None:
+        if "features" in self.record.files:
+            return
+        home = self.folder / "features"
+        home.mkdir(exist_ok=True)
+        for concept in self.experiment.concepts:
+            save_tensors(home / f"{concept.slug}.safetensors",
+                         {"features": state.inverted[concept.name].tensors["features"]})
+        path = self.folder / STATISTICS
+        save_tensors(path, images.statistics.measured().tensors())
+        self.record.files |= {"features": home.name, "feature_statistics": path.name}
 
     def save_models(self, state: RunState) -> None:
         """Write the changes that fine-tuning made to each model; `kt-exp export` makes it whole.

@@ -94,7 +94,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
-            OSError) as error:
+            OverflowError, TypeError, OSError) as error:
         raise explain(error, "folder") from error
 
 

@@ -165,7 +165,8 @@ def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None
     record.seed = config.seed
     record.device = device_name(experiment.model.device)
     for concept, diagnosis in zip(experiment.concepts, experiment.diagnoses, strict=True):
-        captions = training_captions(concept, config.finetune.captions, config.finetune.templates)
+        captions = training_captions(concept, config.finetune.captions, config.finetune.templates,
+                                     config.finetune.article)
         record.concepts.append(ConceptEntry(
             name=concept.name, description=concept.description,
             caption=captions[0] if experiment.trains else "", diagnosis=diagnosis))
@@ -183,8 +184,8 @@ def _gather(record: RunRecord, state: RunState) -> None:
     record.metrics, record.confusions, record.tradeoffs = [], [], []
     for outcome in state.outcomes:
         record.add_outcome(outcome)
-    record.notes = list(dict.fromkeys(note for outcome in state.outcomes
-                                      for note in outcome.notes))
+    notes = [note for outcome in state.outcomes for note in outcome.notes]
+    record.notes = list(dict.fromkeys([*_inversion_notes(state), *notes]))
     record.warnings = [*_inversion_warnings(state), *_skipped_warnings(state)]
     record.curves = {
         "inversion": {
@@ -193,6 +194,11 @@ def _gather(record: RunRecord, state: RunState) -> None:
         },
         "finetune": {model.group.name: model.curve for model in state.finetuned},
     }
+
+
+def _inversion_notes(state: RunState) -> list[str]:
+    cuts = {entry.record["layers"] for entry in state.inverted.values() if "layers" in entry.record}
+    return [f"Inverted features (inversion.layers={layers}): no images." for layers in cuts]
 
 
 def _inversion_warnings(state: RunState) -> list[str]:

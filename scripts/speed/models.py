@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import open_clip
@@ -20,8 +21,15 @@ from kt_exp.models.vilt_network import ViltNetwork
 from kt_exp.schema import Config
 
 # What the config is when a model is measured; random weights where it says nothing of one.
-OVERRIDES = {"pictoclip": [], "effnet_minilm": ["experiment=photos"], "ViT-B-32": [],
-             "ViT-L-14": []}
+RECIPE = ["inversion=fast", "finetune=pictograms"]
+OVERRIDES = {"pictoclip": RECIPE, "effnet_minilm": ["experiment=photos"], "ViT-B-32": RECIPE,
+             "ViT-L-14": RECIPE}
+
+
+def overrides(model: str, given: Sequence[str] = ()) -> list[str]:
+    """Return the overrides with which a model is measured; an option that is given counts."""
+    options = {word.partition("=")[0] for word in given}
+    return [*(word for word in OVERRIDES[model] if word.partition("=")[0] not in options), *given]
 
 
 def load_vilt(device: torch.device, precision: str) -> ViLTModel:

@@ -30,6 +30,7 @@ from kt_exp.models.protocol import DualEncoder, Model
 from kt_exp.pipeline import Experiment
 from kt_exp.store import Store
 from speed.common import CAPTION, PRODUCTS, Bench, Loaded, noise, products_of
+from speed.editing import editing
 from speed.images import CountedImages, NoisePictures
 from speed.inversion import inversion, memory
 from speed.measure import Clock, Row, alternate, count_flops, rate_row
@@ -188,7 +189,8 @@ def _run_pipeline(bench: Bench, store: str, name: str) -> None:
 
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "inversion": inversion, "memory": memory, "finetune": finetune, "evaluation": evaluation,
-    "again": again, "pairs": pairs, "teach": teach, "start": start, "sweep": sweep,
+    "again": again, "pairs": pairs, "teach": teach, "closed_form": editing, "start": start,
+    "sweep": sweep,
 }
 
 

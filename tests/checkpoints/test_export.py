@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
@@ -21,6 +20,7 @@ from kt_exp.commands import run_command
 from kt_exp.models.clip import OpenClip
 from kt_exp.pictograms.weights import FOLDER
 from kt_exp.results.operating_point import Calibration, OperatingPoint
+from kt_exp.results.record import read_record, write_record
 
 pytestmark = pytest.mark.slow
 
@@ -175,14 +175,15 @@ def test_a_base_model_that_is_no_longer_the_same_is_refused(closed_form, capsys)
 def test_the_constant_that_was_chosen_is_in_the_card_and_beside_it(closed_form, tmp_path) -> None:
     run = closed_form.with_name("calibrated")
     shutil.copytree(closed_form, run)
-    point = OperatingPoint(gamma=0.0125, budget=0.01, reference=690, known_correct=685,
-                           known_total=700)
-    calibration = Calibration(["madras"], "benchmark", point, [])
-    (run / "models" / "madras" / "calibration.json").write_text(json.dumps(calibration.to_json()))
+    record = read_record(run)
+    record.calibrations = [Calibration(["madras"], "benchmark", OperatingPoint(
+        gamma=0.0125, budget=0.01, reference=690, known_correct=685, known_total=700), [])]
+    write_record(record, run)
     assert export(run, "--concept=madras", "--out", tmp_path / "whole") == 0
     text = (tmp_path / "whole" / "README.md").read_text(encoding="utf-8")
-    assert "Add γ = +0.0125 to the score" in text
-    assert "at most 1 % of 700 images of known classes (benchmark)" in text
+    assert "Adding γ = +0.0125 to the score" in text
+    assert "at most 1 % of 700 known images other than those above" in text
+    assert (tmp_path / "whole" / "calibration.json").is_file()
     usage = read_usage(tmp_path / "whole")
     assert (list(usage.concepts), usage.gamma) == (["madras"], 0.0125)
     export(closed_form, "--concept=madras", "--out", tmp_path / "plain")

@@ -13,6 +13,7 @@ from kt_exp.results.record import RunRecord
 pytestmark = pytest.mark.slow
 
 TINY = [
+    "inversion=fast", "finetune=pictograms",
     "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
     "finetune.epochs=1", "finetune.batch_size=2", "finetune.lr=0.05",
     "benchmark.images_per_known_class=1", "benchmark.images_per_target=4",
@@ -71,3 +72,11 @@ def test_a_closed_form_edit_is_interpolated_too(kt_exp, home):
     record = kt_exp(*edits, "finetune.interpolation=0.25").record
     assert record.reused["finetune"] == 1
     torch.testing.assert_close(change(home / "run")["visual.proj"], whole / 4, atol=1e-6, rtol=1e-4)
+
+
+def test_training_on_top_of_an_edit_is_interpolated_from_the_edit(kt_exp, home):
+    edit = [*WITHOUT_REHEARSAL, "finetune.edit.strength=1.3"]
+    assert kt_exp(*edit, "finetune.strategy=projection_edit").code == 0
+    edited = change(home / "run")["visual.proj"]
+    assert kt_exp(*edit, "finetune.start=closed_form", "finetune.interpolation=0").code == 0
+    torch.testing.assert_close(change(home / "run")["visual.proj"], edited, atol=0, rtol=0)

@@ -8,6 +8,8 @@ from kt_exp.results.record import ErrorEntry
 
 ZORB = "{name: zorb, description: a red ball}"
 
+TRAINS = ["inversion=fast", "finetune=pictograms"]
+
 BAD = {
     "a mapping over null": (["hydra.sweeper.params={seed: '0,1'}", "-m"],
                             "hydra.sweeper.params: holds null, in which no mapping can be set"),
@@ -37,6 +39,22 @@ BAD = {
     "seed": (["seed=-1"], "seed: -1 is out of range; give a number at least 0"),
     "steps": (["inversion.steps=0"], "inversion.steps: 0 is out of range"),
     "rate of inversion": (["inversion.lr=0"], "inversion.lr: 0.0 is out of range"),
+    "layers": (["inversion.layers=top"], "inversion.layers: 'top' is not an option; choose all"),
+    "too many layers": ([*TRAINS, "inversion.layers=last_6"], "inversion.layers: last_6 of 5 "
+                        "layers; choose at most last_5, or all"),
+    "weight of the prior": (["inversion.feature_weight=-1"], "inversion.feature_weight: -1.0 is"),
+    "prior": (["inversion.feature_prior=l2"], "inversion.feature_prior: 'l2' is not an option"),
+    "no statistics": ([*TRAINS, "inversion.layers=last_1", "inversion.statistics=file"],
+                      "inversion.statistics_path: missing, but inversion.statistics is 'file'"),
+    "no statistics file": ([*TRAINS, "inversion.layers=last_1", "inversion.statistics=file",
+                            "inversion.statistics_path=gone"], "cannot read 'gone'"),
+    "not a statistics file": ([*TRAINS, "inversion.layers=last_1", "inversion.statistics=file",
+                               "inversion.statistics_path=file"], "'file' holds no statistics"),
+    "no statistics folder": ([*TRAINS, "inversion.layers=last_1", "inversion.statistics=folder",
+                              "inversion.statistics_path=gone"], "no such folder: gone"),
+    "nothing above the cut": (["inversion=features", "finetune.strategy=visual_trunk"],
+                              "no parameters for 'visual_trunk' above the cut inversion.layers="
+                              "projection"),
     "rate of fine-tuning": (["finetune.lr=-1"], "finetune.lr: -1.0 is out of range"),
     "batch": (["finetune.batch_size=0"], "finetune.batch_size: 0 is out of range"),
     "sizes": (["inversion.sizes=[1000000000]"], "inversion.sizes: 1000000000 is out of range"),
@@ -50,18 +68,21 @@ BAD = {
     "drawings to calibrate on": (["benchmark.calibration_per_known_class=-1"],
                                  "benchmark.calibration_per_known_class: -1 is out of range"),
     "seed of drawings": (["benchmark.seed=4294967296"], "benchmark.seed: 4294967296 is out of"),
-    "clip with one concept": (["finetune.loss=clip"], "finetune.loss: 'clip' learns nothing"),
+    "clip with one concept": ([*TRAINS, "finetune.loss=clip"],
+                              "finetune.loss: 'clip' learns nothing"),
     "rank": (["finetune.lora.rank=-1"], "finetune.lora.rank: -1 is out of range"),
-    "LoRA's targets": (["finetune.lora.rank=2", "finetune.lora.targets=[visual.prj]"],
+    "LoRA's targets": ([*TRAINS, "finetune.lora.rank=2", "finetune.lora.targets=[visual.prj]"],
                        "finetune.lora.targets: 'visual.prj' matches no linear layer that "
                        "finetune.strategy 'projection' trains; did you mean 'visual.proj'?"),
     "LoRA of an edit": (["finetune=closed_form", "finetune.lora.rank=2"],
                         "finetune.lora.rank: not possible with finetune.strategy"),
-    "null space without images": (["finetune.null_space=0.9", "finetune.rehearsal=0"],
+    "null space without images": ([*TRAINS, "finetune.null_space=0.9", "finetune.rehearsal=0"],
                                   "finetune.null_space: needs images of known classes, but "
                                   "finetune.rehearsal is 0"),
     "null space": (["finetune.null_space=1"], "finetune.null_space: 1 leaves nothing to train"),
     "interpolation": (["finetune.interpolation=1.5"], "finetune.interpolation: 1.5 is out of"),
+    "no images to train on": (["finetune=paper"], "inversion.images: 0, but finetune.strategy "
+                              "'visual' trains on such images; choose an inversion"),
     "no folder": (["finetune.images=folder"], "finetune.folder: missing"),
     "device": (["device=tpu"], "device: 'tpu' is no device"),
     "CUDA": (["device=cuda:99"], "device: 'cuda:99' asked for"),
@@ -70,8 +91,9 @@ BAD = {
     "unknown model": (["model=open_clip", "model.name=ViT-B-3"], "model.name: open_clip has no"),
     "unknown tag": (["model=clip_vit_b32", "model.pretrained=openia"], "did you mean 'openai'"),
     "no weights": (["model=clip_vit_b32", "model.pretrained=gone.pt"], "no such file: gone.pt"),
-    "benchmark root": (["benchmark=folders"], "benchmark.target_root, benchmark.known_root: "
-                       "missing; set them: benchmark.target_root=… benchmark.known_root=…"),
+    "benchmark root": (["benchmark=folders"],
+                       "benchmark.target_root, benchmark.known_root: missing; "
+                       "set them: benchmark.target_root=… benchmark.known_root=…"),
     "no such root": (["benchmark=folders", "benchmark.target_root=a", "benchmark.known_root=b"],
                      "benchmark.known_root: no such folder: b"),
     "no images of it": (["concepts=inline", f"concepts.items=[{ZORB}]"],

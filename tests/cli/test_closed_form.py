@@ -62,6 +62,7 @@ def test_a_second_run_edits_nothing(kt_exp) -> None:
     (["finetune.edit.strength=-1"], "finetune.edit.strength: -1"),
     (["finetune.edit.target=image"], "finetune.edit.target: 'image'"),
     (["finetune.edit.strength=most"], "finetune.edit.strength: 'most'"),
+    (["finetune.edit.least=4"], "finetune.edit.least: 4 is above finetune.edit.most, 2"),
     (["finetune.edit.budget=2"], "finetune.edit.budget: 2"),
     (["finetune.edit.others=nowhere.txt"], "finetune.edit.others: cannot read 'nowhere.txt'"),
     (["finetune.edit.others_weight=1.1"], "finetune.edit.others_weight: 1.1"),
@@ -127,7 +128,7 @@ def test_other_names_are_moved_less_where_a_list_stands_for_them(kt_exp, home, t
     moved = []
     for given in ("null", str(names)):
         kt_exp(*EDIT, "concepts.only=[madras]", f"finetune.edit.others={given}",
-               "finetune.edit.others_weight=0.5", "finetune.edit.ridge=1e-4",
+               "finetune.edit.others_weight=0.5", "finetune.edit.strength=1.3",
                "on_existing=rerun")
         moved.append((text_scores(export(home / "run", "madras"), others) - before).norm())
     assert moved[1] < 0.2 * moved[0]
@@ -156,6 +157,13 @@ def test_each_strength_is_the_largest_within_the_budget(kt_exp) -> None:
     assert "strength of the edit: madras " in ended.stdout
 
 
+def test_a_name_never_finds_less_than_its_description_for_the_budget_s_sake(kt_exp) -> None:
+    ended = kt_exp(*EDIT, "finetune.edit.strength=budget", "finetune.edit.budget=0",
+                   "finetune.edit.least=1.4")
+    assert all(concept.strength >= 1.4 for concept in ended.record.concepts)
+    assert "1.4 is taken (finetune.edit.least)" in ended.stderr + ended.stdout
+
+
 def test_texts_stand_in_for_calibration_images_where_there_are_none(kt_exp) -> None:
     ended = kt_exp(*EDIT, "finetune.edit.strength=budget",
                    "benchmark.calibration_per_known_class=0")
@@ -163,7 +171,7 @@ def test_texts_stand_in_for_calibration_images_where_there_are_none(kt_exp) -> N
 
 
 def test_a_fixed_strength_is_in_the_record_too(kt_exp) -> None:
-    ended = kt_exp(*EDIT)
+    ended = kt_exp(*EDIT, "finetune.edit.strength=1.3")
     assert {concept.strength for concept in ended.record.concepts} == {1.3}
     assert "strength of the edit: 1.3\n" in ended.stdout
 
@@ -176,7 +184,8 @@ def test_training_may_start_from_the_edit(kt_exp, home) -> None:
     record = kt_exp(*trained).record
     assert record.curves["finetune"]["madras"]["loss"]
     on_top = weights(export(home / "run", "madras"))["visual.proj"]
-    kt_exp(*EDIT, "concepts.only=[madras]", "finetune.edit.strength=1", "on_existing=rerun")
+    kt_exp(*EDIT, "concepts.only=[madras]", "finetune.edit.strength=1",
+           "finetune.edit.target=description", "finetune.edit.ridge=0.001", "on_existing=rerun")
     edited = weights(export(home / "run", "madras"))["visual.proj"]
     # At such a learning rate training changes next to nothing: the edit is what is left.
     torch.testing.assert_close(on_top, edited, rtol=1e-3, atol=1e-4)

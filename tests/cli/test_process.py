@@ -17,6 +17,7 @@ from kt_exp import __version__
 pytestmark = pytest.mark.slow
 
 LONG = [
+    "inversion=fast", "finetune=pictograms",
     "concepts.only=[gyroscope]", "inversion.steps=150", "inversion.sizes=[]",
     "inversion.upsize_at=[]", "inversion.images=2", "inversion.checkpoint_seconds=0.001",
     "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",

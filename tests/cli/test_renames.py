@@ -13,6 +13,7 @@ from kt_exp.report.runs import find_jobs
 pytestmark = pytest.mark.slow
 
 TINY = [
+    "inversion=fast", "finetune=pictograms",
     "inversion.steps=1", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=1",
     "finetune.epochs=1", "finetune.rehearsal=0", "benchmark.images_per_known_class=1",
     "benchmark.images_per_target=1", "concepts.only=[gyroscope]",

@@ -14,7 +14,8 @@ COCO = Path(__file__).parents[1] / "data" / "coco"
 RETRIEVAL = ["benchmark=mscoco", f"benchmark.captions={COCO / 'dataset_coco.json'}",
              f"benchmark.image_root={COCO}", "benchmark.workers=0", "benchmark.ks=[1,3]",
              "concepts=mscoco", "concepts.only=[dog,bench]"]
-TAUGHT = ["inversion.steps=2", "inversion.upsize_at=[1]", "inversion.images=2",
+TAUGHT = ["inversion=fast", "inversion.steps=2", "inversion.upsize_at=[1]", "inversion.images=2",
+          "finetune=pictograms",
           "finetune.scope=joint", "finetune.loss=ntxent", "finetune.rehearsal=0"]
 
 

@@ -21,6 +21,7 @@ from kt_exp.results.record import read_record
 pytestmark = pytest.mark.slow
 
 TINY = [
+    "inversion=fast", "finetune=pictograms",
     "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
     "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",
     "benchmark.images_per_known_class=1", "benchmark.images_per_target=2",

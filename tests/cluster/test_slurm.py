@@ -18,7 +18,8 @@ TINY = [
     "benchmark.images_per_target=2",
 ]
 # Some ten seconds of inversion: time enough to be disturbed.
-LONG = [*TINY, "concepts.only=[gyroscope]", "inversion.steps=500"]
+LONG = ["inversion=fast", "finetune=pictograms", *TINY, "concepts.only=[gyroscope]",
+        "inversion.steps=500"]
 SLURM = [
     "-m", "hydra/launcher=slurm_cpu", "hydra.launcher.partition=low",
     "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1",

@@ -105,3 +105,11 @@ def test_truncation_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> No
         check_lengths([("glim", LONG), ("glim", LONG), ("zorb", "x")], count_words, 40, "truncate")
     assert [record.getMessage()[:43] for record in caplog.records] == [
         "concepts (glim): cut off after 40 of 61 tok"]
+
+
+@pytest.mark.parametrize(("concept", "expected"), [
+    (Concept("umbrella", "A round canopy."), "A umbrella is a round canopy."),
+    (Concept("lung nodules", "Circular spots", plural=True), "A lung nodules is circular spots."),
+])
+def test_the_authors_write_a_before_every_name(concept, expected) -> None:
+    assert training_captions(concept, "named", [], article="a") == [expected]

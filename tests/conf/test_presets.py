@@ -24,7 +24,7 @@ COMPOSED: dict[str, dict[str, Values]] = json.loads(
 RECORDED = sorted({(group, preset) for group, rows in COMPOSED.items()
                    for row in rows.values() for preset in row})
 HEIRS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml")
-               if path.parent.name != "experiment"
+               if path.parent.name not in ("experiment", "method")  # those override other groups
                and "\ndefaults:" in path.read_text(encoding="utf-8"))
 
 

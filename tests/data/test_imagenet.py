@@ -32,7 +32,32 @@ def test_wnids_and_names_are_in_the_usual_order():
         assert names[ids.index(wnid)] == name
 
 
+def test_the_names_of_wordnet_are_those_in_the_paper_s_figures():
+    ids, names = imagenet.wnids(), imagenet.wordnet_names()
+    assert len(names) == 1000
+    assert names[ids.index("n03297495")] == "espresso maker"
+    assert names[ids.index("n04311004")] == "steel arch bridge"
+    assert names[ids.index("n01484850")] == "great white shark"
+    assert imagenet.class_names()[ids.index("n03297495")] == "espresso machine"
+
+
+def test_names_from_a_file_are_a_line_each(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(f"class {i}" for i in range(1000)) + "\n")
+    assert imagenet.names_from(path, "benchmark.names_file")[999] == "class 999"
+    path.write_text("tench\n\ngoldfish\n")
+    with pytest.raises(UserError, match="has 2 names in 3 lines; give 1000 lines"):
+        imagenet.names_from(path, "benchmark.names_file")
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="is not text"):
+        imagenet.names_from(path, "benchmark.names_file")
+    with pytest.raises(UserError, match=r"benchmark\.names_file: no such file"):
+        imagenet.names_from(tmp_path / "none.txt", "benchmark.names_file")
+
+
 def test_templates_leave_a_place_for_the_name():
+    assert imagenet.templates("name") == ["{}"]
+    assert imagenet.templates("photo") == ["a photo of a {}."]
     assert len(imagenet.templates("openai")) == 80
     assert len(imagenet.templates("simple")) == 7
     assert imagenet.templates("openai")[0] == "a bad photo of a {}."

@@ -16,19 +16,22 @@ VISION = {
     "resnet": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
 }
 SETTINGS = {
-    "strategy": "visual", "scope": "each", "images": "inverted", "folder": None,
-    "captions": "named", "templates": ["a photo of a {}."], "loss": "ntxent", "temperature": 0.07,
+    "strategy": "visual", "scope": "each", "images": "inverted",
+    "images_as": "tensor", "folder": None, "captions": "named", "article": "fitted",
+    "templates": ["a photo of a {}."], "loss": "ntxent", "encode_captions": "once",
+    "temperature": 0.07,
     "contrastive_weight": 1.0, "caption_weight": 0.0, "caption_targets": [],
     "itm_negatives": "concepts", "itm_negatives_per_image": 1, "mask_probability": 0.15,
     "maskings": 10,
-    "distillation": 0.0, "rehearsal": 0.0, "rehearsal_per_class": 1, "rehearsal_batch": 2,
+    "distillation": 0.0, "distillation_over": "sum", "rehearsal": 0.0,
+    "rehearsal_per_class": 1, "rehearsal_batch": 2,
     "lora": LoraSettings(rank=0, alpha=16.0, targets=["*"]), "null_space": 0.0,
     "interpolation": 1.0,
     "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "betas": [0.9, 0.98], "eps": 1e-6,
     "batch_size": 4, "epochs": 1, "mode": "eval",
     "start": "pretrained",
-    "edit": EditSettings(target="description", strength=1.0, budget=0.005, most=3.0, ridge=0.001,
-                         others=None, others_weight=0.1, protected=[]),
+    "edit": EditSettings(target="description", strength=1.0, budget=0.005, least=1.0, most=3.0,
+                         ridge=0.001, others=None, others_weight=0.1, protected=[]),
     "calibration": "none", "budget": 0.01, "save_models": False,
 }
 

@@ -13,6 +13,7 @@ from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.finetune.train import train
 from kt_exp.finetune.updates import check_updates
 from kt_exp.models.linear_maps import linear_maps
+from kt_exp.models.split import split
 from kt_exp.models.weights import Weights, restored
 
 CONCEPT = Concept("tower", "a tall house with a roof")
@@ -63,6 +64,19 @@ def test_embeddings_of_known_images_stay_while_others_change(vit, protecting, st
     assert moved(vit, changed, random_images(vit, 8, 0)) > 1e-2
     free = learn(vit, protecting(strategy=strategy, lora=lora, null_space=0.0), known)
     assert moved(vit, free, random_images(vit, known, 1)) > 1e-2
+
+
+def test_the_top_of_an_encoder_is_protected_on_known_features(vit, protecting):
+    top, chosen = split(vit, "last_1"), protecting(strategy="visual")
+    check_updates(top, chosen)
+    known, others = (top.features_of(random_images(vit, count, seed))
+                     for count, seed in ((1, 1), (8, 0)))
+    plan = plan_training([CONCEPT], [8], chosen, [["a photo of a house."]], 0)
+    with restored(top):
+        changed, _ = train(top, others, known, plan, chosen, lambda loss: None, FeatureCache())
+    assert all(name == "visual.proj" or ".resblocks.1." in name for name in changed)
+    assert moved(top, changed, known) < 1e-4
+    assert moved(top, changed, others) > 1e-2
 
 
 def test_only_linear_layers_are_trained(vit, protecting):

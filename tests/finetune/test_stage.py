@@ -20,6 +20,7 @@ from kt_exp.store import Store
 
 CPU = torch.device("cpu")
 CONCEPT = Concept("tower", "a tall house")
+PLOUGH = Concept("iron plough", "a blade behind a horse")  # "An iron plough"
 KNOWN = [["a photo of a house."], ["a photo of a wheel."]]
 
 
@@ -107,6 +108,7 @@ DECIDES = {
     "eps": 1e-8, "batch_size": 2, "epochs": 2, "mode": "train", "captions": "description",
     "contrastive_weight": 0.5, "caption_weight": 0.1, "mask_probability": 0.3,
     "lora": LoraSettings(rank=2, alpha=16.0, targets=["*"]), "null_space": 0.5,
+    "encode_captions": "each_step", "distillation_over": "mean", "article": "a",
 }
 
 
@@ -114,7 +116,7 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
     base = settings()
 
     def key(settings=base, model="model", device=CPU, images=("a",), counts=8, seed=0):
-        plan = plan_training([CONCEPT], [counts], settings, KNOWN, seed)
+        plan = plan_training([PLOUGH], [counts], settings, KNOWN, seed)
         return finetune_signature(model, device, plan, images, settings, seed)
 
     keys = [key(), *(key(replace(base, **{name: value})) for name, value in DECIDES.items()),
@@ -133,7 +135,8 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
                            {"caption_targets": ["the {}."]})):
         assert key(loss) != key(replace(loss, **changes))
         assert key(replace(base, **changes)) == key()
-    undecided = {"scope", "images", "folder", "templates", "save_models", "rehearsal_per_class",
+    undecided = {"scope", "images", "images_as", "folder", "templates", "save_models",
+                 "rehearsal_per_class",
                  "rehearsal_batch", "itm_negatives", "itm_negatives_per_image", "maskings",
                  "caption_targets", "start", "edit", "calibration", "budget", "interpolation"}
     assert DECIDES.keys() | undecided == asdict(base).keys()
@@ -156,7 +159,8 @@ def test_presets_are_valid(name):
 
 @pytest.mark.parametrize(("changes", "line"), [
     ({"lr": 0.0}, "finetune.lr: 0.0 is out of range; give a number above 0"),
-    ({"batch_size": 0}, "finetune.batch_size: 0 is out of range; give a number at least 1"),
+    ({"batch_size": 0},
+     "finetune.batch_size: 0 is out of range; give a number at least 1 and at most 100000"),
     ({"temperature": "cold"}, "finetune.temperature: 'cold' is not a number; "
                               "give a number above 0 or 'model'"),
     ({"betas": [0.9, 1.0]}, "finetune.betas: [0.9, 1.0] are not Adam's betas; "

@@ -1,6 +1,7 @@
 """Fine-tuning: what it changes, what it leaves bit-equal, and the way back."""
 
 from copy import deepcopy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from open_clip.transformer import PatchDropout
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
 from kt_exp.finetune.feature_cache import FeatureCache
+from kt_exp.finetune.objectives import _distance
 from kt_exp.finetune.plan import plan_training
 from kt_exp.finetune.strategies import trained_parameters
 from kt_exp.finetune.train import _optimizer, train
@@ -110,6 +112,41 @@ def drift(model, changed, images):
 def test_distillation_holds_the_images_near_the_frozen_model(vit, settings):
     free, held = (learn(vit, settings(distillation=weight, epochs=10))[0] for weight in (0., 100.))
     assert drift(vit, held, pictures(vit)) < 0.3 * drift(vit, free, pictures(vit))
+
+
+def test_distillation_over_the_mean_is_the_authors_mean_squared_error(vit, settings):
+    """kd_weight = k in their script is k / D as the weight of the squared L2 distance."""
+    dimensions = vit.encode_text(["a house"]).shape[1]
+    over_sum = learn(vit, settings(distillation=8.0 / dimensions))[1]
+    over_mean = learn(vit, settings(distillation=8.0, distillation_over="mean"))[1]
+    assert over_mean == pytest.approx(over_sum, rel=1e-5)
+    assert over_mean != pytest.approx(learn(vit, settings(distillation=8.0))[1], rel=1e-5)
+    student, teacher = torch.rand(4, dimensions), torch.rand(4, dimensions)
+    torch.testing.assert_close(_distance(student, teacher) / dimensions,
+                               torch.nn.functional.mse_loss(student, teacher))
+
+
+def test_captions_are_encoded_at_each_step_with_the_dropout_of_training(vit, settings):
+    """The authors' script calls `model.train()`, which leaves dropout on in the text encoder."""
+    model = deepcopy(vit)
+    model.module.token_embedding = torch.nn.Sequential(model.module.token_embedding,
+                                                       torch.nn.Dropout(0.1)).eval()
+    read, encode = [], model.encode_text
+
+    def remembering(captions, normalize=True):
+        read.append(encode(captions, normalize).detach())
+        return encode(captions, normalize)
+
+    model.encode_text = remembering
+    chosen = {"mode": "train", "encode_captions": "each_step", "epochs": 2}
+    learn(model, settings(**chosen))
+    before_training, *steps = read
+    assert len(steps) == 4
+    assert not any(torch.equal(one, other) for one, other in pairwise(steps))
+    read.clear()
+    learn(model, settings(mode="train", epochs=2))
+    assert len(read) == 1
+    assert torch.equal(read[0], before_training)
 
 
 def test_rehearsal_holds_what_is_rehearsed_near_the_frozen_model(vit, settings):

@@ -1,8 +1,11 @@
 """Learning rates and sizes, step by step."""
 
 import pytest
+from fixtures.configs import preset
+from omegaconf import OmegaConf
 
 from kt_exp.inversion.schedule import learning_rate, size_at, stage_start
+from kt_exp.inversion.settings import InversionSettings
 
 
 def rates(settings, steps):
@@ -42,3 +45,15 @@ def test_the_sizes_of_the_ladder(settings):
 
 def test_without_a_ladder_images_have_the_size_of_the_model(settings):
     assert size_at(settings(), 5, 96) == 96
+
+
+def test_the_authors_ladder_changes_where_their_count_from_one_says():
+    """Their loop runs `for i in 1 … 3000` and upsizes at the top of rounds 900 and 1800."""
+    side, sides = 64, []
+    for i in range(1, 3001):
+        if i in (900, 1800):
+            side = min(224, 2 * side)
+        sides.append(side)
+    ours = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(InversionSettings),
+                                               preset("inversion", "authors"))).in_steps()
+    assert [size_at(ours, step, 224) for step in range(3000)] == sides

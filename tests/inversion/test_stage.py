@@ -176,11 +176,14 @@ DECIDES = {
     "grad_clip_norm": 2.0, "clamp": "none",
 }
 ONLY_HOW = {"chunk_size": "auto", "checkpoint_seconds": 1.0, "png": "stretch"}
+FEATURES_ONLY = {"layers": "last_1", "feature_prior": "channel", "feature_weight": 1.0,
+                 "statistics": "file", "statistics_path": "a"}
 
 
 def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
     base = settings()
-    assert DECIDES.keys() | ONLY_HOW.keys() | {"affine", "speed"} == asdict(base).keys()
+    without_effect = ONLY_HOW | FEATURES_ONLY
+    assert DECIDES.keys() | without_effect.keys() | {"affine", "speed"} == asdict(base).keys()
 
     def key(settings=base, model="model", device=CPU, caption="a tower", seed=0):
         return inversion_signature(model, device, caption, settings, seed)
@@ -197,7 +200,8 @@ def test_the_signature_changes_with_all_that_decides_and_nothing_else(settings):
     keys = [key(), *(key(settings) for settings in different), key(model="other"),
             key(device=torch.device("cuda")), key(caption="a dish"), key(seed=1)]
     assert len(set(keys)) == len(keys)
-    assert all(key(replace(base, **{name: value})) == key() for name, value in ONLY_HOW.items())
+    assert all(key(replace(base, **{name: value})) == key()
+               for name, value in without_effect.items())
 
 
 def test_entries_of_earlier_versions_still_count(settings):
@@ -211,7 +215,7 @@ def shipped(name):
 
 
 @pytest.mark.parametrize(("name", "upsize_at"), [
-    ("paper", []), ("authors", [900, 1800]), ("kazemi", [900, 1800]), ("fast", [16]),
+    ("paper", []), ("authors", [899, 1799]), ("kazemi", [900, 1800]), ("fast", [16]),
     ("photos", [40, 80])])
 def test_shares_of_the_presets_are_the_steps_of_their_sources(name, upsize_at):
     settings = shipped(name).in_steps()
@@ -221,11 +225,11 @@ def test_shares_of_the_presets_are_the_steps_of_their_sources(name, upsize_at):
 
 
 @pytest.mark.parametrize(("name", "steps"), [("paper", 5000), ("authors", 3000), ("kazemi", 3400),
-                                             ("fast", None)])
+                                             ("fast", 40), ("features", 40)])
 def test_presets_are_valid_and_say_what_their_source_says(name, steps):
     settings = shipped(name)
     check(settings, "inversion")
-    assert settings.steps == steps or name == "fast"
+    assert settings.steps == steps
     assert settings.tv_weight == 0.005
 
 
@@ -248,6 +252,12 @@ def test_presets_are_valid_and_say_what_their_source_says(name, steps):
     ({"lr": 0.0}, "inversion.lr: 0.0 is out of range; give a number above 0"),
     ({"lr_period": "epoch"}, "inversion.lr_period: 'epoch' is not a number; "
                              "give a whole number at least 1 or 'run' or 'stage'"),
+    ({"layers": "last_0"}, "inversion.layers: 'last_0' is not an option; choose all, projection, "
+                           "or last_K with a whole number K such as last_2"),
+    ({"layers": "last_1", "statistics": "folder"}, "inversion.statistics_path: missing, but "
+     "inversion.statistics is 'folder'; give the folder of images, or the file that a run wrote"),
+    ({"feature_weight": -1.0}, "inversion.feature_weight: -1.0 is out of range; "
+                               "give a number at least 0"),
 ])
 def test_settings_that_cannot_be(settings, changes, line):
     with pytest.raises(UserError) as caught:

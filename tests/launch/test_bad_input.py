@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_made(flags, folder, reason, home):
     key = "hydra.sweep.dir" if flags else "hydra.run.dir"
     code, stderr = home.call(*flags, f"{key}={folder}")
     assert (code, stderr) == (2, f"kt-exp: error: {key}: cannot write to '{folder}' ({reason}); "
-                                 "name another folder\n")
+                                 "free some space, or name another folder\n")
 
 
 @pytest.mark.parametrize("override", ["array_parallelism=0", "cpus_per_task=0"])
@@ -123,7 +123,7 @@ def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(home):
     assert code == 2
     assert stderr.splitlines()[-3:] == [
         "kt-exp: error: 2 jobs (sweep/0, sweep/2): inversion.images: 0 is out of range; give a "
-        "number at least 1",
+        "number at least 1 and at most 100000",
         "kt-exp: error: 2 jobs (sweep/1, sweep/3): inversion.steps: 0 is out of range; give a "
         "number at least 1",
         "kt-exp: error: 4 of 4 jobs failed"]
@@ -131,10 +131,10 @@ def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(home):
 
 def test_the_end_of_a_sweep_in_processes_says_the_same(home):
     code, stderr = home.call("-m", "hydra/launcher=local_processes", "hydra.sweep.dir=sweep",
-                             "inversion.images=0", "seed=0,1")
+                             "finetune.epochs=0", "seed=0,1")
     assert code == 2
     assert stderr.splitlines()[-2:] == [
-        "kt-exp: error: 2 jobs (sweep/0, sweep/1): inversion.images: 0 is out of range; give a "
+        "kt-exp: error: 2 jobs (sweep/0, sweep/1): finetune.epochs: 0 is out of range; give a "
         "number at least 1",
         "kt-exp: error: 2 of 2 jobs failed"]
 

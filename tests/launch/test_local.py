@@ -16,6 +16,7 @@ from kt_exp.launch import local
 pytestmark = pytest.mark.slow
 
 TINY = [
+    "inversion=fast", "finetune=pictograms",
     "concepts.only=[gyroscope]", "inversion.steps=2", "inversion.sizes=[]",
     "inversion.upsize_at=[]", "inversion.images=2", "finetune.epochs=1", "finetune.batch_size=2",
     "finetune.rehearsal=0", "finetune.save_models=false", "benchmark.images_per_known_class=1",

@@ -49,7 +49,7 @@ def spec(request, folders, built_in, bert, swin, medclip_weights, vilt_folders, 
                             cache=str(tmp_path_factory.mktemp("names")))
     if request.param == "medclip":
         return MedClip(weights=str(medclip_weights["swin"]), text=str(bert), vision=str(swin),
-                       padding="none")
+                       padding="class", resize="bilinear")
     kind = Coca if request.param == "coca" else OpenClip
     return kind(f"local-dir:{folders[request.param]}", None)
 

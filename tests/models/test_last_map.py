@@ -55,7 +55,8 @@ def named_model(request, folders, bert, swin, medclip_weights, tmp_path_factory)
     elif name.startswith("medclip"):
         kind = name.removeprefix("medclip_")
         spec = MedClip(weights=str(medclip_weights[kind]), text=str(bert),
-                       vision=str(swin) if kind == "swin" else None, padding="none")
+                       vision=str(swin) if kind == "swin" else None, padding="none",
+                   resize="bilinear")
     else:
         kind = Coca if name == "coca" else OpenClip
         spec = kind(f"local-dir:{folders[name]}", None)

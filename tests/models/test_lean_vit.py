@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from kt_exp.models.clip import OpenClipPlainViT, _kind_of
+from kt_exp.models.clip import OpenClipPlainViT, kind_of
 from kt_exp.models.lean_vit import LeanViT, can_run_lean
 
 MEAN, STD = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.3, 0.25])
@@ -53,7 +53,7 @@ def test_embeddings_and_pixel_gradients_are_open_clips(changes):
 def test_a_tower_with_other_parts_is_left_alone(changes):
     visual = tower(**changes)
     assert not can_run_lean(visual)
-    assert _kind_of(visual) is not OpenClipPlainViT
+    assert kind_of(visual) is not OpenClipPlainViT
 
 
 def test_another_size_is_that_of_open_clip_with_its_positions_resized():

@@ -3,20 +3,34 @@
 import json
 import os
 import zipfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from huggingface_hub import constants
 from PIL import Image
 from safetensors import safe_open
+from torchvision.transforms import Compose, Resize, ToTensor
 
+from kt_exp.benchmarks.embedding import encode_prompts
 from kt_exp.errors import UserError
 from kt_exp.models.medclip import MedClip
 
 CPU = torch.device("cpu")
 RECORDED = Path(__file__).parent / "data" / "medclip.safetensors"
+
+
+class Silent(nullcontext):
+    """A progress bar that shows nothing."""
+
+    def __init__(self, description, total):
+        super().__init__(self)
+
+    def advance(self, n=1):
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +48,7 @@ def layouts():
 
 @pytest.fixture(scope="module")
 def specs(bert, swin, medclip_weights):
-    keys = {"text": str(bert), "padding": "none"}
+    keys = {"text": str(bert), "padding": "class", "resize": "bilinear"}
     return {"swin": MedClip(weights=str(medclip_weights["swin"]), vision=str(swin), **keys),
             "resnet": MedClip(weights=str(medclip_weights["resnet"]), vision=None, **keys)}
 
@@ -63,26 +77,52 @@ def test_captions_one_by_one_are_embedded_as_the_package_does(models, recorded, 
           recorded["texts.alone"])
 
 
-def test_captions_padded_to_the_longest_are_embedded_as_the_package_does(
-        specs, recorded, medclip_script):
-    model = replace(specs["swin"], padding="longest").load(CPU, "fp32")
-    close(model.encode_text(medclip_script.CAPTIONS, normalize=False), recorded["texts.longest"])
+def test_prompts_of_a_class_are_embedded_as_the_package_does(
+        specs, models, recorded, medclip_script):
+    close(models["swin"].encode_class(medclip_script.CAPTIONS),
+          F.normalize(recorded["texts.longest"], dim=-1))
     assert not torch.allclose(recorded["texts.longest"], recorded["texts.alone"], atol=1e-2)
+    alone = replace(specs["swin"], padding="none").load(CPU, "fp32")
+    close(alone.encode_class(medclip_script.CAPTIONS),
+          F.normalize(recorded["texts.alone"], dim=-1))
 
 
-def test_logits_are_those_of_the_package(specs, recorded, medclip_script):
-    model = replace(specs["swin"], padding="longest").load(CPU, "fp32")
+@pytest.mark.parametrize("chunk", [1, 3, 64])
+def test_a_class_is_padded_by_itself_whatever_the_batch_size(
+        models, recorded, medclip_script, chunk):
+    """The package pads the prompts of a class to the longest of them, and no further."""
+    short, rest = ["no edema"], medclip_script.CAPTIONS
+    alone, padded = encode_prompts(models["swin"], [short, rest], chunk, Silent, "")
+    close(padded, F.normalize(recorded["texts.longest"], dim=-1))
+    close(alone, models["swin"].encode_text(short))
+
+
+def test_logits_are_those_of_the_package(models, recorded, medclip_script):
+    model = models["swin"]
     images = model.encode_image(medclip_script.pixels(56))
-    texts = model.encode_text(medclip_script.CAPTIONS)
+    texts = model.encode_class(medclip_script.CAPTIONS)
     close(model.logit_scale * images @ texts.T, recorded["logits"])
 
 
-def test_a_picture_is_prepared_as_the_package_does(models, recorded, medclip_script):
-    tensor = models["resnet"].to_tensor(medclip_script.picture())
+def test_a_picture_is_prepared_as_by_the_package_s_processor(specs, recorded, medclip_script):
+    model = replace(specs["resnet"], resize="bicubic").load(CPU, "fp32")
+    tensor = model.to_tensor(medclip_script.picture())
     assert tensor.shape == (3, 224, 224)
     assert torch.equal(tensor[0], tensor[1])
     ours = (tensor[:1, ::7, ::7] - 0.5862785803043838) / 0.27950088968644304
     close(ours, recorded["preprocessed"])
+
+
+def test_a_picture_is_prepared_as_by_the_package_s_data_set(models, specs, medclip_script):
+    """There: pad to a grey square, torchvision's `Resize`, which is bilinear, and `ToTensor`."""
+    picture = medclip_script.picture()
+    square = Image.new("L", (300, 300))
+    square.paste(picture, (0, 20))
+    theirs = Compose([Resize((224, 224)), ToTensor()])(square)
+    assert torch.equal(models["resnet"].to_tensor(picture)[:1], theirs)
+    bicubic = replace(specs["resnet"], resize="bicubic").load(CPU, "fp32")
+    assert (bicubic.to_tensor(picture)[:1] - theirs).abs().max() > 0.01
+    assert bicubic.to_tensor.signature != models["resnet"].to_tensor.signature
 
 
 def test_a_small_picture_is_padded_not_enlarged(models):

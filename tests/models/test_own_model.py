@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own_model.md").read_text(encoding="utf-8")
 SMALL = [
-    "concepts.only=[gyroscope]", "inversion.steps=2", "inversion.sizes=[]",
+    "concepts.only=[gyroscope]", "inversion=paper", "inversion.steps=2", "inversion.sizes=[]",
     "inversion.upsize_at=[]", "inversion.images=2", "finetune=paper",
     "benchmark.images_per_known_class=1", "benchmark.images_per_target=2",
 ]

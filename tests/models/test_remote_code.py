@@ -114,7 +114,7 @@ def test_code_beside_a_class_that_transformers_has_is_ignored(folders, planted):
 @pytest.fixture
 def medclip(bert, swin, medclip_weights):
     return MedClip(weights=str(medclip_weights["swin"]), text=str(bert), vision=str(swin),
-                   padding="none")
+                   padding="none", resize="bilinear")
 
 
 @pytest.mark.parametrize("edits", [
@@ -135,7 +135,7 @@ def test_medclips_image_tower(medclip, swin, planted):
 
 def test_vilts_tokenizer(vilt_folders, planted):
     folder = planted(vilt_folders["itm"], tokenizer_config=TOKENIZER)
-    spec = ViLT(name=str(folder), tokenizer=None, head="auto", resize="crop")
+    spec = ViLT(name=str(folder), tokenizer=None, head="auto", rank_by="match", resize="crop")
     line = refusal(lambda: spec.load(CPU, "fp32"))
     assert line.startswith("model.tokenizer: ")
     assert "without the code that comes with it" in line

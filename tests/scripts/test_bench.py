@@ -10,7 +10,7 @@ from PIL import Image
 from speed import rows
 from speed.common import Bench
 from speed.measure import Clock, alternate, count_flops, rate_row
-from speed.models import load
+from speed.models import RECIPE, load
 from speed.reference import invert_plainly
 from tiny_checkpoints import vilt_state, write_vilt
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def config():
-    return bench._compose(["device=cpu", "inversion.steps=6", "inversion.upsize_at=[3]"])
+    return bench._compose([*RECIPE, "device=cpu", "inversion.steps=6", "inversion.upsize_at=[3]"])
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +135,11 @@ def test_what_it_cannot_do_is_refused(wrong, capsys):
         bench.main(wrong)
     assert error.value.code == 2
     assert capsys.readouterr().err
+
+
+def test_the_closed_form_is_timed_for_one_concept_and_for_many(config, model):
+    timed = Bench(config, model, Clock(torch.device("cpu"), of_cpu=True), 1, 1, 1)
+    one, many = rows.ROWS["closed_form"](timed)
+    assert one.what == "closed form, 1 concept at once"
+    assert one.unit == "ms"
+    assert 0 < one.plain < one.ours < many.ours

@@ -23,7 +23,7 @@ from kt_exp.benchmarks.classification.metrics import (
 )
 from kt_exp.benchmarks.classification.phase_evaluator import Wanted
 from kt_exp.benchmarks.classification.task import ZeroShotTask
-from kt_exp.benchmarks.embedding import Embedded
+from kt_exp.benchmarks.embedding import Embedded, encode_prompts
 from kt_exp.concepts import Concept
 from kt_exp.errors import UserError
 from kt_exp.models.weights import Weights
@@ -208,12 +208,11 @@ class ClassSetEvaluator(EmbeddingEvaluator):
 
     def _embed_prompts(self, prompts: Sequence[Sequence[str]], frozen: bool) -> list[Tensor]:
         """Return each class's prompt embeddings `(P, D)`, cached for the frozen encoder."""
-        flat = [[prompt] for of_class in prompts for prompt in of_class]
-
         def compute() -> Tensor:
-            return self._classify(flat)
+            return torch.cat(encode_prompts(self.model, prompts, self.task.loader.batch_size,
+                                            self.progress, "Encoding class names"))
 
-        embedded = self._cached(["prompts", flat], lambda: Entry({}, {"prompts": compute()})) \
+        embedded = self._cached(["prompts", prompts], lambda: Entry({}, {"prompts": compute()})) \
             .tensors["prompts"] if frozen else compute()
         return list(embedded.split([len(of_class) for of_class in prompts]))
 

@@ -125,6 +125,28 @@ def test_rare_imagenet(rare):
     assert len(known_prompts(benchmark)[309]) == 80
 
 
+def test_names_and_templates_of_imagenet_are_chosen(rare, tmp_path):
+    """The paper states neither, and its figures print WordNet's names."""
+    def prompts(**keys):
+        return known_prompts(load("rare_imagenet", **rare, **keys))[550]
+
+    assert prompts(templates="name") == ["espresso machine"]
+    assert prompts(templates="name", names="wordnet") == ["espresso maker"]
+    assert prompts(templates=["one {}", "some {}"]) == ["one espresso machine",
+                                                        "some espresso machine"]
+    file = tmp_path / "names.txt"
+    file.write_text("\n".join(f"class {i}" for i in range(1000)))
+    assert prompts(templates="photo", names="file", names_file=str(file)) == [
+        "a photo of a class 550."]
+    for keys, message in (
+        ({"templates": "opanai"}, "'opanai' is not an option; did you mean 'openai'"),
+        ({"templates": ["a photo"]}, "has no single place for the name"),
+        ({"names": "file"}, r"benchmark\.names_file: missing"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load("rare_imagenet", **rare, **keys)
+
+
 def test_rare_imagenet_limits_each_class(rare):
     assert load("rare_imagenet", **rare, images_per_known_class=1).known_images().labels == [309]
 

@@ -84,9 +84,9 @@ def test_masks_of_another_size_are_listed(pairs):
 
 def test_no_images(pairs):
     for path in (pairs / "lungs" / "images").iterdir():
-        path.rename(path.with_suffix(".dcm"))
+        path.rename(path.with_suffix(".txt"))
     assert refusal(pairs / "lungs").startswith(
-        "benchmark.root: no images in …/lungs/images (found: 145.dcm, 191.dcm); put images/ and")
+        "benchmark.root: no images in …/lungs/images (found: 145.txt, 191.txt); put images/ and")
 
 
 def test_an_unreadable_file_stops_or_is_left_out(pairs, truncated):

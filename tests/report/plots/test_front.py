@@ -13,8 +13,9 @@ from kt_exp.report.runs import find_jobs
 def jobs(classified):
     for seed in range(2):
         for option, knowledge in (("closed_form", 4.0), ("transfer", 3.0)):
-            record, _ = classified.record(knowledge=knowledge, bias=1.5, seed=seed)
-            folder = classified.run(f"{option}{seed}", knowledge=knowledge, bias=1.5, seed=seed)
+            about = {"knowledge": knowledge, "bias": 1.5, "seed": seed, "finetune__lr": knowledge}
+            record, _ = classified.record(**about)
+            folder = classified.run(f"{option}{seed}", **about)
             record.overrides = [f"method={option}"]
             record.seconds = {"inversion": 20.0, "finetune": 4.0}
             classified.sweeps.save(folder.name, record)

@@ -1,0 +1,1 @@
+"""Trials of scripts/torture.py: kills, full disks, damaged files, bad input."""
