@@ -20,7 +20,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from kt_exp import __version__
 from kt_exp.commands import command_of, run_command
+from kt_exp.config.compose_errors import explain, mapping_error
 from kt_exp.config.override_quotes import with_quotes
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
 from kt_exp.runs.exit_code import exit_code
@@ -37,7 +39,10 @@ def main() -> None:
     open_standard_streams()
     session = Session()
     try:
-        if command := command_of(sys.argv[1:]):
+        if sys.argv[1:2] == ["--version"]:
+            print(f"kt-exp {__version__}")
+            code = 0
+        elif command := command_of(sys.argv[1:]):
             code = run_command(command, sys.argv[2:])
         else:
             with session.active():
@@ -80,10 +85,12 @@ def _main(session: Session) -> int:
     # … the command line, a config file or the output folder.
     except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
             OverflowError, TypeError, OSError) as error:
-        from kt_exp.config.compose_errors import explain
-
         folder_key = "hydra.sweep.dir" if session.sweep else "hydra.run.dir"
         return _bad_input(explain(error, folder_key))
+    except (AssertionError, AttributeError) as error:
+        if explained := mapping_error(error):
+            return _bad_input(explained)
+        raise
     return exit_code(session)
 
 

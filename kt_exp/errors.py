@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from errno import ENOMEM
 
 EXIT_BAD_INPUT = 2
@@ -59,11 +59,16 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 12) -> str:
-    """Return "did you mean 'x'?" for a close match, else the known words as a short list."""
+    """Return "did you mean 'x'?" for a close match, else the known words as a short list.
+
+    A list that is cut begins with the words that are most like `word`.
+    """
     known = sorted(known)
     if not known:
         return "there are none"
     if close := get_close_matches(word, known, n=3, cutoff=0.5):
         return "did you mean " + " or ".join(f"'{match}'" for match in close) + "?"
+    if len(known) > most:
+        known.sort(key=lambda other: -SequenceMatcher(None, word, other).ratio())
     more = f" … ({len(known)} in all)" if len(known) > most else ""
     return "known: " + ", ".join(known[:most]) + more

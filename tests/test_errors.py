@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from kt_exp.errors import UserError, is_out_of_memory, printable
+from kt_exp.errors import UserError, did_you_mean, is_out_of_memory, printable
 
 
 @pytest.mark.parametrize(("text", "shown"), [
@@ -19,6 +19,12 @@ from kt_exp.errors import UserError, is_out_of_memory, printable
 ])
 def test_control_characters_are_shown_as_escapes(text, shown):
     assert printable(text) == shown
+
+
+def test_a_long_list_begins_with_the_words_that_are_most_alike():
+    known = [f"option_{letter}" for letter in "abcdefghijklmnop"] + ["steps", "stages"]
+    assert did_you_mean("sxxxps", known, most=2) == "did you mean 'steps'?"
+    assert did_you_mean("xtxxxs", known, most=2).startswith("known: steps, ")
 
 
 def test_an_error_is_one_line_without_control_characters():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -43,6 +45,20 @@ def explain(error: Exception, folder_key: str) -> UserError:
     return UserError("config", _first_line(error))
 
 
+def mapping_error(error: Exception) -> UserError | None:
+    """Return the user error for a mapping that is set where the config has null.
+
+    OmegaConf fails there with errors that are not its own. None if the error is another one.
+    """
+    place = traceback.extract_tb(error.__traceback__)[-1].filename
+    if Path(place).parent.name != "omegaconf":
+        return None
+    found = re.search(r"full_key: (\S+)", str(error))
+    return UserError(found[1] if found else "hydra.sweeper.params",
+                     "holds null, in which no mapping can be set",
+                     "what a sweep varies is written key=a,b after -m")
+
+
 def key_error(error: OmegaConfBaseException) -> UserError:
     """Return the user error for an error of OmegaConf about a key."""
     key = error.full_key or "config"
@@ -80,8 +96,14 @@ def _first_line(error: BaseException) -> str:
 
 def _no_option(found: re.Match[str]) -> UserError:
     group, option, options = found.groups()
+    known = [name for name in (options or "").split() if not _is_internal(group, name)]
     return former_name(f"{group}={option}") or UserError(
-        group, f"no option '{option}'", did_you_mean(option, (options or "").split()))
+        group, f"no option '{option}'", did_you_mean(option, known))
+
+
+def _is_internal(group: str, option: str) -> bool:
+    """Whether an option only serves others: schemas, and launchers that kt_exp's build on."""
+    return group == "hydra/launcher" and option.startswith(("basic", "kt_exp_", "submitit_"))
 
 
 def _no_group(found: re.Match[str]) -> UserError:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import yaml
 from rich.console import Console
 
+from kt_exp import __version__
 from kt_exp.config.renames import former_name
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
 from kt_exp.report import plots
@@ -151,6 +152,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     parser = _Parser(prog="kt-report", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"kt-report {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     table = _command(commands, "table", _table, "what was measured, or a table of the paper")

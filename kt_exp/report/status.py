@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kt_exp.progress import duration
 from kt_exp.report.grid import Grid, StyledText
-from kt_exp.report.grouping import grouped, labels, varied
+from kt_exp.report.grouping import grouped, labels, shown, varied
 from kt_exp.report.runs import Job
 from kt_exp.results.progress_record import read_progress
 from kt_exp.results.submission import last_submission
@@ -46,9 +46,10 @@ def state_of(job: Job, now: datetime | None = None) -> State:
 
 
 def status_grid(jobs: Sequence[Job], now: datetime | None = None) -> Grid:
-    """Return the table of `kt-report status`: one line per job, sorted by varied settings."""
+    """Return the table of `kt-report status`: one line per job, sorted by what differs."""
     keys = varied(jobs) or _differing(jobs)
-    grid = Grid("", [*keys, "state", "", "folder"], [], labels=len(keys) + 3)
+    seed = [] if "seed" in keys else ["seed"]
+    grid = Grid("", [*keys, "state", "", *seed, "folder"], [], labels=len(keys) + len(seed) + 3)
     counts: dict[str, int] = dict.fromkeys(TONES, 0)
     placed = [(values if job.config else tuple(_override(job, key) for key in keys), job)
               for values, group in grouped(jobs, keys).items() for job in group]
@@ -58,9 +59,15 @@ def status_grid(jobs: Sequence[Job], now: datetime | None = None) -> Grid:
         counts[state.name] += 1
         grid.rows.append([*map(StyledText, names[values]),
                           StyledText(state.name, TONES[state.name]), StyledText(state.detail),
+                          *(StyledText(_seed(job)) for _ in seed),
                           StyledText(str(job.folder), "soft")])
     grid.title = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return grid
+
+
+def _seed(job: Job) -> str:
+    value = job.value("seed") if job.config else _override(job, "seed")
+    return shown(value) if value is not None else ""
 
 
 def _unbegun(job: Job) -> State:

@@ -11,6 +11,11 @@ ZORB = "{name: zorb, description: a red ball}"
 TRAINS = ["inversion=fast", "finetune=pictograms"]
 
 BAD = {
+    "a mapping over null": (["hydra.sweeper.params={seed: '0,1'}", "-m"],
+                            "hydra.sweeper.params: holds null, in which no mapping can be set"),
+    "a key below null": (["+hydra.sweeper.params.seed='0'", "-m"],
+                         "hydra.sweeper.params: holds null, in which no mapping can be set"),
+    "launcher": (["hydra/launcher=nope"], "known: in_process, local_processes, slurm_cpu"),
     "unknown key": (["inversion.stps=3"], "inversion.stps: no such key; did you mean 'steps'?"),
     "unknown root key": (["sedd=1"], "sedd: no such key; did you mean 'seed'?"),
     "unknown group": (["modle=x"], "modle: no such key; did you mean 'model'?"),

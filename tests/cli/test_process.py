@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from kt_exp import __version__
+
 pytestmark = pytest.mark.slow
 
 LONG = [
@@ -91,6 +93,14 @@ def test_what_computes_nothing_does_not_import_torch(flags, home):
     assert shown.returncode == 0, shown.stderr
     assert "inversion" in shown.stdout
     assert "???" not in shown.stdout
+
+
+@pytest.mark.parametrize(("module", "name"), [("kt_exp.run", "kt-exp"),
+                                              ("kt_exp.report.cli", "kt-report")])
+def test_both_programs_say_their_version(module, name):
+    said = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True,
+                          text=True, check=True)
+    assert said.stdout == f"{name} {__version__}\n"
 
 
 @pytest.mark.parametrize(("override", "line"), [

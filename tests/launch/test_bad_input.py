@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_made(flags, folder, reason, home):
     key = "hydra.sweep.dir" if flags else "hydra.run.dir"
     code, stderr = home.call(*flags, f"{key}={folder}")
     assert (code, stderr) == (2, f"kt-exp: error: {key}: cannot write to '{folder}' ({reason}); "
-                                 "name another folder\n")
+                                 "free some space, or name another folder\n")
 
 
 @pytest.mark.parametrize("override", ["array_parallelism=0", "cpus_per_task=0"])
@@ -118,13 +118,13 @@ def test_a_launcher_without_a_multirun(launcher, home):
 
 
 def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(home):
-    code, stderr = home.call("-m", "hydra.sweep.dir=sweep", "inversion.steps=0", "seed=0,1",
-                             "finetune.epochs=0,2")
+    code, stderr = home.call("-m", "hydra.sweep.dir=sweep", "finetune.epochs=0", "seed=0,1",
+                             "inversion.steps=0,2")
     assert code == 2
     assert stderr.splitlines()[-3:] == [
-        "kt-exp: error: 2 jobs (sweep/0, sweep/2): finetune.epochs: 0 is out of range; give a "
+        "kt-exp: error: 2 jobs (sweep/0, sweep/2): inversion.steps: 0 is out of range; give a "
         "number at least 1",
-        "kt-exp: error: 2 jobs (sweep/1, sweep/3): inversion.steps: 0 is out of range; give a "
+        "kt-exp: error: 2 jobs (sweep/1, sweep/3): finetune.epochs: 0 is out of range; give a "
         "number at least 1",
         "kt-exp: error: 4 of 4 jobs failed"]
 

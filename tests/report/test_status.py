@@ -43,6 +43,15 @@ def state(folder: Path) -> tuple[str, str]:
     return found.name, found.detail
 
 
+def test_the_seed_is_shown_also_where_it_does_not_differ(sweeps) -> None:
+    for rate in (0.1, 0.2):
+        sweeps.run(f"sweep/{rate}", {"moongate": (0, 1, 2, 3)}, f"finetune.lr={rate}",
+                   finetune__lr=rate, seed=7)
+    grid = status_grid(find_jobs([sweeps.root / "sweep"]), NOW)
+    assert grid.header == ["finetune.lr", "state", "", "seed", "folder"]
+    assert [row[3].text for row in grid.rows] == ["7", "7"]
+
+
 def test_a_running_job_tells_its_stage_and_what_is_left(sweeps) -> None:
     folder = begun(sweeps)
     left_progress(folder, done=25, seconds_ago=1)
