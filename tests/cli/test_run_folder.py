@@ -77,7 +77,7 @@ def test_a_folder_that_takes_no_traceback(kt_exp, home, monkeypatch):
         raise RuntimeError("out of order")
 
     (home / "run" / "traceback.txt").mkdir(parents=True)
-    monkeypatch.setattr("kt_exp.pipeline.invert_captions", broken)
+    monkeypatch.setattr("kt_exp.finetune.images.invert_captions", broken)
     ended = kt_exp(*TINY)
     assert ended.code == 1
     assert "RuntimeError: out of order (traceback: traceback=true shows it)" in ended.stderr

@@ -148,7 +148,7 @@ def test_an_error_in_the_code_leaves_its_traceback_in_a_file(kt_exp, monkeypatch
     def broken(*args: object) -> None:
         raise RuntimeError("out of order")
 
-    monkeypatch.setattr("kt_exp.pipeline.invert_captions", broken)
+    monkeypatch.setattr("kt_exp.finetune.images.invert_captions", broken)
     ended = kt_exp(*PICTOGRAMS)
     assert ended.code == 1
     assert "RuntimeError: out of order (traceback: " in ended.stderr
@@ -162,7 +162,7 @@ def test_ctrl_c_leaves_a_record_and_says_how_to_go_on(kt_exp, monkeypatch):
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kt_exp.pipeline.invert_captions", interrupted)
+    monkeypatch.setattr("kt_exp.finetune.images.invert_captions", interrupted)
     ended = kt_exp(*PICTOGRAMS)
     assert ended.code == 130
     assert ended.stderr == "Interrupted: the same command goes on where it stopped.\n"

@@ -12,10 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from safetensors.torch import load_file
 
 from kt_exp.benchmarks import pixels
+from kt_exp.benchmarks.classification.phase_evaluator import UNTRAINED
+from kt_exp.models.loading import CHANGES_FILE
 from kt_exp.report import cli
 from kt_exp.report.runs import find_jobs
 from kt_exp.report.status import state_of
-from kt_exp.results.outcome import Phase
 from kt_exp.results.record import read_record
 
 pytestmark = pytest.mark.slow
@@ -47,12 +48,12 @@ def begun(monkeypatch) -> list[str]:
 
 @contextmanager
 def raising(stage: str, error: BaseException) -> Iterator[None]:
-    """Within the block the pipeline's function `stage` raises `error`."""
+    """Within the block the function `stage`, by its path in the package, raises `error`."""
     def raises(*args: object) -> None:
         raise error
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"kt_exp.pipeline.{stage}", raises)
+        patch.setattr(f"kt_exp.{stage}", raises)
         yield
 
 
@@ -111,7 +112,7 @@ def test_a_completed_run_is_computed_again_on_demand(kt_exp):
 @pytest.mark.parametrize("error", [RuntimeError("out of order"), KeyboardInterrupt()],
                          ids=["failed", "interrupted"])
 def test_a_run_that_was_not_completed_is_run_again(kt_exp, choice, error):
-    with raising("invert_captions", error):
+    with raising("finetune.images.invert_captions", error):
         assert kt_exp(*TINY).code != 0
     again = kt_exp(*TINY, f"on_existing={choice}")
     assert (again.code, again.record.status) == (0, "completed")
@@ -121,7 +122,7 @@ def test_a_sweep_that_comes_again_runs_what_failed_and_counts_the_rest(kt_exp, b
     sweep = [KEEP, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${finetune.lr}"]
     assert kt_exp(*TINY, *sweep, "finetune.lr=1e-4", "-m").code == 0
     sweep += ["finetune.lr=1e-4,1e-3", "-m"]
-    with raising("invert_captions", RuntimeError("out of order")):
+    with raising("finetune.images.invert_captions", RuntimeError("out of order")):
         failed = kt_exp(*TINY, *sweep)
     assert failed.code == 1
     assert failed.stderr.endswith("kt-exp: error: sweep/0.001: out of order\n"
@@ -150,10 +151,10 @@ def test_a_job_is_the_same_alone_and_after_others_of_its_process(kt_exp, home, s
     assert second.record is not None
     assert second.record.config["finetune"]["lr"] == 0.01
     # Inverted once, and the phases that train nothing evaluated once.
-    assert second.record.reused == {"inversion": 1, "finetune": 0, "evaluation": len(Phase) - 1}
+    assert second.record.reused == {"inversion": 1, "finetune": 0, "evaluation": len(UNTRAINED)}
     for field in ("metrics", "confusions", "curves", "signatures"):
         assert getattr(second.record, field) == getattr(alone, field), field
-    taught = "models/gyroscope/open_clip_model.safetensors"
+    taught = f"models/gyroscope/{CHANGES_FILE}"
     first, other = (load_file(folder / taught) for folder in (second.folder, home / "run"))
     assert all((first[name] == other[name]).all() for name in first)
 
@@ -214,18 +215,18 @@ def test_seeds_are_an_axis_of_which_tables_show_mean_and_spread(kt_exp, home, ca
 
 def test_status_shows_the_stage_of_a_running_job_and_the_error_of_a_failed_one(
         kt_exp, home, monkeypatch, capfd):
-    from kt_exp import pipeline
+    from kt_exp.finetune import images
 
     shown = []
-    original = pipeline.invert_captions
+    original = images.invert_captions
 
-    def watched(model, captions, settings, seed, store, progress, names):
-        original(model, captions, settings, seed, store, progress, names)
+    def watched(*arguments):
+        original(*arguments)
         [job] = find_jobs([home / "run"])
         shown.append(state_of(job))
         raise RuntimeError("out of order")
 
-    monkeypatch.setattr(pipeline, "invert_captions", watched)
+    monkeypatch.setattr(images, "invert_captions", watched)
     assert kt_exp(*TINY).code == 1
     [running] = shown
     assert running.name == "running"
@@ -241,9 +242,9 @@ def test_wandb_follows_a_job_that_is_preempted_then_fails_and_comes_again(
     sweep = [*TINY, KEEP, "tracker=wandb", "tracker.mode=offline", "hydra.sweep.dir=outputs/lr",
              "finetune.lr=0.01", "-m"]
 
-    with raising("finetune", KeyboardInterrupt()):
+    with raising("pipeline.finetune", KeyboardInterrupt()):
         assert kt_exp(*sweep).code == 130
-    with raising("finetune", RuntimeError("out of order")):
+    with raising("pipeline.finetune", RuntimeError("out of order")):
         assert kt_exp(*sweep).code == 1
     assert kt_exp(*sweep).code == 0
 

@@ -42,4 +42,4 @@ def test_the_program_calls_it_and_gives_its_exit_code(tmp_path, monkeypatch) -> 
     monkeypatch.setenv("COMP_LINE", "kt-exp finetune=closed")
     monkeypatch.setenv("COMP_POINT", "22")
     completed = call("-sc", "query=bash")
-    assert completed.stdout.split() == ["finetune=closed_form"]
+    assert completed.stdout.split() == ["finetune=closed_form", "finetune=closed_form_photos"]
