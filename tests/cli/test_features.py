@@ -10,8 +10,9 @@ from kt_exp.models.loading import CHANGES_FILE
 
 pytestmark = pytest.mark.slow
 
-RUN = ("inversion=features", "inversion.images=4", "inversion.steps=3", "finetune.epochs=1",
-       "concepts.only=[madras]", "benchmark.images_per_known_class=2",
+RUN = ("inversion=features", "inversion.layers=projection", "inversion.images=4",
+       "inversion.steps=3", "finetune=pictograms", "finetune.save_models=true",
+       "finetune.epochs=1", "concepts.only=[madras]", "benchmark.images_per_known_class=2",
        "benchmark.images_per_target=4")
 
 
