@@ -60,8 +60,8 @@ def test_the_example_of_the_docs_runs(home, capsys) -> None:
     first = re.search(r"```python\n(.*?)```", page, re.S)
     assert first
     exec(compile(first[1], "python.md", "exec"), {})
-    steps, before, after = capsys.readouterr().out.splitlines()
-    assert steps == "40 0.001"
+    settings, before, after = capsys.readouterr().out.splitlines()
+    assert settings == "projection_edit 1.3"
     assert re.fullmatch(r"baseline \d of 50", before)
     assert re.fullmatch(r"transferred [2-5]\d of 50", after)
     assert kt_exp.read_run("outputs/gyroscope").status == "completed"

@@ -52,9 +52,9 @@ BAD = {
                                "inversion.statistics_path=file"], "'file' holds no statistics"),
     "no statistics folder": ([*TRAINS, "inversion.layers=last_1", "inversion.statistics=folder",
                               "inversion.statistics_path=gone"], "no such folder: gone"),
-    "nothing above the cut": (["inversion=features", "finetune.strategy=visual_trunk"],
-                              "no parameters for 'visual_trunk' above the cut inversion.layers="
-                              "projection"),
+    "nothing above the cut": ([*TRAINS, "inversion.layers=projection",
+                               "finetune.strategy=visual_trunk"], "no parameters for "
+                              "'visual_trunk' above the cut inversion.layers=projection"),
     "rate of fine-tuning": (["finetune.lr=-1"], "finetune.lr: -1.0 is out of range"),
     "batch": (["finetune.batch_size=0"], "finetune.batch_size: 0 is out of range"),
     "sizes": (["inversion.sizes=[1000000000]"], "inversion.sizes: 1000000000 is out of range"),

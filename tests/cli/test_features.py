@@ -10,7 +10,8 @@ from kt_exp.models.loading import CHANGES_FILE
 
 pytestmark = pytest.mark.slow
 
-RUN = ("inversion=features", "finetune=pictograms", "inversion.images=4", "inversion.steps=3",
+RUN = ("inversion=features", "inversion.layers=projection", "inversion.images=4",
+       "inversion.steps=3", "finetune=pictograms", "finetune.save_models=true",
        "finetune.epochs=1", "concepts.only=[madras]", "benchmark.images_per_known_class=2",
        "benchmark.images_per_target=4")
 

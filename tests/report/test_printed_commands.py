@@ -51,7 +51,7 @@ def sweeps(page: Path) -> dict[str, list[list[str]]]:
     """The overrides of each job of the page's sweeps, by the folder of the sweep."""
     found = {}
     for line in lines(page):
-        if line.startswith(SWEEP):
+        if line.startswith(SWEEP) and "hydra/sweeper=" not in line:
             given = [word for word in shlex.split(line, comments=True) if "=" in word]
             hydra = composed(*split(given)[0], with_hydra=True).hydra
             params = [f"{key}={value}" for key, value in hydra.sweeper.params.items()] \
