@@ -121,7 +121,8 @@ def test_captions_of_images_that_are_not_there(refused, tmp_path):
 def test_masks_of_another_size(refused, pairs):
     mask = next((pairs / "lungs" / "masks").iterdir())
     Image.new("L", (9, 9), 255).save(mask)
-    line = refused(*SEGMENTATION, f"benchmark.root={pairs}", "benchmark.m2ib.layer=2")
+    line = refused(*SEGMENTATION, "inversion=fast", f"benchmark.root={pairs}",
+                   "benchmark.m2ib.layer=2")
     assert f"another size than its image: masks/{mask.name}; give masks of the images'" in line
 
 
