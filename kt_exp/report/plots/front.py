@@ -40,8 +40,9 @@ class _Placed(NamedTuple):
 
     @property
     def label(self) -> str:
-        seconds = f", {shown_seconds(self.method)} s" if self.method.is_trained else ""
-        return f"{self.method.label}{seconds}"
+        if not self.method.is_trained or self.method.seconds is None:
+            return self.method.label
+        return f"{self.method.label}, {shown_seconds(self.method)} s"
 
 
 class _Panel(NamedTuple):
@@ -53,7 +54,7 @@ def draw_front(jobs: Sequence[Job], _keys: Sequence[str], note: str) -> Chart:
     """Draw a point for each method and for each prompt of the untrained model.
 
     Filled points are taught models, hollow ones the untrained model; the dashed line joins the
-    Pareto front. The legend has the seconds of inversion and fine-tuning.
+    Pareto front. The legend has the seconds of inversion and fine-tuning where a run took them.
 
     Raises:
         UserError: as `method_points`, or no method has finite margins.
