@@ -15,8 +15,6 @@ from kt_exp.results.margins_file import read_margins
 from kt_exp.results.outcome import Metric, Phase
 from kt_exp.results.record import RunRecord
 
-LOSS = 0.02  # share of the known images that may be lost: `target_at_2`
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -59,13 +57,9 @@ def measured(record: RunRecord, run: Path, concept: str) -> Measured:
                     both("target", "target_at_2"), gain)
 
 
-def _right(margins: PhaseMargins) -> NDArray[np.bool_]:
-    """Return which known images are classified right."""
-    return margins.right & ~(margins.known > 0)
-
-
 def _forgotten(margins: Mapping[str, PhaseMargins]) -> Gain:
-    change = _right(margins[Phase.transferred]).astype(float) - _right(margins[Phase.baseline])
+    before, after = (margins[phase].known_right() for phase in (Phase.baseline, Phase.transferred))
+    change = after.astype(float) - before
 
     def resample(generator: np.random.Generator) -> NDArray[np.float64]:
         return np.array([[change[generator.integers(len(change), size=len(change))].mean()]])
@@ -74,8 +68,8 @@ def _forgotten(margins: Mapping[str, PhaseMargins]) -> Gain:
 
 
 def _gain(margins: Mapping[str, PhaseMargins]) -> Gain | None:
-    before, after = margins[Phase.baseline], margins[Phase.transferred]
     try:
-        return target_at_gain([[Comparison(before, after, _right(before))]], LOSS)
+        return target_at_gain(
+            [[Comparison.of(margins[Phase.baseline], margins[Phase.transferred])]])
     except ValueError:  # margins that are not finite
         return None

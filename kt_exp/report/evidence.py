@@ -11,6 +11,7 @@ from kt_exp.errors import UserError
 from kt_exp.report.grouping import Estimate
 from kt_exp.report.runs import Job
 from kt_exp.results.gains import (
+    LOSS,
     Comparison,
     PhaseMargins,
     Statistic,
@@ -21,8 +22,6 @@ from kt_exp.results.intervals import Gain
 from kt_exp.results.margins_file import FILE_NAME, read_margins
 from kt_exp.results.outcome import Phase
 
-LOSS = 0.02  # share of the known images that may be lost: `target_at_2`
-
 
 @dataclass(frozen=True)
 class Case:
@@ -30,6 +29,10 @@ class Case:
 
     job: Job
     margins: Mapping[str, PhaseMargins]
+
+    def comparison(self, phase: Phase) -> Comparison:
+        """Return the comparison of a phase with bias alone."""
+        return Comparison.of(self.margins[Phase.baseline], self.margins[phase])
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,7 @@ class Evidence:
         return Evidence(cases)
 
     def _comparisons(self, phase: Phase, concepts: Sequence[str]) -> list[list[Comparison]]:
-        return [[_comparison(row[name].margins, phase) for name in concepts]
-                for row in self.cases.values()]
+        return [[row[name].comparison(phase) for name in concepts] for row in self.cases.values()]
 
 
 def evidence_of(jobs: Sequence[Job]) -> Evidence:
@@ -148,8 +150,3 @@ def shared_concepts(found: Sequence[Evidence]) -> list[str]:
         raise UserError("concepts", "the variants have no measured concept in common",
                         "kt-report status shows how far the runs are")
     return concepts
-
-
-def _comparison(margins: Mapping[str, PhaseMargins], phase: Phase) -> Comparison:
-    before = margins[Phase.baseline]
-    return Comparison(before, margins[phase], before.right & ~(before.known > 0))

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from kt_exp.results.intervals import Gain, bootstrap_gain
 from kt_exp.results.operating_point import fewest_right, largest_gamma
 
+LOSS = 0.02  # share of the known images that may be lost: `target_at_2`
+
 
 @dataclass(frozen=True)
 class PhaseMargins:
@@ -34,6 +36,10 @@ class PhaseMargins:
         """Return the margins with γ on the concept's score."""
         return PhaseMargins(self.target + gamma, self.known + gamma, self.right)
 
+    def known_right(self, gamma: float = 0.0) -> NDArray[np.bool_]:
+        """Return which known images are classified right with γ `(K,)`."""
+        return self.right & ~(self.known > -gamma)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -45,6 +51,11 @@ class Comparison:
     before: PhaseMargins
     after: PhaseMargins
     reference: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, before: PhaseMargins, after: PhaseMargins) -> Comparison:
+        """Return the comparison of a phase with the untrained model's `before`."""
+        return cls(before, after, before.known_right())
 
 
 def target_at(margins: PhaseMargins, needed: int) -> float:
@@ -59,7 +70,7 @@ def target_at(margins: PhaseMargins, needed: int) -> float:
 Statistic = Callable[[Comparison], float]
 
 
-def target_at_gain(comparisons: Sequence[Sequence[Comparison]], loss: float = 0.02,
+def target_at_gain(comparisons: Sequence[Sequence[Comparison]], loss: float = LOSS,
                    draws: int = 2000, random_seed: int = 0) -> Gain:
     """Return the mean gain in `target_at` from `before` to `after`, with its 95 % interval.
 
@@ -113,8 +124,7 @@ def target_accuracy(one: Comparison) -> float:
 
 def known_change(one: Comparison, gamma: float = 0.0) -> float:
     """Return the change of known accuracy from the untrained model, in [−1, 1], with γ."""
-    stays = one.after.right & ~(one.after.known > -gamma)
-    return float(np.mean(stays) - np.mean(one.reference))
+    return float(np.mean(one.after.known_right(gamma)) - np.mean(one.reference))
 
 
 def _indices(one: Comparison, generator: np.random.Generator | None) -> tuple[
