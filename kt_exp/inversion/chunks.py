@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
+from kt_exp.errors import UserError
 from kt_exp.models.protocol import Model
 
 Image = tuple[str, int]  # store key of the caption, number of the image
@@ -23,6 +25,25 @@ def make_chunks(images: Sequence[Image], size: int, whole: int = 1) -> list[list
     """
     size = max(size // whole, 1) * whole
     return [list(images[at:at + size]) for at in range(0, len(images), size)]
+
+
+def chunk_size(size: int | str, model: Model) -> int:
+    """Return how many images go through the model at once: `size`, or what fits for `auto`."""
+    return auto_chunk_size(model) if size == "auto" else int(size)
+
+
+@contextmanager
+def fitting_memory(images: int, device: torch.device) -> Iterator[None]:
+    """Run a chunk of `images` in this block.
+
+    Raises:
+        UserError: the chunk does not fit the device's memory.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError("inversion.chunk_size", f"{images} images at once do not fit the memory of "
+                        f"{device}", f"try {max(1, images // 2)}") from error
 
 
 def auto_chunk_size(model: Model) -> int:

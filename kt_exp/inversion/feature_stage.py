@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kt_exp import interrupts
 from kt_exp.errors import UserError
-from kt_exp.inversion.chunks import auto_chunk_size, make_chunks
+from kt_exp.inversion.chunks import chunk_size, fitting_memory, make_chunks
 from kt_exp.inversion.conditional import LinearGaussian
 from kt_exp.inversion.feature_prior import FeaturePrior
 from kt_exp.inversion.invert import Task, random_stream
@@ -72,7 +72,9 @@ def invert_features(top: TopEncoder, captions: dict[str, str], settings: Inversi
         if missing:
             top.module.eval().requires_grad_(False)
             inversion = _Inversion(top, _without_pixels(settings), seed, statistics())
-            chunks = make_chunks(missing, inversion.chunk_size(), settings.images)
+            # The top alone takes less memory than the whole model.
+            size = chunk_size(settings.chunk_size, top.model)
+            chunks = make_chunks(missing, size, settings.images)
             with progress(f"Inverting features of {len(missing)} images",
                           inversion.steps * len(chunks)) as bar, interrupts.deferred() as stop:
                 for chunk in chunks:
@@ -124,21 +126,12 @@ class _Inversion:
     def steps(self) -> int:
         return 1 if self._closed else self.settings.steps
 
-    def chunk_size(self) -> int:
-        if self.settings.chunk_size != "auto":
-            return int(self.settings.chunk_size)
-        return auto_chunk_size(self.top.model)  # the top alone takes less memory
-
     def run(self, tasks: Sequence[Task], bar: Bar, stop: Callable[[], bool]) -> _Inverted:
         streams = [random_stream("noise", task, self.seed) for task in tasks]
         if self._closed:
             return self._conditional(tasks, streams, bar)
-        try:
+        with fitting_memory(len(tasks), self.top.device):
             return self._optimised(tasks, streams, bar, stop)
-        except torch.OutOfMemoryError as error:
-            raise UserError("inversion.chunk_size", f"{len(tasks)} images at once do not fit the "
-                            f"memory of {self.top.device}", f"try {max(1, len(tasks) // 2)}"
-                            ) from error
 
     def record(self, caption: str, inverted: _Inverted) -> dict[str, object]:
         return {

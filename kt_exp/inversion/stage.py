@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kt_exp import interrupts
 from kt_exp.errors import UserError
-from kt_exp.inversion.chunks import Image, auto_chunk_size, make_chunks
+from kt_exp.inversion.chunks import Image, chunk_size, fitting_memory, make_chunks
 from kt_exp.inversion.image_scorer import to_model_size
 from kt_exp.inversion.invert import State, Task, initial_state, invert
 from kt_exp.inversion.settings import InversionSettings
@@ -113,13 +113,9 @@ class _Work:
             bar.advance(state.step, earlier=True)
         start = initial_state(tasks, self.settings, self.model, self.seed)
         with interrupts.deferred() as stop:
-            try:
+            with fitting_memory(len(chunk), self.model.device):
                 final = invert(self.model, tasks, self.settings, self.seed,
                                state or _copy(start), _LoopHooks(partial, bar, stop))
-            except torch.OutOfMemoryError as error:
-                raise UserError("inversion.chunk_size", f"{len(chunk)} images at once do not fit "
-                                f"the memory of {self.model.device}",
-                                f"try {max(1, len(chunk) // 2)}") from error
             partial.save(final)
         scores = [self._clean_scores(tasks, images) for images in (start.images, final.images)]
         curve = torch.stack(final.curve, dim=1).cpu()
@@ -199,10 +195,9 @@ def _chunks(model: Model, missing: list[str], captions: dict[str, str],
             if (key, i) not in covered]
     if not rest:
         return left
-    size = settings.chunk_size
     # Batch clipping couples the images of a caption: they must share a chunk.
     whole = settings.images if settings.grad_clip == "batch" else 1
-    return left + make_chunks(rest, auto_chunk_size(model) if size == "auto" else int(size), whole)
+    return left + make_chunks(rest, chunk_size(settings.chunk_size, model), whole)
 
 
 def _left_over(store: Store) -> list[list[Image]]:
