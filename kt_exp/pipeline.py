@@ -137,7 +137,7 @@ class Experiment:
         self._check_model()
         self._editor = Editor.of(self.evaluator, config.finetune.edit) if self._edits else None
         self._calibrator = Calibrator.of(self.evaluator, known_prompts, images.of_pixels())
-        self.groups = self._groups()
+        self.groups = self._groups(known_prompts)
         self._check_captions()
 
     def run(self) -> Iterator[str]:
@@ -243,8 +243,8 @@ class Experiment:
         state.outcomes += outcomes
         state.reused["evaluation"] = self.evaluator.reused
 
-    def _groups(self) -> list[Group]:
-        known, joint = self.benchmark.known_prompts(), self.config.finetune.scope == "joint"
+    def _groups(self, known: list[list[str]]) -> list[Group]:
+        joint = self.config.finetune.scope == "joint"
         groups = []
         for members in [self.concepts] if joint else [[concept] for concept in self.concepts]:
             name = JOINT if len(members) > 1 else members[0].name

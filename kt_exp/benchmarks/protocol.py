@@ -95,22 +95,26 @@ class Benchmark(Protocol):
         ...
 
 
-class ClassificationBenchmark(Benchmark, Protocol):
-    """Zero-shot classification of known classes and of one or more new concepts."""
-
-    batch_size: int
-    workers: int
-    on_bad_image: str
+class Prompted(Protocol):
+    """What decides the prompts of a name."""
 
     @property
     def templates(self) -> list[str]:
-        """Prompt templates with `{}` for the class name; a class's embedding averages over them."""
+        """Prompt templates with `{}` for the name; a class's embedding averages over them."""
         ...
 
     @property
     def fix_articles(self) -> bool:
         """Whether prompts say "an umbrella" where a template says "a {}"."""
         ...
+
+
+class ClassificationBenchmark(Benchmark, Prompted, Protocol):
+    """Zero-shot classification of known classes and of one or more new concepts."""
+
+    batch_size: int
+    workers: int
+    on_bad_image: str
 
     def known_names(self) -> list[str]:
         """Return the names of the known classes, in label order."""

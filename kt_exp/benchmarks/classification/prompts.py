@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
-from kt_exp.benchmarks.protocol import ClassificationBenchmark
+from kt_exp.benchmarks.protocol import ClassificationBenchmark, Prompted
 from kt_exp.concepts import Concept
 from kt_exp.concepts.captions import fill
 from kt_exp.concepts.parts import description_parts, part_prompts
 from kt_exp.results.outcome import Phase
-
-
-class Prompted(Protocol):
-    """What decides the prompts of a name."""
-
-    @property
-    def templates(self) -> list[str]:
-        """Prompt templates with `{}` for the name."""
-        ...
-
-    @property
-    def fix_articles(self) -> bool:
-        """Whether prompts say "an umbrella" where a template says "a {}"."""
-        ...
 
 
 def known_prompts(benchmark: ClassificationBenchmark) -> list[list[str]]:
