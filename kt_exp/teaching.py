@@ -21,7 +21,7 @@ from transformers import CLIPModel
 
 from kt_exp.api import compose, load_model
 from kt_exp.benchmarks.classification.prompts import filled, target_prompts
-from kt_exp.checkpoints.card import Card
+from kt_exp.checkpoints.card import CLOSED_FORM, Card
 from kt_exp.checkpoints.export import export_model
 from kt_exp.checkpoints.hub import push_folder
 from kt_exp.checkpoints.labelling import Labelled, images_in, label_images
@@ -33,7 +33,8 @@ from kt_exp.data.class_lists import class_list
 from kt_exp.data.image_files import ImageFiles, to_rgb
 from kt_exp.editing import TARGETS
 from kt_exp.errors import UserError, did_you_mean
-from kt_exp.finetune.closed_form import known_metric, mean_direction, projection_edit
+from kt_exp.finetune.closed_form import known_metric, projection_edit
+from kt_exp.finetune.edit_stage import embedded
 from kt_exp.finetune.settings import BUDGET, EditSettings
 from kt_exp.finetune.strength import KnownItems, strengths_within_budget
 from kt_exp.models.clip import OpenClip
@@ -160,8 +161,7 @@ def teach(description: str, *, name: str, model: Any = "pictoclip", method: str 
     listed = class_list(settings.others, "others") if settings.others else []
     stand_ins = listed if others is None or isinstance(others, str) else list(others)
     _edit(encoder, concept, usage, settings, list(known), stand_ins)
-    method_used = {"closed-form edit": "of the image encoder's last linear map, from texts alone",
-                   **vars(settings), "known names": len(known)}
+    method_used = {**CLOSED_FORM, **vars(settings), "known names": len(known)}
     return Taught(as_given(encoder), encoder, concept, list(known), Card(base, usage, method_used))
 
 
@@ -212,18 +212,15 @@ def _by_name(name: str, device: str) -> tuple[DualEncoder, dict[str, Any]]:
 def _edit(encoder: DualEncoder, concept: Concept, usage: Usage, settings: EditSettings,
           known: list[str], others: list[str]) -> None:
     """Edit the encoder's last linear map in place."""
-    def embedded(prompts: Sequence[str]) -> Tensor:
-        return mean_direction(encoder.encode_text(prompts).cpu())
-
     prompts = target_prompts(usage, concept, Phase.baseline)
     targets = target_prompts(usage, concept, TARGETS[settings.target])
     check_lengths([(concept.name, text) for text in (*prompts, *targets)], encoder.count_tokens,
                   encoder.max_text_tokens, "error")
-    name, target = embedded(prompts)[None], embedded(targets)[None]
+    name, target = embedded(encoder, [prompts, targets]).split(1)
 
     def classes(names: Sequence[str]) -> Tensor:
         own = [filled(usage, other) for other in names if other != concept.name]
-        return torch.stack([embedded(one) for one in own]) if own else name[:0]
+        return embedded(encoder, own) if own else name[:0]
 
     known_classes = classes(known)
     metric = known_metric(known_classes, settings.ridge, classes(others) if others else None,

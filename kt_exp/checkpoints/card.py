@@ -18,6 +18,7 @@ from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import Metric
 
 FILE_NAME = "README.md"
+CLOSED_FORM = {"closed-form edit": "of the image encoder's last linear map, from texts alone"}
 _PICTOCLIP = "kt_exp.pictograms.weights.PictoClip"
 _USE = {
     "open_clip": """\
@@ -85,8 +86,7 @@ def method_of(config: Mapping[str, Any]) -> dict[str, Any]:
     finetune = config.get("finetune", {})
     if finetune.get("strategy") == "projection_edit":
         edit = finetune.get("edit", {})
-        return {"closed-form edit": "of the image encoder's last linear map, from texts alone",
-                **{key: edit[key] for key in _EDIT_KEYS if key in edit}}
+        return CLOSED_FORM | {key: edit[key] for key in _EDIT_KEYS if key in edit}
     inversion = config.get("inversion", {})
     return {"images": finetune.get("images"), "images of each concept": inversion.get("images"),
             "inversion steps": inversion.get("steps"), "trained": finetune.get("strategy"),

@@ -79,8 +79,8 @@ def edit(model: DualEncoder, key: str, texts: EditTexts, settings: EditSettings,
         UserError: the model has no last linear map, or its text encoder cannot tell names apart.
     """
     def compute() -> Entry:
-        names, targets = (_embedded(model, prompts) for prompts in (texts.names, texts.targets))
-        protected = _embedded(model, texts.protected) if texts.protected else None
+        names, targets = (embedded(model, prompts) for prompts in (texts.names, texts.targets))
+        protected = embedded(model, texts.protected) if texts.protected else None
         metric = known_metric(embed(texts.known), settings.ridge,
                               embed(texts.others) if texts.others else None,
                               settings.others_weight)
@@ -101,7 +101,8 @@ def edit(model: DualEncoder, key: str, texts: EditTexts, settings: EditSettings,
 
 
 @torch.no_grad()
-def _embedded(model: DualEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
+def embedded(model: DualEncoder, prompts: Sequence[Sequence[str]]) -> Tensor:
+    """Return the mean direction of each name's prompts, `(N, D)`, float64, on the CPU, N ≥ 1."""
     texts = [text for of_one in prompts for text in of_one]
     encoded = torch.cat([model.encode_text(texts[start:start + _AT_ONCE]).cpu()
                          for start in range(0, len(texts), _AT_ONCE)])
