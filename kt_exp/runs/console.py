@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
@@ -33,11 +34,12 @@ TRADEOFF_COLUMNS = {"target_at_2": [*summary.TRADEOFF_PHASES],
                     "auroc": [Phase.baseline, Phase.transferred]}
 WIDEST_COUNTS_BESIDE = 5  # "50/50"; longer counts go below the percentage, to fit 80 columns
 STATUS_STYLES = {"completed": "bold green", "failed": "bold red", "interrupted": "bold yellow"}
+RowT = TypeVar("RowT")
 
 
 def summary_table(record: RunRecord, intervals: bool = True) -> Table:
     """Return a run's table: accuracy of each concept before → after, and of the two prompts."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = _plain_table()
     table.add_column("\nConcept", overflow="fold", min_width=8, max_width=20)
     table.add_column("Target\nbefore", justify="right", no_wrap=True)
     table.add_column("\n→ after", justify="right", no_wrap=True)
@@ -63,7 +65,7 @@ def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
     have no column.
     """
     rows = summary.tradeoff_rows(record)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = _plain_table()
     phases = {metric: [phase for phase in shown if any(phase in getattr(row, metric)
                                                        for row in rows)]
               for metric, shown in TRADEOFF_COLUMNS.items()}
@@ -72,10 +74,7 @@ def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
         for number, phase in enumerate(phases[metric]):
             table.add_column(f"{'' if number else title}\n{summary.TRADEOFF_PHASES[phase]}",
                              justify="right", no_wrap=True)
-    for row in rows:
-        is_mean = len(rows) > 1 and row is rows[-1]
-        if is_mean:
-            table.add_row()
+    for row, is_mean in _mean_apart(table, rows):
         cells = [_rate(row.target_at_2.get(phase),
                        row.gain if phase == Phase.transferred else None, intervals)
                  for phase in phases["target_at_2"]]
@@ -87,15 +86,11 @@ def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
 
 def calibrated_table(record: RunRecord, intervals: bool = True) -> Table:
     """Return the table of target and known accuracy with the constant γ on the concept's score."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = _plain_table()
     table.add_column("Concept", overflow="fold", min_width=8, max_width=20)
     for title in ("γ", "Target", "Known", "points"):
         table.add_column(title, justify="right", no_wrap=True)
-    rows = calibrated_rows(record)
-    for row in rows:
-        is_mean = len(rows) > 1 and row is rows[-1]
-        if is_mean:
-            table.add_row()
+    for row, is_mean in _mean_apart(table, calibrated_rows(record)):
         table.add_row(
             Text(printable(row.name)), "" if is_mean else row.signed_gamma,
             _rate(row.target, None, intervals), _rate(row.known, None, intervals),
@@ -106,7 +101,7 @@ def calibrated_table(record: RunRecord, intervals: bool = True) -> Table:
 
 def score_table(record: RunRecord) -> Table:
     """Return the table of all metrics but target and known accuracy: before → after."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = _plain_table()
     scores = summary.scores(record)
     means = summary.mean_scores(scores)
     several = len({score.name for score in scores}) > 1
@@ -126,7 +121,7 @@ def score_table(record: RunRecord) -> Table:
 
 def diagnosis_table(concepts: Sequence[ConceptEntry]) -> RenderableType:
     """Return the table of the concepts' diagnoses, with the warnings below."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = _plain_table()
     table.add_column("Concept", overflow="fold", max_width=20)
     table.add_column("Tokens", justify="right", no_wrap=True)
     table.add_column("Cosine", justify="right", no_wrap=True)
@@ -188,6 +183,19 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
         console.print(Text.assemble((name.ljust(width), "dim"),
                                     printable(_shortest(folder / path))),
                       soft_wrap=True)
+
+
+def _plain_table() -> Table:
+    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+
+
+def _mean_apart(table: Table, rows: Sequence[RowT]) -> Iterator[tuple[RowT, bool]]:
+    """Yield each row and whether it is the mean, the last of several; add a blank row before it."""
+    for row in rows:
+        is_mean = len(rows) > 1 and row is rows[-1]
+        if is_mean:
+            table.add_row()
+        yield row, is_mean
 
 
 def _fitting(make: Callable[[RunRecord, bool], Table], record: RunRecord,
