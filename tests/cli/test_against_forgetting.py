@@ -5,6 +5,7 @@ from __future__ import annotations
 import open_clip
 import pytest
 import torch
+from fixtures.configs import SHORT_TRAINING
 from safetensors.torch import load_file
 
 from kt_exp.models.loading import CHANGES_FILE
@@ -14,13 +15,7 @@ from kt_exp.results.record import RunRecord
 
 pytestmark = pytest.mark.slow
 
-TINY = [
-    "inversion=fast", "finetune=pictograms",
-    "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
-    "finetune.epochs=1", "finetune.batch_size=2", "finetune.lr=0.05",
-    "benchmark.images_per_known_class=1", "benchmark.images_per_target=4",
-    "concepts.only=[gyroscope]",
-]
+TINY = [*SHORT_TRAINING, "finetune.lr=0.05", "benchmark.images_per_target=4"]
 WITHOUT_REHEARSAL = [*TINY, "finetune.rehearsal=0"]
 
 

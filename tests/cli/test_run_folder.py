@@ -7,14 +7,13 @@ import json
 import os
 
 import pytest
+from fixtures.configs import SHORT_TRAINING
 
 pytestmark = pytest.mark.slow
 
 TINY = [
-    "inversion=fast", "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]",
-    "inversion.images=2", "finetune=pictograms", "finetune.epochs=1", "finetune.batch_size=2",
-    "finetune.rehearsal=0", "benchmark.images_per_known_class=1", "benchmark.images_per_target=2",
-    "concepts.only=[gyroscope]", "finetune.save_models=false", "on_existing=skip",
+    *SHORT_TRAINING, "finetune.rehearsal=0", "benchmark.images_per_target=2",
+    "finetune.save_models=false", "on_existing=skip",
 ]
 
 
@@ -27,6 +26,10 @@ def stored(tmp_path_factory):
 def one_store(home, stored, monkeypatch):
     """The runs of this file share a store, so that only the first computes."""
     monkeypatch.setenv("KT_EXP_STORE", str(stored))
+
+
+def full(*args: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def state(home):
@@ -51,9 +54,6 @@ def test_a_file_that_cannot_be_written_fails_the_run(kt_exp, home, file):
 
 
 def test_a_disk_that_is_full_at_the_end(kt_exp, home, monkeypatch):
-    def full(*args: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     monkeypatch.setattr("kt_exp.runs.artifacts.write_page", full)
     ended = kt_exp(*TINY)
     assert ended.code == 2
@@ -62,9 +62,6 @@ def test_a_disk_that_is_full_at_the_end(kt_exp, home, monkeypatch):
 
 
 def test_a_disk_that_is_full_at_the_start(kt_exp, monkeypatch):
-    def full(*args: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     monkeypatch.setattr("kt_exp.runs.job.write_record", full)
     ended = kt_exp(*TINY)
     assert ended.code == 2
@@ -84,9 +81,6 @@ def test_a_folder_that_takes_no_traceback(kt_exp, home, monkeypatch):
 
 
 def test_hydras_own_files_on_a_full_disk(kt_exp, monkeypatch, capfd):
-    def full(*args: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     monkeypatch.setattr("hydra.core.utils._save_config", full)
     ended = kt_exp(*TINY)
     assert ended.code == 2

@@ -11,6 +11,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from fixtures.configs import SHORT_TRAINING
 from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file
@@ -23,12 +24,7 @@ from kt_exp.results.outcome import Phase
 
 pytestmark = pytest.mark.slow
 
-TINY = [
-    "inversion=fast", "finetune=pictograms",
-    "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
-    "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",
-    "benchmark.images_per_known_class=1", "concepts.only=[gyroscope]",
-]
+TINY = [*SHORT_TRAINING, "finetune.rehearsal=0"]
 PICTOGRAMS = [*TINY, "benchmark.images_per_target=2"]
 
 

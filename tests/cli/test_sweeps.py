@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fixtures.configs import SHORT_TRAINING
 from hydra.core.hydra_config import HydraConfig
 from safetensors.torch import load_file
 
@@ -21,13 +22,7 @@ from kt_exp.results.record import read_record
 
 pytestmark = pytest.mark.slow
 
-TINY = [
-    "inversion=fast", "finetune=pictograms",
-    "inversion.steps=2", "inversion.sizes=[]", "inversion.upsize_at=[]", "inversion.images=2",
-    "finetune.epochs=1", "finetune.batch_size=2", "finetune.rehearsal=0",
-    "benchmark.images_per_known_class=1", "benchmark.images_per_target=2",
-    "concepts.only=[gyroscope]",
-]
+TINY = [*SHORT_TRAINING, "finetune.rehearsal=0", "benchmark.images_per_target=2"]
 KEEP = "on_existing=skip"
 
 
