@@ -74,8 +74,30 @@ def sigterm_interrupts() -> None:
         nonlocal stopping
         if not stopping:
             stopping = True
+            _raised.set()
             raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
+        _raised.clear()
         for announced in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(announced, stop)
+
+
+# Whether the handler above has raised a `KeyboardInterrupt` that nobody has caught yet.
+_raised = threading.Event()
+
+
+def raise_if_lost() -> None:
+    """Raise the `KeyboardInterrupt` of `sigterm_interrupts` again if it was lost.
+
+    Python drops what is raised in a finalizer or a weak reference's callback, and each import runs
+    such callbacks. Long loops call this, so that a stop at such a moment is only delayed. Does
+    nothing after `caught`, and outside the main thread.
+    """
+    if _raised.is_set() and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
+
+
+def caught() -> None:
+    """Say that the `KeyboardInterrupt` has been caught: the clean-up begins."""
+    _raised.clear()

@@ -6,7 +6,9 @@ import threading
 
 import pytest
 
+import kt_exp.progress
 from kt_exp import interrupts
+from kt_exp.runs.progress_file import ProgressFile
 
 
 @pytest.fixture
@@ -128,3 +130,24 @@ def test_the_second_signal_of_a_pair_does_not_disturb_the_clean_up(restored):
     with pytest.raises(KeyboardInterrupt), interrupts.deferred():
         os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGUSR2)
+
+
+class StoppedInItsFinalizer:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_stop_that_python_drops_is_raised_at_the_next_step(tmp_path, restored):
+    interrupts.sigterm_interrupts()
+    progress = ProgressFile(tmp_path, kt_exp.progress.progress)
+    with progress("steps", 2) as bar:
+        bar.advance()
+        lost = StoppedInItsFinalizer()
+        del lost
+        with pytest.raises(KeyboardInterrupt):
+            bar.advance()
+    with pytest.raises(KeyboardInterrupt):
+        progress.begin("next stage")
+    interrupts.caught()
+    progress.begin("the report of an interrupted run")

@@ -53,7 +53,7 @@ def has_matplotlib() -> bool:
     """Return whether matplotlib (extra `plots`) can be imported; imports it if so."""
     try:
         import matplotlib  # noqa: F401
-    except ImportError:
+    except (ImportError, AttributeError):  # The latter after an import that was interrupted.
         return False
     return True
 

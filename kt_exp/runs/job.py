@@ -77,6 +77,7 @@ def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
         try:
             _run(cfg, record, folder, session, on_diagnosis, ending)
         except KeyboardInterrupt:
+            interrupts.caught()
             session.caches.models.clear()
             record.close("interrupted")
             log.error("Interrupted: the same command goes on where it stopped.")

@@ -12,6 +12,7 @@ from threading import Event, Thread
 from time import monotonic
 from typing import Self
 
+from kt_exp import interrupts
 from kt_exp.atomic import write_atomically
 from kt_exp.progress import Bar, Field, Progress
 from kt_exp.results.progress_record import FILE_NAME, Snapshot, now
@@ -27,7 +28,8 @@ class ProgressFile:
 
     Call `begin` at the start of each stage. The file is written atomically, at most every
     `WRITE_SECONDS`; if it cannot be written, the job continues. Within a `with` block it is also
-    written every `BEAT_SECONDS`, to show that a job that loads a model or waits is alive.
+    written every `BEAT_SECONDS`, to show that a job that loads a model or waits is alive. A stop
+    signal that was lost is noticed here (`interrupts.raise_if_lost`).
     """
 
     def __init__(self, folder: Path, inner: Progress) -> None:
@@ -46,6 +48,7 @@ class ProgressFile:
 
     def begin(self, stage: str) -> None:
         """Write progress under the name of `stage` from now on."""
+        interrupts.raise_if_lost()
         self._write(Snapshot.new(stage, "", 0))
 
     @contextmanager
@@ -78,6 +81,7 @@ class _WrittenBar:
         self._bar, self._snapshot, self._write = bar, snapshot, write
 
     def advance(self, n: int = 1, *, earlier: bool = False, **fields: Field) -> None:
+        interrupts.raise_if_lost()
         self._bar.advance(n, earlier=earlier, **fields)
         self._snapshot.done += n
         self._snapshot.earlier += n * earlier
