@@ -27,6 +27,10 @@ def commands() -> list[tuple[str, str]]:
                 line = re.sub(r"^(?:\w+=\S+ )+", "", line.strip())
                 if line.startswith(("kt-exp ", "python -m kt_exp.run ")):
                     found.append((page.name, line))
+        # What was recorded as refused is left out.
+        for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+            found += [(page.name, re.split(r" [|<]| 2>", line)[0]) for line in re.findall(
+                r"^\$ (kt-exp (?!export|predict|store|list).*)\n(?!kt-exp: error)", block, re.M)]
     return found
 
 
