@@ -26,7 +26,8 @@ from pathlib import Path
 from walkthroughs import SETUPS
 
 PAGE = Path(__file__).parent.parent / "docs" / "walkthroughs.md"
-FIGURES = "| walkthrough | first line | all commands | on disk before | after |\n|---|---|---|---|---|\n"
+FIGURES = ("| walkthrough | first line | all commands | on disk before | after |\n"
+           "|---|---|---|---|---|\n")
 _BLOCK = re.compile(r"(```console\n)(.*?)(```)", re.S)
 
 
