@@ -16,11 +16,14 @@ def delimiter(header: str) -> str:
     return ";" if ";" in header and "," not in header else ","
 
 
-def dict_reader(file: TextIO) -> csv.DictReader[str]:
-    """Return the reader of an open CSV file, with its own delimiter."""
+def dict_reader(file: TextIO, skip_spaces: bool = False) -> csv.DictReader[str]:
+    """Return the reader of an open CSV file, with its own delimiter.
+
+    With `skip_spaces`, spaces after a delimiter are left out.
+    """
     header = file.readline()
     file.seek(0)
-    return csv.DictReader(file, delimiter=delimiter(header))
+    return csv.DictReader(file, delimiter=delimiter(header), skipinitialspace=skip_spaces)
 
 
 def safe_cell(value: Any) -> Any:

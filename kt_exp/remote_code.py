@@ -47,6 +47,28 @@ def never_run(source: str | Path, where: str) -> Iterator[None]:
         remote.TIME_OUT_REMOTE_CODE = before
 
 
+@contextmanager
+def loading(source: str | Path, where: str, problem: str, remedy: str) -> Iterator[None]:
+    """Load files by transformers in this block, as `never_run` does; its errors become one line.
+
+    Args:
+        source, where: as for `never_run`.
+        problem, remedy: what to say where the library fails, which raises almost anything on
+            damaged files; the first line of its error is added.
+
+    Raises:
+        UserError: the library raised, or as `never_run`.
+    """
+    try:
+        with never_run(source, where):
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(where, f"{problem} ({reason})", remedy) from error
+
+
 def refuse_requests(folder: Path) -> None:
     """Check the JSON files of a folder for keys that would run code; ignore any other path.
 

@@ -115,6 +115,77 @@ def test_a_budget_counts_the_known_names(taught) -> None:
         kt_exp.teach(MADRAS.description, name="madras", strength="budget")
 
 
+def test_a_budget_keeps_to_the_least_strength() -> None:
+    weak, strong = (kt_exp.teach(MADRAS.description, strength="budget", budget=0.0, least=least,
+                                 most=3.0, **TAUGHT).model.module.visual.proj
+                    for least in (0.1, 3.0))
+    three = kt_exp.teach(MADRAS.description, strength=3.0, **TAUGHT).model.module.visual.proj
+    torch.testing.assert_close(strong, three)
+    assert not torch.allclose(weak, strong, atol=1e-4)
+
+
+def test_images_are_measured_as_a_run_does(tmp_path) -> None:
+    """The same drawings, names and prompts give the same numbers as the pictogram benchmark."""
+    record = kt_exp.run(["concepts.only=[madras]", "benchmark.images_per_known_class=2",
+                         "benchmark.images_per_target=5", "finetune.save_models=false",
+                         f"store.root={tmp_path / 'store'}"], folder=tmp_path / "run")
+    benchmark = kt_exp.compose(["benchmark.images_per_known_class=2",
+                                "benchmark.images_per_target=5"]).benchmark
+    of_known, own = benchmark.known_images(), benchmark.target_images(MADRAS)
+    known_images: dict[str, list[Image.Image]] = {}
+    for index, label in enumerate(of_known.labels):
+        known_images.setdefault(KNOWN[label], []).append(of_known.open(index))
+    found = kt_exp.teach(MADRAS.description, images=[own.open(i) for i in range(len(own))],
+                         known_images=known_images, **TAUGHT)
+    assert {row.phase for row in found.metrics} == {"baseline", "transferred"}
+    for row in found.metrics:
+        expected = record.metric(row.phase, "madras", row.split, row.metric)
+        assert (row.count, row.total) == (expected.count, expected.total)
+        assert row.value == pytest.approx(expected.value, abs=1e-6)
+    after = found.metric("transferred", "target")
+    assert (after.count, after.total) == (5, 5)
+    assert found.metric("baseline", "target", "target_at_2").value is not None
+    card = (found.export(tmp_path / "taught") / "README.md").read_text()
+    assert "| madras | " in card
+    assert "(5/5)" in card
+
+
+def test_images_of_the_concept_alone_give_target_accuracy_alone(tmp_path, caplog) -> None:
+    for number, picture in enumerate(drawings("madras")):
+        picture.save(tmp_path / f"{number}.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    found = kt_exp.teach(MADRAS.description, images=tmp_path, **TAUGHT)
+    assert found.metric("transferred", "target").total == 3
+    assert found.metric("transferred", "known") is None
+    assert found.metric("transferred", "target", "target_at_2").value is None
+    assert found.metric("transferred", "target", "target_at_2").reason == \
+        "no images of known classes"
+    assert "1 unreadable images were left out" in caplog.text
+
+
+def test_a_folder_of_known_classes_adds_their_names(tmp_path) -> None:
+    for name in KNOWN[:2]:
+        (tmp_path / name).mkdir()
+        drawings(name, 1)[0].save(tmp_path / name / "0.png")
+    found = kt_exp.teach(MADRAS.description, name="madras", images=drawings("madras"),
+                         known_images=tmp_path)
+    assert found.known == sorted(KNOWN[:2])
+    assert found.metric("baseline", "known").total == 2
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"images": [], "known": ["house"]}, "images: none are given"),
+    ({"images": [__file__], "known": ["house"]}, "Embedding images: not one readable image"),
+    ({"known_images": {"house": []}}, "images: missing: known_images are measured beside"),
+    ({"images": drawings("madras", 1)}, "known: missing: an image is assigned"),
+    ({"images": drawings("madras", 1), "known": ["Madras"]}, "known: holds 'madras'"),
+    ({"images": "no/such/folder", "known": ["house"]}, "no/such/folder: no such folder"),
+])
+def test_images_that_cannot_be_measured_on_are_refused(change, message) -> None:
+    with pytest.raises(kt_exp.UserError, match=message):
+        kt_exp.teach(MADRAS.description, name="madras", **change)
+
+
 @pytest.fixture
 def fake_hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """A hub that keeps the names of the files it gets."""

@@ -20,7 +20,7 @@ from kt_exp.checkpoints.usage import DEFAULT_TEMPLATES, Usage, read_usage
 from kt_exp.config import plugins
 from kt_exp.config.renames import with_current_names
 from kt_exp.csv_files import safe_cell
-from kt_exp.data.image_files import IMAGE_SUFFIXES, ClassFolder, ImageFiles
+from kt_exp.data.image_files import ImageFiles
 from kt_exp.errors import UserError
 from kt_exp.models.hugging_face_clip import load_hugging_face_clip
 from kt_exp.models.loading import CONFIG_FILE
@@ -78,7 +78,9 @@ class Classifier:
 
 
 @dataclass
-class _Loading:
+class Loading:
+    """Settings for loading images that are given by hand: unreadable ones are left out."""
+
     batch_size: int = 32
     workers: int = 0
     on_bad_image: str = "skip"
@@ -97,8 +99,8 @@ def label_images(model: DualEncoder, images: ImageSet, paths: Sequence[str], nam
         UserError: there is no readable image.
     """
     classes = text_classifier(model, [filled(usage, name) for name in names],
-                              _Loading.batch_size, progress, "Encoding names")
-    embedded = embed_images(model, images, _Loading(), progress, "Embedding images")
+                              Loading.batch_size, progress, "Encoding names")
+    embedded = embed_images(model, images, Loading(), progress, "Embedding images")
     scores = embedded.embeddings @ classes.T
     scores += torch.tensor([usage.gamma or 0.0 if name in usage.concepts else 0.0
                             for name in names])
@@ -150,21 +152,6 @@ def _dual_encoder(model: Model) -> DualEncoder:
         raise UserError("model", f"{type(model).__name__} does not embed images and texts",
                         "choose a run of a dual encoder such as CLIP")
     return model
-
-
-def images_in(folder: Path) -> ImageFiles:
-    """Return the images in a folder, at any depth, sorted.
-
-    Raises:
-        UserError: there is no such folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise UserError(str(folder), "no such folder", "give a folder of images")
-    files = ClassFolder("", folder).images()
-    if not files:
-        raise UserError(str(folder), "holds no images",
-                        f"put some there ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return ImageFiles(folder, files, [0] * len(files))
 
 
 def read_names(path: Path) -> list[str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kt_exp.results.gains import Comparison, PhaseMargins, target_at_gain
-from kt_exp.results.intervals import Gain, bootstrap_gain
+from kt_exp.results.gains import (
+    Comparison,
+    PhaseMargins,
+    known_change,
+    mean_interval,
+    target_at_gain,
+)
+from kt_exp.results.intervals import Gain
 from kt_exp.results.margins_file import read_margins
 from kt_exp.results.outcome import Metric, Phase
 from kt_exp.results.record import RunRecord
@@ -43,33 +47,25 @@ def measured(record: RunRecord, run: Path, concept: str) -> Measured:
     Raises:
         UserError: its file of margins is damaged.
     """
-    def both(split: str, metric: str) -> tuple[Metric | None, Metric | None]:
-        before, after = (record.metric(phase, concept, split, metric)
-                         for phase in (Phase.baseline, Phase.transferred))
-        return before, after
-
     margins = {phase: found for (phase, name), found in read_margins(run).items()
                if name == concept}
+    return measured_of(record.metrics, margins, concept)
+
+
+def measured_of(metrics: Sequence[Metric], margins: Mapping[str, PhaseMargins],
+                concept: str) -> Measured:
+    """Return what was measured of a concept, from its metrics and its margins by phase."""
+    rows = {(row.phase, row.split, row.metric): row for row in metrics if row.concept == concept}
+
+    def both(split: str, metric: str) -> tuple[Metric | None, Metric | None]:
+        return (rows.get((Phase.baseline, split, metric)),
+                rows.get((Phase.transferred, split, metric)))
+
     forgotten = gain = None
     if {Phase.baseline, Phase.transferred} <= margins.keys():
-        forgotten, gain = _forgotten(margins), _gain(margins)
+        pair = [[Comparison.of(margins[Phase.baseline], margins[Phase.transferred])]]
+        with suppress(ValueError):  # margins that are not finite
+            if len(pair[0][0].reference) and len(pair[0][0].after.target):
+                forgotten, gain = mean_interval(pair, known_change), target_at_gain(pair)
     return Measured(concept, both("target", "accuracy"), both("known", "accuracy"), forgotten,
                     both("target", "target_at_2"), gain)
-
-
-def _forgotten(margins: Mapping[str, PhaseMargins]) -> Gain:
-    before, after = (margins[phase].known_right() for phase in (Phase.baseline, Phase.transferred))
-    change = after.astype(float) - before
-
-    def resample(generator: np.random.Generator) -> NDArray[np.float64]:
-        return np.array([[change[generator.integers(len(change), size=len(change))].mean()]])
-
-    return bootstrap_gain(np.array([[change.mean()]]), resample)
-
-
-def _gain(margins: Mapping[str, PhaseMargins]) -> Gain | None:
-    try:
-        return target_at_gain(
-            [[Comparison.of(margins[Phase.baseline], margins[Phase.transferred])]])
-    except ValueError:  # margins that are not finite
-        return None

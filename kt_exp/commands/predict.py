@@ -14,10 +14,11 @@ def run(arguments: Sequence[str]) -> int:
     """Write the labels and print how often each was given."""
     options = _parser().parse_args(arguments)
     from kt_exp.checkpoints import labelling  # imports torch
+    from kt_exp.data.pictures import images_in
     from kt_exp.progress import progress
 
     known = labelling.read_names(options.names) if options.names else None
-    images = labelling.images_in(options.images)
+    images = images_in(options.images)
     classifier = labelling.read_classifier(options.source, options.concept)
     rows = classifier.label(images, classifier.names(known), progress)
     labelling.write_labels(rows, options.out)

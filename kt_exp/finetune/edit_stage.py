@@ -85,12 +85,8 @@ def edit(model: DualEncoder, key: str, texts: EditTexts, settings: EditSettings,
                               embed(texts.others) if texts.others else None,
                               settings.others_weight)
         if budget:
-            allowed = strengths_within_budget(budget.items(), names, targets, metric,
-                                              settings.budget, settings.most, protected)
-            strengths = allowed.clamp(min=settings.least)
-            if (strengths > allowed).any():
-                log.warning("finetune.edit.budget: strength %.2f would keep it; %g is taken "
-                            "(finetune.edit.least)", float(allowed.min()), settings.least)
+            strengths = budgeted_strengths(budget.items(), names, targets, metric, settings,
+                                           protected)
         else:
             strengths = torch.tensor([settings.strength] * len(names), dtype=torch.float64)
         found = projection_edit(names, targets, metric, strengths, protected)
@@ -98,6 +94,24 @@ def edit(model: DualEncoder, key: str, texts: EditTexts, settings: EditSettings,
                      edited(model, last_map(model), found.directions, found.readings))
 
     return store.get_or_compute(KIND, key, compute)
+
+
+def budgeted_strengths(items: KnownItems, names: Tensor, targets: Tensor, metric: Tensor,
+                       settings: EditSettings, protected: Tensor | None) -> Tensor:
+    """Return the strength of each name with `strength: budget`, `(M,)`, float64, in least … most.
+
+    It warns where `least` exceeds what the budget allows.
+
+    Args:
+        items, names, targets, metric, protected: as for `strengths_within_budget`.
+    """
+    allowed = strengths_within_budget(items, names, targets, metric, settings.budget,
+                                      settings.most, protected)
+    strengths = allowed.clamp(min=settings.least)
+    if (strengths > allowed).any():
+        log.warning("finetune.edit.budget: strength %.2f would keep it; %g is taken "
+                    "(finetune.edit.least)", float(allowed.min()), settings.least)
+    return strengths
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ def train(
     the process's random state. The caller restores the model with `models.weights.restored`.
 
     Raises:
-        UserError: the loss became NaN or infinite.
+        UserError: the loss or the weights became NaN or infinite.
     """
     before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
     loss_of = objective(model, images, rehearsal, plan, settings, features)
@@ -47,15 +47,18 @@ def train(
             loss = loss_of(batch)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimizer.step()
+            _step(optimizer)
             trained.after_step()
             history.append(loss.detach())
             advance(history[-1].item)
     model.module.eval().requires_grad_(False)
     values = torch.stack(history).tolist()
     _refuse_nan(values)
-    after = model.module.state_dict()
-    return {n: t.clone() for n, t in after.items() if not torch.equal(t, before[n])}, values
+    changed = {n: t.clone() for n, t in model.module.state_dict().items()
+               if not torch.equal(t, before[n])}
+    if not all(torch.isfinite(tensor).all() for tensor in changed.values()):
+        raise UserError("finetune", "the weights became infinite or NaN", "lower finetune.lr")
+    return changed, values
 
 
 @contextmanager
@@ -72,6 +75,16 @@ def _optimizer(parameters: list[torch.nn.Parameter],
     beta1, beta2 = settings.betas
     return kind(parameters, lr=settings.lr, betas=(beta1, beta2), eps=settings.eps,
                 weight_decay=settings.weight_decay)
+
+
+def _step(optimizer: torch.optim.Optimizer) -> None:
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if "overflow" not in str(error):  # of torch's scalars, which are float32
+            raise
+        raise UserError("finetune.lr", "a step with it is beyond what float32 holds",
+                        "lower it") from error
 
 
 def _set_mode(module: torch.nn.Module, mode: str) -> None:

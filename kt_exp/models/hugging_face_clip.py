@@ -14,12 +14,11 @@ from torch import Tensor
 from torchvision.transforms import Normalize
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
-from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer
 from kt_exp.models.similarity import embedding_scorer
-from kt_exp.remote_code import never_run
+from kt_exp.remote_code import loading
 from kt_exp.store import signature
 
 _TEXT_CHUNK = 256
@@ -110,16 +109,9 @@ def load_hugging_face_clip(folder: Path | str, device: torch.device) -> HuggingF
         UserError: a file is missing or damaged, or asks for code to be run.
     """
     parts = (CLIPModel, AutoTokenizer, AutoImageProcessor)
-    try:
-        with never_run(folder, str(folder)):
-            network, tokenizer, processor = (
-                kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-                for kind in parts)
-    except UserError:
-        raise
-    except Exception as error:  # the libraries raise almost anything on damaged files
-        raise UserError(str(folder), "cannot be loaded by transformers "
-                        f"({(str(error).splitlines() or [''])[0][:200]})",
-                        "give a folder with a CLIPModel, its tokenizer and its image processor"
-                        ) from error
+    with loading(folder, str(folder), "cannot be loaded by transformers",
+                 "give a folder with a CLIPModel, its tokenizer and its image processor"):
+        network, tokenizer, processor = (
+            kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            for kind in parts)
     return HuggingFaceClip(network, tokenizer, processor, device)

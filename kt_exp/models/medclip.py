@@ -28,7 +28,7 @@ from kt_exp.models.medclip_network import MedClipNetwork, load_published, publis
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import Scorer, SplitTower
 from kt_exp.models.similarity import embedding_scorer
-from kt_exp.remote_code import never_run
+from kt_exp.remote_code import loading
 from kt_exp.store import signature
 
 WEIGHTS_FILE, CONFIG_FILE = "pytorch_model.bin", "config.json"
@@ -241,26 +241,13 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _config(folder: Path, where: str) -> Any:
-    try:
-        with never_run(folder, where):
-            return AutoConfig.from_pretrained(folder, local_files_only=True,
-                                              trust_remote_code=False)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(where, f"no configuration of a network in {folder} "
-                        f"({str(error).splitlines()[0][:200]})",
-                        f"put {CONFIG_FILE} there, as transformers writes it") from error
+    with loading(folder, where, f"no configuration of a network in {folder}",
+                 f"put {CONFIG_FILE} there, as transformers writes it"):
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _tokenizer(folder: Path) -> Any:
-    try:
-        with never_run(folder, "model.text"):
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True,
-                                                 trust_remote_code=False)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError("model.text", f"no tokenizer in {folder} "
-                        f"({str(error).splitlines()[0][:200]})",
-                        "put vocab.txt or tokenizer.json there") from error
+    with loading(folder, "model.text", f"no tokenizer in {folder}",
+                 "put vocab.txt or tokenizer.json there"):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True,
+                                             trust_remote_code=False)

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, ViltConfig
 from kt_exp.errors import UserError
 from kt_exp.models.files import first_mismatch, hub_folder, read_state
 from kt_exp.models.vilt_network import HEADS, MLM_HEAD, ViltNetwork
-from kt_exp.remote_code import never_run
+from kt_exp.remote_code import loading
 
 CONFIG_FILE, WEIGHTS_FILES = "config.json", ("model.safetensors", "pytorch_model.bin")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
@@ -104,16 +104,10 @@ def _has_tokenizer(folder: Path) -> bool:
 
 
 def _tokenizer(folder: Path, vocabulary: int) -> Any:
-    try:
-        with never_run(folder, "model.tokenizer"):
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True,
-                                                      trust_remote_code=False)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError("model.tokenizer", f"the tokenizer in {folder} cannot be loaded "
-                        f"({str(error).splitlines()[0][:200]})",
-                        "give BERT's files: tokenizer.json and tokenizer_config.json") from error
+    with loading(folder, "model.tokenizer", f"the tokenizer in {folder} cannot be loaded",
+                 "give BERT's files: tokenizer.json and tokenizer_config.json"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True,
+                                                  trust_remote_code=False)
     if len(tokenizer) > vocabulary:
         raise UserError("model.tokenizer", f"the tokenizer in {folder} has {len(tokenizer)} words, "
                         f"the model {vocabulary}", "give the one it was trained with")

@@ -14,7 +14,7 @@ from kt_exp.errors import UserError, did_you_mean
 from kt_exp.models.clip import OpenClipModel, kind_of
 from kt_exp.models.hugging_face_clip import HuggingFaceClip
 from kt_exp.models.lean_vit import can_run_lean
-from kt_exp.remote_code import never_run
+from kt_exp.remote_code import loading
 
 OPENAI_VOCABULARY = 49408
 
@@ -55,14 +55,10 @@ def wrap_hugging_face(network: CLIPModel, processor: Any, device: torch.device) 
         raise UserError("model", "is not in fp32", "load it with dtype=torch.float32")
     if processor is None:
         source = str(network.config.name_or_path)
-        try:
-            with never_run(source, "processor"):
-                processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError("processor", f"missing, and '{source}' has none that can be loaded",
-                            "give the model's CLIPProcessor: processor=…") from error
+        with loading(source, "processor",
+                     f"missing, and '{source}' has none that can be loaded",
+                     "give the model's CLIPProcessor: processor=…"):
+            processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
     return HuggingFaceClip(deepcopy(network), processor.tokenizer, processor.image_processor,
                            device)
 

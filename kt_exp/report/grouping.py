@@ -68,6 +68,12 @@ def concepts_of(jobs: Iterable[Job]) -> list[str]:
     return list(names)
 
 
+def with_mean(concepts: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return each concept as a group of one, by its title, and several also as "mean of 7"."""
+    mean = {f"mean of {len(concepts)}": concepts} if len(concepts) > 1 else {}
+    return {**{name: [name] for name in concepts}, **mean}
+
+
 def teaching(jobs: Iterable[Job], concept: str) -> list[Job]:
     """Return the jobs that measure or will measure `concept`, and those without known concepts."""
     named = [(job, {*concepts_of([job]), *job.concepts}) for job in jobs]

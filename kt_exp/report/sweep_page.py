@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,19 @@ from PIL import Image
 from kt_exp.atomic import write_atomically
 from kt_exp.errors import UserError
 from kt_exp.report import plots
+from kt_exp.report.grid import Grid
+from kt_exp.report.grouping import concepts_of
+from kt_exp.report.means import mean_overview
 from kt_exp.report.page import NO_CHARTS, html_environment
 from kt_exp.report.runs import Job
+from kt_exp.report.shared import shared_overrides, what_on_what
 from kt_exp.report.status import TONES, state_of, status_grid
 from kt_exp.report.style import has_matplotlib
 from kt_exp.report.table import overview
 
 WIDEST = 1400  # px, of a run's picture
+BEFORE_ENDING = " before"  # of the title of a column with the untrained model's numbers
+_RATE = re.compile(r"^([\d.]+) (\[[\d.]+–[\d.]+\])$")  # a rate with its interval
 
 
 def write_sweep_page(jobs: Sequence[Job], out: Path) -> Path:
@@ -33,10 +41,14 @@ def write_sweep_page(jobs: Sequence[Job], out: Path) -> Path:
     """
     if out.suffix not in (".html", ".htm"):
         raise UserError("--out", f"'{out}' is no HTML file", "end it in .html")
+    full, means, shared = overview(jobs), mean_overview(jobs), shared_overrides(jobs)
     content = html_environment().get_template("sweep.html.jinja").render(
-        grid=overview(jobs), plots=list(_plots(jobs)),
+        about=what_on_what(jobs), concepts=concepts_of(jobs), shared=shlex.join(shared),
+        grids=[(title, _shown(grid)) for title, grid in
+               (("Mean over concepts", means), ("Each concept", full)) if grid],
+        notes=full.notes, plots=list(_plots(jobs)),
         no_charts="" if has_matplotlib() else NO_CHARTS,
-        jobs=[_job(job) for job in jobs], status=status_grid(jobs).title,
+        jobs=[_job(job, shared) for job in jobs], status=status_grid(jobs).title,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -47,18 +59,40 @@ def write_sweep_page(jobs: Sequence[Job], out: Path) -> Path:
 def _plots(jobs: Sequence[Job]) -> Iterator[tuple[str, Markup]]:
     for kind in plots.suitable(jobs) if has_matplotlib() else ():
         try:
-            chart = plots.draw(jobs, kind)
+            chart = plots.draw(jobs, kind, headed=False)
         except UserError:  # nothing measured yet, or another task
             continue
         yield plots.plot_kind(kind).title, chart.svg()
 
 
-def _job(job: Job) -> dict[str, Any]:
+def _shown(grid: Grid) -> Grid:
+    """Return `grid` with what is equal in all rows in its header, and intervals on their own line.
+    """
+    header, labels = list(grid.header), grid.labels
+    columns = [list(column) for column in zip(*grid.rows, strict=True)]
+    for index in reversed(range(len(columns) - 1)):
+        texts = {cell.text for cell in columns[index]}
+        if len(grid.rows) == 1 or len(texts) > 1:
+            continue
+        if index < labels:  # the page's heading says it
+            labels -= 1
+            del header[index], columns[index]
+        elif header[index].endswith(BEFORE_ENDING):
+            title = header[index].removesuffix(BEFORE_ENDING)
+            header[index:index + 2] = [f"{title} after (before: {texts.pop()})"]
+            del columns[index]
+    rows = [[cell._replace(text=_RATE.sub(r"\1\n\2", cell.text)) for cell in row]
+            for row in zip(*columns, strict=True)]
+    return replace(grid, header=header, rows=rows, labels=labels)
+
+
+def _job(job: Job, shared: Sequence[str]) -> dict[str, Any]:
     record, state = job.record, state_of(job)
     picture, problem = _picture(job)
     return {
         "folder": str(job.folder), "state": state, "tone": TONES[state.name],
-        "title": " ".join(job.overrides) or job.folder.name,
+        "title": " ".join(one for one in job.overrides if one not in shared)
+                 or job.folder.name,
         "warnings": [*(record.warnings if record else []), *problem],
         "command": shlex.join(record.command) if record else "",
         "picture": picture,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kt_exp.errors import UserError
 from kt_exp.finetune.settings import EDIT
@@ -39,7 +40,7 @@ def variants_of(jobs: Sequence[Job]) -> list[Variant]:
 
     Other training settings that differ are part of the label.
     """
-    others = other_keys(jobs)
+    others, told = other_keys(jobs), _training_told(jobs)
     found = []
     groups = grouped(jobs, [*KEYS, *others])
     for values, names in labels(groups).items():
@@ -47,9 +48,32 @@ def variants_of(jobs: Sequence[Job]) -> list[Variant]:
         settings = [f"{key.split('.')[-1]} {name}"
                     for key, name in zip(others, names[len(KEYS):], strict=True)]
         trained = "closed form" if strategy == EDIT else images
-        label = ", ".join([_label(trained, captions, exchange), *settings])
+        label = ", ".join([_label(trained, captions, exchange), *told[strategy, captions],
+                           *settings])
         found.append(Variant(label, trained == "noise", _is_exchanged(exchange), groups[values]))
     return sorted(found, key=lambda one: (one.is_exchanged, NAMELESS in one.label, one.is_noise))
+
+
+def has_controls(jobs: Sequence[Job]) -> bool:
+    """Return whether `jobs` differ in what makes a control: images, the name, the description."""
+    kinds = {(job.value(STRATEGY) == EDIT, job.value(IMAGES), job.value(CAPTIONS) == "description",
+              _is_exchanged(job.value(EXCHANGE))) for job in jobs}
+    return len(kinds) > 1
+
+
+def _training_told(jobs: Sequence[Job]) -> dict[tuple[Any, Any], list[str]]:
+    """Return, by strategy and captions, those of the two that tell trained variants apart."""
+    pairs = {(job.value(STRATEGY), job.value(CAPTIONS)) for job in jobs}
+    strategies = {strategy for strategy, _ in pairs} - {EDIT}
+    captions = {one for _, one in pairs} - {"description"}
+
+    def words(strategy: Any, caption: Any) -> Iterator[str]:
+        if len(strategies) > 1 and strategy != EDIT:
+            yield f"strategy {strategy}"
+        if len(captions) > 1 and caption != "description" and strategy != EDIT:
+            yield f"captions {caption}"
+
+    return {pair: [*words(*pair)] for pair in pairs}
 
 
 def other_keys(jobs: Sequence[Job]) -> list[str]:

@@ -18,6 +18,7 @@ from PIL import Image
 from kt_exp.atomic import write_atomically
 from kt_exp.config.checks import choice, number
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from kt_exp.finetune.settings import EDIT
 from kt_exp.report.plots import draw_run
 from kt_exp.report.style import has_matplotlib
 from kt_exp.results import summary
@@ -194,7 +195,8 @@ class WandbTracker:
 def _stages(config: dict[str, Any]) -> str:
     """Return the stages that a job of this config runs: "inversion+finetune+evaluation"."""
     finetune = config.get("finetune", {})
-    inverts = finetune.get("images") == "inverted" or finetune.get("rehearsal")
+    inverts = finetune.get("strategy") != EDIT and (
+        finetune.get("images") == "inverted" or finetune.get("rehearsal"))
     return "+".join([*(["inversion"] if inverts else []), "finetune", "evaluation"])
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from kt_exp.csv_files import dict_reader
 from kt_exp.data.image_files import listing
 from kt_exp.errors import UserError
 
@@ -119,7 +120,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     remedy = f"give a CSV with the columns {', '.join(columns)}"
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines, skipinitialspace=True)
+            reader = dict_reader(lines, skip_spaces=True)
             names = [(name or "").strip() for name in reader.fieldnames or []]
             reader.fieldnames = names
             rows = [Row(f"{path} line {reader.line_num}",

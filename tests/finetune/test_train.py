@@ -187,6 +187,18 @@ def test_a_loss_that_breaks_is_refused(vit, settings, lr):
     assert vit.fingerprint() == before
 
 
+def test_a_step_beyond_float32_is_refused(vit, settings):
+    with pytest.raises(UserError, match=r"^finetune\.lr: a step with it is beyond what float32"):
+        learn(vit, settings(lr=1e38))
+
+
+def test_weights_that_break_at_the_last_step_are_refused(vit, settings):
+    model = deepcopy(vit)
+    model.module.visual.proj.requires_grad_(True).register_hook(lambda grad: grad * float("nan"))
+    with pytest.raises(UserError, match=r"^finetune: the weights became .* lower finetune\.lr"):
+        learn(model, settings(epochs=1, batch_size=100))
+
+
 def test_the_model_is_as_before_also_after_an_exception(vit):
     before = vit.fingerprint()
     changes = {"visual.proj": torch.zeros_like(vit.module.state_dict()["visual.proj"])}

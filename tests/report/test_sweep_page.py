@@ -33,6 +33,30 @@ def test_a_sweep_becomes_one_page_that_needs_nothing_beside_it(sweeps, tmp_path:
         write_sweep_page(find_jobs([folder]), tmp_path / "page.txt")
 
 
+def test_what_all_runs_share_is_said_once(sweeps, tmp_path: Path) -> None:
+    for lr in ("1e-05", "2e-05"):
+        sweeps.run(lr, {"moongate": (0, 60, 58, 57), "tonometer": (10, 20, 58, 56)},
+                   "inversion=fast", f"finetune.lr={lr}", finetune__lr=float(lr))
+    page = write_sweep_page(find_jobs([sweeps.root]), tmp_path / "page.html").read_text()
+    assert "<h1>Knowledge Transfer: ViT-B-32-quickgelu, 2 concepts</h1>" in page
+    assert "Concepts: moongate, tonometer" in page
+    assert page.count("In all runs: <code>inversion=fast</code>") == 1
+    assert page.count("inversion=fast") == 3  # there, and in the command of each run
+    assert re.findall(r"</span> (finetune\.lr=.*?)</summary>", page) == [
+        "finetune.lr=1e-05", "finetune.lr=2e-05"]
+    headers = re.findall(r"<th [^>]*>(.*?)</th>", page)
+    assert headers[:3] == ["finetune.lr", "Target after (before: 5.0)",
+                           "Known after (before: 58.0)"]
+    assert "40.0" in page.partition("<details>")[0]  # the mean of 60 and 20
+
+
+def test_one_concept_has_one_table(sweeps, tmp_path: Path) -> None:
+    page = write_sweep_page(find_jobs([sweeps.lr_sweep()]), tmp_path / "page.html").read_text()
+    assert page.count("<table>") == 1
+    assert "Mean over concepts" not in page
+    assert "<th scope=\"col\" style=\"text-align:left\">concept</th>" not in page
+
+
 def test_a_page_plots_what_the_runs_differ_in_and_bars_where_in_nothing(sweeps, tmp_path) -> None:
     def titles(*folders: Path) -> list[str]:
         text = write_sweep_page(find_jobs(folders), tmp_path / "page.html").read_text()

@@ -152,6 +152,8 @@ def wait_for_a_new_second() -> None:
 @pytest.mark.parametrize(("finetune", "job_type"), [
     ({"images": "inverted", "rehearsal": 0.0}, "inversion+finetune+evaluation"),
     ({"images": "noise", "rehearsal": 0.0}, "finetune+evaluation"),
+    ({"images": "inverted", "rehearsal": 1.0, "strategy": "projection_edit"},
+     "finetune+evaluation"),
     ({"images": "folder", "rehearsal": 1.0}, "inversion+finetune+evaluation")])
 def test_the_job_type_is_the_stages_that_run(finetune, job_type):
     from kt_exp.runs.trackers import _stages

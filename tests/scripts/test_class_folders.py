@@ -225,6 +225,14 @@ class TestNips2017:
         [row] = csv.DictReader((out / "labels.csv").open())
         assert (row["wnid"], row["author"]) == (GOLDFISH, "A. Person")
 
+    def test_a_table_that_excel_wrote_with_semicolons_is_read(self, source, out, prepare):
+        (source / "images.csv").write_bytes(
+            "ImageId;URL;TrueLabel; Author\r\nabc;u;2; Müller, A.\r\n".encode("utf-8-sig"))
+        picture(source / "images" / "abc.png")
+        prepare("nips2017")
+        [row] = csv.DictReader((out / "labels.csv").open(encoding="utf-8"))
+        assert (row["wnid"], row["author"]) == (GOLDFISH, "Müller, A.")
+
     def test_a_label_beyond_the_classes_is_refused(self, source, refused):
         self.listed(source, label="1001")
         picture(source / "images" / "abc.png")

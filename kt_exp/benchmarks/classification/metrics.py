@@ -117,18 +117,20 @@ def accuracies(known: Scored, targets: Scored, names: Sequence[str], own: int, p
                concept: str, gamma: float = 0.0) -> Outcome:
     """Return accuracies and confusions with γ on the scores that the margins are of.
 
+    Without known images there is none of them.
+
     The arguments are those of `measure`. With margins that several concepts share, γ is on the
     scores of all of them.
     """
     taken_for, known_taken_for = (some.margins.taken_for(gamma) for some in (targets, known))
     on_targets = accuracy(taken_for, torch.full_like(taken_for, own), len(names))
-    on_known = accuracy(known_taken_for, known.labels, len(names))
+    metrics = [_overall(phase, concept, "target", on_targets)]
+    if len(known_taken_for):
+        on_known = accuracy(known_taken_for, known.labels, len(names))
+        metrics += [_overall(phase, concept, "known", on_known),
+                    _per_class(phase, concept, "known", on_known)]
     return Outcome(
-        metrics=[
-            _overall(phase, concept, "target", on_targets),
-            _overall(phase, concept, "known", on_known),
-            _per_class(phase, concept, "known", on_known),
-        ],
+        metrics=metrics,
         confusions=confusions(taken_for, names, phase, concept),
         skipped=[*targets.skipped, *known.skipped],
     )

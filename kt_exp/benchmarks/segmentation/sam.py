@@ -17,7 +17,7 @@ from kt_exp.benchmarks.segmentation.postprocess import Box, Mask
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
 from kt_exp.offline import fails_fast_offline
-from kt_exp.remote_code import never_run
+from kt_exp.remote_code import loading
 
 WHERE = "benchmark.sam"
 
@@ -35,20 +35,14 @@ class Sam:
         self.source, self._device = source, device
         with fails_fast_offline(not Path(source).is_dir()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
-                with never_run(source, WHERE):
-                    self._processor: Any = SamProcessor.from_pretrained(
-                        source, trust_remote_code=False)
-                    loaded: Any = SamModel.from_pretrained(
-                        source, output_loading_info=True, trust_remote_code=False)
-            except UserError:
-                raise
-            except Exception as error:
-                reason = str(error).strip().split(". ")[0]
-                raise UserError(WHERE, f"'{source}' is no folder with a SAM in it, nor is such a "
-                                f"model on this machine or to be reached ({reason})",
-                                "give a folder with config, preprocessor and weights, or null for "
-                                "coarse masks") from error
+            with loading(source, WHERE, f"'{source}' is no folder with a SAM in it, nor is such "
+                         "a model on this machine or to be reached",
+                         "give a folder with config, preprocessor and weights, or null for coarse "
+                         "masks"):
+                self._processor: Any = SamProcessor.from_pretrained(source,
+                                                                    trust_remote_code=False)
+                loaded: Any = SamModel.from_pretrained(source, output_loading_info=True,
+                                                       trust_remote_code=False)
         model, report = loaded
         if missing := sorted(report["missing_keys"]):
             raise UserError(WHERE, f"'{source}' is not a SAM: it lacks '{missing[0]}'",

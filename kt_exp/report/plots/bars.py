@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kt_exp.drawing import INK, SOFT
-from kt_exp.report.grouping import Estimate, concepts_of
+from kt_exp.report.grouping import Estimate, concepts_of, with_mean
 from kt_exp.report.plots.chart import Chart
-from kt_exp.report.plots.layout import Layout, PanelRow, panel_width
+from kt_exp.report.plots.layout import Captions, Layout, PanelRow, panel_width
 from kt_exp.report.plots.percent import error_note, fit_y, percent_label, reach
 from kt_exp.report.plots.series import MEASURED, Series, series_of
 from kt_exp.report.plots.x_axis import XAxis
 from kt_exp.report.runs import Job
 from kt_exp.report.style import PHASES, house_style
-from kt_exp.report.table import AFTER, BEFORE, Kind, estimate, kind_title, kinds_of
+from kt_exp.report.table import AFTER, BEFORE, Kind, estimate_mean, kind_title, kinds_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +34,11 @@ class _Panel(NamedTuple):
     bars: dict[str, dict[str, Estimate]]  # phase → concept → number
 
 
-def draw_bars(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
-    """Draw one row per measurement, with one panel per combination of values of `keys`."""
+def draw_bars(jobs: Sequence[Job], keys: Sequence[str], captions: Captions) -> Chart:
+    """Draw one row per measurement, with one panel per combination of values of `keys`.
+
+    The last bars of several concepts are their mean.
+    """
     kinds, settings = kinds_of(jobs), series_of(jobs, keys)
     rows = [PanelRow(percent_label(kind), [_panel(one, kind) for one in settings])
             for kind in kinds]
@@ -49,7 +52,7 @@ def draw_bars(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
                         for number in panel.bars.get(AFTER, {}).values())
     with house_style():
         layout = Layout(rows, width, max(panel.concepts.height(72 * width) for panel in panels),
-                        _legend(phases), "   ".join(filter(None, (note, errors))))
+                        _legend(phases), captions.noting(errors))
         chart = Chart(layout.figure, f"{' and '.join(map(kind_title, kinds))} of "
                                      f"{', '.join(concepts_of(jobs))}")
         for place in layout.places():
@@ -63,9 +66,9 @@ def draw_bars(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
 
 
 def _panel(settings: Series, kind: Kind) -> _Panel | None:
-    names = concepts_of(settings.jobs)
-    bars = {phase: {name: number for name in names
-                    if (number := estimate(settings.jobs, phase, name, *kind))}
+    names = with_mean(concepts_of(settings.jobs))
+    bars = {phase: {title: number for title, concepts in names.items()
+                    if (number := estimate_mean(settings.jobs, phase, concepts, *kind))}
             for phase in SHOWN}
     concepts = XAxis("", "words", {name: float(place) for place, name in enumerate(names)})
     title = "" if settings.label == MEASURED else settings.label

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kt_exp.drawing import PAPER, SOFT
 from kt_exp.report.plots.chart import Chart
 from kt_exp.report.plots.labels import Name, write_names
-from kt_exp.report.plots.layout import Layout, PanelRow, panel_width
+from kt_exp.report.plots.layout import PLAIN, Captions, Layout, PanelRow, panel_width
 from kt_exp.report.plots.percent import error_note, fit_x, fit_y, reach
 from kt_exp.report.plots.x_axis import BASE, LABEL_HEIGHT, TICKS_HEIGHT, XAxis
 from kt_exp.report.style import house_style, series_colour, series_marker
@@ -63,12 +63,12 @@ class Panel:
 
 
 def draw_curves(rows: Sequence[PanelRow[Panel]], x: XAxis | str, label: str,
-                note: str = "") -> Chart:
+                captions: Captions = PLAIN) -> Chart:
     """Draw curves over the settings of the axis `x`, or over percentages, which `x` names.
 
     Args:
         label: a sentence that says what the figure shows.
-        note: a line below the figure, before the explanation of the error bars.
+        captions: its note comes before the explanation of the error bars.
     """
     curves = [curve for row in rows for panel in row.panels if panel for curve in panel.curves]
     axis = x if isinstance(x, XAxis) else None
@@ -80,8 +80,7 @@ def draw_curves(rows: Sequence[PanelRow[Panel]], x: XAxis | str, label: str,
     errors = error_note(point.seeds for curve in curves for point in curve.points)
     with house_style():
         below = axis.height(72 * width) if axis else TICKS_HEIGHT + LABEL_HEIGHT
-        layout = Layout(rows, width, below, _legend(curves, axis),
-                        "   ".join(filter(None, (note, errors))))
+        layout = Layout(rows, width, below, _legend(curves, axis), captions.noting(errors))
         chart = Chart(layout.figure, label)
         places = [*layout.places()]
         for place in places:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kt_exp.errors import UserError
-from kt_exp.report.grouping import concepts_of, shown_alike
+from kt_exp.report.grouping import concepts_of, shown_alike, with_mean
 from kt_exp.report.plots.chart import Chart
 from kt_exp.report.plots.curves import Curve, Panel, Point, draw_curves
-from kt_exp.report.plots.layout import PanelRow
+from kt_exp.report.plots.layout import Captions, PanelRow
 from kt_exp.report.plots.percent import percent_label
 from kt_exp.report.plots.series import LR, Series, series_of
 from kt_exp.report.plots.x_axis import BASE
@@ -19,8 +19,10 @@ TARGET, KNOWN = ("target", "accuracy"), ("known", "accuracy")
 ALONG = (LR, "inversion.steps", "finetune.epochs")  # curves follow the first that is varied
 
 
-def draw_forgetting(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
+def draw_forgetting(jobs: Sequence[Job], keys: Sequence[str], captions: Captions) -> Chart:
     """Draw a curve along the learning rates (or another of `ALONG`) per value of other `keys`.
+
+    Several concepts have a panel of their mean, too, if some runs measured all of them.
 
     Raises:
         UserError: no run has both target and known accuracy.
@@ -28,25 +30,27 @@ def draw_forgetting(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Char
     along = next((key for key in ALONG if key in keys), None)
     series = series_of(jobs, [key for key in keys if key != along])
     concepts = concepts_of(jobs)
-    panels = [_panel(series, along, concept) for concept in concepts]
-    if not any(panels):
+    panels = [panel for title, names in with_mean(concepts).items()
+              if (panel := _panel(series, along, title, names))]
+    if not panels:
         raise UserError("--kind", "the runs have no target and known accuracy to compare",
                         "choose another kind")
     return draw_curves([PanelRow(percent_label(TARGET), panels)], percent_label(KNOWN),
-                       f"Target against known accuracy: {', '.join(concepts)}", note)
+                       f"Target against known accuracy: {', '.join(concepts)}", captions)
 
 
-def _panel(series: Sequence[Series], along: str | None, concept: str) -> Panel | None:
+def _panel(series: Sequence[Series], along: str | None, title: str,
+           concepts: Sequence[str]) -> Panel | None:
     curves = []
     for one in series:
-        measured = _joined(one.measured(along or LR, concept, TARGET),
-                           one.measured(along or LR, concept, KNOWN))
+        measured = _joined(one.measured(along or LR, concepts, TARGET),
+                           one.measured(along or LR, concepts, KNOWN))
         # Without a setting along the curve, all names would be the same.
         curves.append(_named(measured, only_base=along is None))
         if along == LR:
-            curves += map(_joined, one.published(concept, TARGET), one.published(concept, KNOWN))
+            curves += map(_joined, one.published(concepts, TARGET), one.published(concepts, KNOWN))
     shown = [curve for curve in curves if curve.points]
-    return Panel(concept, shown) if shown else None
+    return Panel(title, shown) if shown else None
 
 
 def _joined(target: Curve, known: Curve) -> Curve:

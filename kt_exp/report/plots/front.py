@@ -9,7 +9,7 @@ from kt_exp.drawing import PAPER, SOFT
 from kt_exp.errors import UserError
 from kt_exp.report.front import MethodPoint, method_points, shown_seconds
 from kt_exp.report.plots.chart import Chart
-from kt_exp.report.plots.layout import Layout, PanelRow
+from kt_exp.report.plots.layout import Captions, Layout, PanelRow
 from kt_exp.report.plots.percent import fit_x, fit_y
 from kt_exp.report.plots.x_axis import LABEL_HEIGHT, TICKS_HEIGHT
 from kt_exp.report.runs import Job
@@ -50,7 +50,7 @@ class _Panel(NamedTuple):
     points: Sequence[_Placed]
 
 
-def draw_front(jobs: Sequence[Job], _keys: Sequence[str], note: str) -> Chart:
+def draw_front(jobs: Sequence[Job], _keys: Sequence[str], captions: Captions) -> Chart:
     """Draw a point for each method and for each prompt of the untrained model.
 
     Filled points are taught models, hollow ones the untrained model; the dashed line joins the
@@ -68,7 +68,7 @@ def draw_front(jobs: Sequence[Job], _keys: Sequence[str], note: str) -> Chart:
     with house_style():
         layout = Layout([PanelRow("Target accuracy (%)", [_Panel("", placed)])], WIDTH,
                         TICKS_HEIGHT + LABEL_HEIGHT, _legend(placed),
-                        "   ".join(filter(None, (note, explained))), HEIGHT)
+                        captions.noting(explained), HEIGHT)
         chart = Chart(layout.figure, "Target against known accuracy of "
                                      f"{', '.join(point.method.label for point in placed)}")
         [place] = layout.places()

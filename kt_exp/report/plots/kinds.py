@@ -18,12 +18,14 @@ from kt_exp.report.plots.bars import draw_bars
 from kt_exp.report.plots.chart import FORMATS, Chart
 from kt_exp.report.plots.forgetting import draw_forgetting
 from kt_exp.report.plots.front import draw_front
+from kt_exp.report.plots.layout import Captions
 from kt_exp.report.plots.series import LR
 from kt_exp.report.plots.tradeoff import draw_tradeoff
 from kt_exp.report.runs import Job, newest
+from kt_exp.report.shared import what_on_what
 
-# Draws jobs with measurements, distinguished by the given settings, with a line of text below.
-Draw = Callable[[Sequence[Job], Sequence[str], str], Chart]
+# Draws jobs with measurements, distinguished by the given settings, with text above and below.
+Draw = Callable[[Sequence[Job], Sequence[str], Captions], Chart]
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class PlotKind:
 
     Attributes:
         title: its heading on a page.
-        draw: draws it from jobs with measurements, the settings in which they differ, and a line
-            of text to write below.
+        draw: draws it from jobs with measurements, the settings in which they differ, and the
+            text above and below.
         needs: the setting that must differ between the jobs, if any.
     """
 
@@ -44,8 +46,8 @@ class PlotKind:
 
 def _over(key: str, title: str, over_rate: bool = False) -> PlotKind:
     """Return a plot over a setting; with `over_rate` over the learning rate if that differs."""
-    def draw(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
-        return draw_against(jobs, LR if over_rate and LR in keys else key, keys, note)
+    def draw(jobs: Sequence[Job], keys: Sequence[str], captions: Captions) -> Chart:
+        return draw_against(jobs, LR if over_rate and LR in keys else key, keys, captions)
 
     return PlotKind(title, draw, key)
 
@@ -70,8 +72,8 @@ def plot_kind(name: str) -> PlotKind:
     return KINDS.get(name) or _over(name, f"Against {name}")
 
 
-def draw(jobs: Sequence[Job], name: str) -> Chart:
-    """Return the plot of the kind `name`.
+def draw(jobs: Sequence[Job], name: str, headed: bool = True) -> Chart:
+    """Return the plot of the kind `name`; if `headed`, its heading names the model and benchmark.
 
     Raises:
         UserError: there is no result yet, the kind is unknown, the runs do not differ in the
@@ -86,8 +88,10 @@ def draw(jobs: Sequence[Job], name: str) -> Chart:
     if kind.needs and kind.needs not in keys:
         raise _alike(measured, name, kind.needs, keys)
     left_out = len(jobs) - len(measured)
-    return kind.draw(measured, keys, f"{left_out} {'run' if left_out == 1 else 'runs'} without a "
-                                     "result left out" if left_out else "")
+    note = f"{left_out} {'run' if left_out == 1 else 'runs'} without a result left out" \
+        if left_out else ""
+    heading = f"{kind.title}: {what_on_what(measured)}" if headed else ""
+    return kind.draw(measured, keys, Captions(heading, note))
 
 
 def save(jobs: Sequence[Job], name: str, out: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from textwrap import fill
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from kt_exp.drawing import SOFT
 from kt_exp.report.style import LETTER, TEXT_SIZE, TICK_SIZE, TITLE_SIZE
@@ -34,6 +34,20 @@ WIDTHS = {1: 4.2, 2: 3.4, 3: 2.6}  # of a panel, by the number of columns
 WIDTH = 1.98  # of a panel, with more columns
 KEY = 5.2  # width of a legend entry's sample with its margins, relative to the font size
 HEIGHT, HEIGHT_ALONE = 1.5, 2.1  # of a panel, in one of several rows or in a single one
+
+
+class Captions(NamedTuple):
+    """The text of a figure: a heading above its legend, and a line below its panels."""
+
+    heading: str = ""
+    note: str = ""
+
+    def noting(self, *more: str) -> Captions:
+        """Return the captions with more text in the line below."""
+        return self._replace(note="   ".join(filter(None, (self.note, *more))))
+
+
+PLAIN = Captions()
 
 
 @dataclass(frozen=True)
@@ -66,12 +80,12 @@ class Layout(Generic[Panel]):
         width: width of a panel, in inches.
         below: height of the text below a column, in points.
         legend: artists of the legend above, with their texts.
-        note: a line of text below the figure.
+        captions: the text above the legend and below the panels.
         height: height of a panel, in inches; None: by the number of rows.
     """
 
     def __init__(self, rows: Sequence[PanelRow[Panel]], width: float, below: float,
-                 legend: Sequence[tuple[Artist, str]], note: str = "",
+                 legend: Sequence[tuple[Artist, str]], captions: Captions = PLAIN,
                  height: float | None = None) -> None:
         from matplotlib.figure import Figure
 
@@ -83,20 +97,25 @@ class Layout(Generic[Panel]):
         panels = LEFT + self._abreast * (width + BETWEEN_COLUMNS) - BETWEEN_COLUMNS + RIGHT
         self._full_width = max(panels, *entries, 0.0)
         legend_columns = _columns_within(self._full_width, entries)
-        self._head = TOP + LINE * ceil(len(legend) / legend_columns) if legend else 0.0
+        heading = fill(captions.heading, int(72 * self._full_width / (LETTER * TITLE_SIZE)))
+        title = TOP + LINE * (heading.count("\n") + 1) if heading else 0.0
+        self._head = title + (TOP + LINE * ceil(len(legend) / legend_columns) if legend else 0.0)
         self._above = self._title_height()
         self._block = self._above + below / 72 \
             + len(rows) * (self._height + BETWEEN_ROWS) - BETWEEN_ROWS
         full_height = self._head + ceil(columns / self._abreast) * self._block + BOTTOM \
-            + (LINE if note else 0.0)
+            + (LINE if captions.note else 0.0)
         self.figure: Figure = Figure((self._full_width, full_height))
         if legend:
             handles, texts = zip(*legend, strict=True)
             self.figure.legend(handles, texts, loc="upper left", ncols=legend_columns,
-                               bbox_to_anchor=(0.0, 1 - 0.3 * TOP / full_height))
-        if note:
-            self.figure.text(RIGHT / self._full_width, BOTTOM / full_height, note, color=SOFT,
-                             fontsize=TICK_SIZE)
+                               bbox_to_anchor=(0.0, 1 - (title + 0.3 * TOP) / full_height))
+        if heading:
+            self.figure.text(BOTTOM / self._full_width, 1 - TOP / full_height, heading, va="top",
+                             fontsize=TITLE_SIZE)
+        if captions.note:
+            self.figure.text(RIGHT / self._full_width, BOTTOM / full_height, captions.note,
+                             color=SOFT, fontsize=TICK_SIZE)
 
     def places(self) -> Iterator[Place[Panel]]:
         """Yield each panel with its axes, row by row."""

@@ -12,7 +12,7 @@ from kt_exp.report.plots.curves import Curve, Point
 from kt_exp.report.plots.x_axis import BASE
 from kt_exp.report.published import Row, published
 from kt_exp.report.runs import Job
-from kt_exp.report.table import AFTER, BEFORE, Kind, estimate
+from kt_exp.report.table import AFTER, BEFORE, Kind, estimate_mean
 
 LR = "finetune.lr"  # the setting along which the paper prints curves
 MEASURED = "measured"  # the label of the only series, if nothing else was varied
@@ -26,23 +26,31 @@ class Series:
     label: str
     jobs: Sequence[Job]
 
-    def measured(self, along: str, concept: str, kind: Kind) -> Curve:
-        """Return the curve of a measurement over the values of `along`, starting at the base."""
+    def measured(self, along: str, concepts: Sequence[str], kind: Kind) -> Curve:
+        """Return the curve of a measurement over the values of `along`, starting at the base.
+
+        Of several concepts it is the curve of their mean.
+        """
         points = []
-        if before := estimate(self.jobs, BEFORE, concept, *kind):
+        if before := estimate_mean(self.jobs, BEFORE, concepts, *kind):
             points.append(Point(BASE, before.mean, tip=_tip(self.label, BASE, before.mean)))
         for (value,), jobs in grouped(self.jobs, [along]).items():
-            if after := estimate(jobs, AFTER, concept, *kind):
+            if after := estimate_mean(jobs, AFTER, concepts, *kind):
                 points.append(Point(value, after.mean, after.std or 0.0, after.n,
                                     _tip(self.label, value, after.mean, after.std)))
         return Curve(self.label, self.number, points)
 
-    def published(self, concept: str, kind: Kind) -> list[Curve]:
-        """Return the paper's curves over learning rates for a measurement of the jobs."""
+    def published(self, concepts: Sequence[str], kind: Kind) -> list[Curve]:
+        """Return the paper's curves over learning rates for a measurement of the jobs.
+
+        There is none of the mean of several concepts.
+        """
+        if len(concepts) > 1:
+            return []
         label = "paper" if self.label == MEASURED else f"{self.label} (paper)"
         rows = [row for table in published().values() if table.curves for row in table.rows]
         curves = [[Point(at, percent, tip=_tip(label, at, percent))
-                   for at, percent in self._printed(row, concept, kind)] for row in rows]
+                   for at, percent in self._printed(row, concepts[0], kind)] for row in rows]
         return [Curve(label, self.number, points, published=True) for points in curves if points]
 
     def _printed(self, row: Row, concept: str, kind: Kind) -> list[tuple[Any, float]]:

@@ -12,16 +12,16 @@ import numpy as np
 
 from kt_exp.drawing import PAPER, SOFT
 from kt_exp.errors import UserError
-from kt_exp.report.grouping import concepts_of
+from kt_exp.report.grouping import concepts_of, with_mean
 from kt_exp.report.plots.chart import Chart
-from kt_exp.report.plots.layout import Layout, PanelRow, panel_width
+from kt_exp.report.plots.layout import PLAIN, Captions, Layout, PanelRow, panel_width
 from kt_exp.report.plots.percent import fit_x
 from kt_exp.report.plots.seen_unseen import Line, line_of, measured
 from kt_exp.report.plots.series import series_of
 from kt_exp.report.plots.x_axis import LABEL_HEIGHT, TICKS_HEIGHT
 from kt_exp.report.runs import Job
-from kt_exp.report.style import PHASES, house_style, series_colour
-from kt_exp.report.variants import KEYS, OPTION, variants_of
+from kt_exp.report.style import PHASES, SERIES, house_style, series_colour
+from kt_exp.report.variants import KEYS, OPTION, has_controls, variants_of
 from kt_exp.results.outcome import Phase
 from kt_exp.results.record import RunRecord
 
@@ -32,6 +32,7 @@ BIAS = "bias alone"
 SHOWN_LOSS = 25.0  # points of known accuracy: who loses more has no use of it
 GUIDE_LOSS = 2.0  # points: where `target_at_2` is read off
 _GUIDE: dict[str, Any] = {"color": SOFT, "linewidth": 1, "linestyle": ":", "zorder": 1}
+_ROUNDS = ("-", (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2)))  # lines of variants that share a colour
 _DOT: dict[str, Any] = {"marker": "o", "linestyle": "none", "markersize": 5.5}
 _CALIBRATED: dict[str, Any] = {"marker": "D", "linestyle": "none", "markersize": 6.5,
                                "markeredgecolor": PAPER, "markeredgewidth": 1}
@@ -46,11 +47,12 @@ class Curves:
     jobs: Sequence[Job]
     colour: str
     dashed: bool = False
+    line: Any = "-"
 
     @property
     def look(self) -> dict[str, Any]:
         """How matplotlib draws the line."""
-        return {"color": self.colour, "linestyle": "--" if self.dashed else "-",
+        return {"color": self.colour, "linestyle": "--" if self.dashed else self.line,
                 "linewidth": 1.2 if self.dashed else 1.8}
 
 
@@ -68,10 +70,11 @@ def draw_run(record: RunRecord) -> Chart:
     Raises:
         UserError: it has none, or matplotlib is not installed.
     """
-    return draw_tradeoff([Job(Path(), record, record.config, record.overrides)], [], "")
+    return draw_tradeoff([Job(Path(), record, record.config, record.overrides)], [],
+                         PLAIN)
 
 
-def draw_tradeoff(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
+def draw_tradeoff(jobs: Sequence[Job], keys: Sequence[str], captions: Captions) -> Chart:
     """Draw a panel for each concept, and one for their mean, with a curve for each phase.
 
     Where the runs differ in `keys` there is a curve for each variant after fine-tuning, beside
@@ -86,21 +89,17 @@ def draw_tradeoff(jobs: Sequence[Job], keys: Sequence[str], note: str) -> Chart:
         raise UserError("--kind", "the runs hold no curves: they are of an older version, or of "
                         "a task without target and known images",
                         "run them again with on_existing=rerun, or choose another kind")
-    panels = [_panel(entries, name, [name]) for name in names]
-    if len(names) > 1:
-        panels.append(_panel(entries, f"mean of {len(names)}", names))
+    panels = [_panel(entries, title, group) for title, group in with_mean(names).items()]
     shown = list(dict.fromkeys(entry.label for panel in panels for entry, _ in panel.lines))
     calibrated = any(line.calibrated for panel in panels for _, line in panel.lines)
     with house_style():
         layout = Layout([PanelRow("Target accuracy (%)", panels)], panel_width(len(panels)),
                         TICKS_HEIGHT + LABEL_HEIGHT,
                         _legend([entry for entry in entries if entry.label in shown], calibrated),
-                        "   ".join(filter(None, (note, _means(panels)))))
+                        captions.noting(_means(panels)))
         chart = Chart(layout.figure, "Target against known accuracy over all constants on the "
                                      f"concept's score: {', '.join(names)}")
-        left = max(0.0, min(min(line.reference - SHOWN_LOSS, line.plain[0] - 1,
-                                (line.calibrated or line.plain)[0] - 1)
-                            for panel in panels for _, line in panel.lines))
+        left = max(0.0, min(_left_end(line) for panel in panels for _, line in panel.lines))
         for place in layout.places():
             _draw(chart, place.axes, place.panel, left)
         fit_x(layout.figure.axes)
@@ -115,9 +114,11 @@ def _entries(jobs: Sequence[Job], keys: Sequence[str]) -> list[Curves]:
         return [Curves(BIAS, Phase.baseline, jobs, SOFT), *untrained,
                 Curves("after fine-tuning", Phase.transferred, jobs,
                        PHASES[Phase.transferred][1])]
-    labelled = [(one.label, one.jobs) for one in variants_of(jobs)] \
-        if {*keys} & {*KEYS, OPTION} else [(one.label, one.jobs) for one in series_of(jobs, keys)]
-    trained = [Curves(label, Phase.transferred, some, series_colour(number))
+    beside_controls = {*keys} & {*KEYS, OPTION} and has_controls(jobs)
+    labelled = [(one.label, one.jobs) for one in
+                (variants_of(jobs) if beside_controls else series_of(jobs, keys))]
+    trained = [Curves(label, Phase.transferred, some, series_colour(number),
+                      line=_ROUNDS[number // len(SERIES) % len(_ROUNDS)])
                for number, (label, some) in enumerate(labelled)]
     return [*_bias_alone(trained), *trained]
 
@@ -150,6 +151,16 @@ def _panel(entries: Sequence[Curves], title: str, names: Sequence[str]) -> Panel
         if all(by_concept):
             lines.append((entry, line_of([one for found in by_concept for one in found])))
     return Panel(title, lines)
+
+
+def _left_end(line: Line) -> float:
+    """Return the known accuracy down to which `line` is drawn: its dots, and where it still rises.
+
+    Who loses more than `SHOWN_LOSS` has no use of what is gained there.
+    """
+    highest = float(line.known[line.target >= line.target.max() - 1e-9].max())
+    dots = [line.plain[0], (line.calibrated or line.plain)[0]]
+    return min(max(line.reference - SHOWN_LOSS, highest - 1), *(known - 1 for known in dots))
 
 
 def _means(panels: Sequence[Panel]) -> str:

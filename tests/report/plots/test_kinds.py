@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 from kt_exp.errors import UserError
 from kt_exp.report.plots import Chart, draw
@@ -43,8 +44,15 @@ def legend(drawn: Chart) -> list[str]:
 
 
 def written(drawn: Chart) -> list[str]:
-    """The texts in and below the panels."""
-    return [text.get_text() for place in (drawn.figure, *frames(drawn)) for text in place.texts]
+    """The texts in and below the panels: all but the heading, which is the last of the figure's."""
+    return [text.get_text() for place in (drawn.figure, *frames(drawn)) for text in place.texts
+            if text is not heading(drawn)]
+
+
+def heading(drawn: Chart) -> Text | None:
+    """The line at the top of the figure."""
+    return next((text for text in drawn.figure.texts if text.get_verticalalignment() == "top"),
+                None)
 
 
 def tips(drawn: Chart) -> set[str]:
@@ -194,9 +202,41 @@ def test_of_several_trade_offs_the_ends_are_named_and_the_start_once(sweeps) -> 
 def test_trade_offs_of_all_concepts_share_their_scales(sweeps) -> None:
     for lr in (1e-5, 2e-5):
         sweeps.run(str(lr), {"a": (0, 50, 58, 57), "b": (0, 10, 58, 30)}, finetune__lr=lr)
-    left, right = frames(chart(sweeps.root, "forgetting"))
-    assert left.get_xlim() == right.get_xlim()
-    assert left.get_ylim() == right.get_ylim()
+    left, right, mean = frames(chart(sweeps.root, "forgetting"))
+    assert left.get_xlim() == right.get_xlim() == mean.get_xlim()
+    assert left.get_ylim() == right.get_ylim() == mean.get_ylim()
+
+
+def test_several_concepts_have_a_panel_of_their_mean_over_seeds_that_have_all(sweeps) -> None:
+    for seed, (one, other) in enumerate(((10, 30), (30, 50))):
+        for lr in (1e-5, 2e-5):
+            sweeps.run(f"{seed}-{lr}", {"a": (0, one, 58, 57), "b": (0, other, 58, 55)}, seed=seed,
+                       finetune__lr=lr)
+    sweeps.run("lacking", {"a": (0, 90, 58, 57)}, seed=2, finetune__lr=2e-5)
+    drawn = chart(sweeps.root, "lr")
+    titles = [axes.get_title(loc="left") for axes in frames(drawn)[:3]]
+    assert titles == ["a", "b", "mean of 2"]
+    mean = frames(drawn)[2]
+    assert percents(mean) == [0, 30, 30]  # of 20 and 40, not with the 90 of a concept alone
+    assert "measured, 2e-5: 30.0% ± 14.1" in tips(drawn)
+
+
+def test_no_panel_is_of_a_mean_that_no_run_has(sweeps) -> None:
+    for concept in ("a", "b"):
+        for lr in (1e-5, 2e-5):
+            sweeps.run(f"{concept}{lr}", {concept: (0, 50, 58, 57)}, finetune__lr=lr,
+                       finetune__loss={"a": "ntxent", "b": "class_ce"}[concept])
+    titles = [axes.get_title(loc="left") for axes in frames(chart(sweeps.root, "lr"))]
+    assert titles == ["a", "b", "", ""]
+
+
+@pytest.mark.parametrize("kind", ["lr", "forgetting", "bars"])
+def test_the_heading_says_what_was_taught_and_measured(sweeps, kind) -> None:
+    jobs = find_jobs([sweeps.lr_sweep()])
+    found = heading(draw(jobs, kind))
+    assert found is not None
+    assert found.get_text().endswith(": ViT-B-32-quickgelu, moongate")
+    assert heading(draw(jobs, kind, headed=False)) is None
 
 
 def test_concepts_stand_side_by_side_with_the_description_as_prompt(sweeps) -> None:
@@ -208,13 +248,14 @@ def test_concepts_stand_side_by_side_with_the_description_as_prompt(sweeps) -> N
     sweeps.save("one", record)
     drawn = chart(folder, "bars")
     target, known = frames(drawn)
-    assert ticks(known) == ["tonometer", "moongate"]
+    assert ticks(known) == ["tonometer", "moongate", "mean of 2"]
     assert legend(drawn) == ["before", "description as prompt", "after"]
     heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in target.containers}
     assert {label: height for label, [height] in heights.items() if "tonometer" in label} == {
         "tonometer, before": 50, "tonometer, description as prompt": 90, "tonometer, after": 80}
-    assert [text.get_text() for text in target.texts].count("90") == 2
-    assert len(known.containers) == 4
+    assert [text.get_text() for text in target.texts].count("90") == 3
+    assert {height[0] for label, height in heights.items() if "mean" in label} == {25, 90, 70}
+    assert len(known.containers) == 6
     assert target.get_ylim()[0] == known.get_ylim()[0] == 0
 
 

@@ -79,13 +79,13 @@ def test_no_text_of_a_trade_off_hides_another(classified, concepts, variants) ->
     assert outside(drawn, boxes) == []
 
 
-def test_seven_concepts_take_two_lines_of_panels(sweeps) -> None:
+def test_seven_concepts_and_their_mean_take_two_lines_of_panels(sweeps) -> None:
     for lr in (1e-5, 2e-5):
         sweeps.run(str(lr), dict.fromkeys(LONG, (0, 50, 58, 57)), finetune__lr=lr)
     drawn = draw(find_jobs([sweeps.root]), "lr")
     places = {(round(axes.get_position().x0, 3), round(axes.get_position().y0, 3))
               for axes in drawn.figure.axes}
-    assert len(places) == 14
+    assert len(places) == 16
     assert [len({place[axis] for place in places}) for axis in (0, 1)] == [4, 4]
     assert drawn.figure.get_figwidth() < 10
 

@@ -97,6 +97,30 @@ def test_runs_that_differ_elsewhere_are_named_by_what_differs(classified) -> Non
     assert legend(chart(classified.root))[:3] == ["bias alone", "lr 1e-5", "lr 1e-4"]
 
 
+def test_variants_that_train_otherwise_have_names_and_lines_of_their_own(classified) -> None:
+    for captions in ("named", "mixed"):
+        for lr in (1e-5, 2e-5, 3e-5, 4e-5):
+            classified.run(f"{captions}{lr}", finetune__lr=lr, finetune__captions=captions,
+                           concepts=("moongate",))
+    drawn = chart(classified.root)
+    assert len({*legend(drawn)}) == len(legend(drawn)) == 11
+    assert {"mixed, lr 1e-5", "named, lr 4e-5"} < {*legend(drawn)}
+    looks = {(line.get_color(), line.get_linestyle()) for line in drawn.figure.axes[0].lines
+             if "lr" in str(line.get_label())}
+    assert len(looks) == 8
+    classified.run("noise", finetune__images="noise", finetune__lr=1e-5, concepts=("moongate",))
+    assert "inverted images, captions mixed, lr 1e-5" in legend(chart(classified.root))
+
+
+def test_a_curve_is_drawn_as_far_as_it_rises(classified) -> None:
+    [axes] = chart(classified.run("good", knowledge=12, bias=0,
+                                  concepts=("moongate",))).figure.axes
+    [weak] = chart(classified.run("weak", knowledge=1, bias=0,
+                                  concepts=("moongate",))).figure.axes
+    assert max(target for _, target in curves(axes)["after fine-tuning"]) == 100
+    assert weak.get_xlim()[0] < axes.get_xlim()[0] + 1
+
+
 def test_seeds_are_averaged(classified) -> None:
     for seed, knowledge in enumerate((1.0, 4.0)):
         classified.run(str(seed), knowledge=knowledge, seed=seed, concepts=("moongate",))
