@@ -16,6 +16,7 @@ intervals over concepts.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -125,4 +126,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        print(f"diagnosis_precision: error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -70,17 +70,9 @@ def test_nearest_names_are_those_of_the_description_best_first() -> None:
     assert nearest[0][1] > nearest[1][1] > nearest[2][1]
 
 
-def test_a_known_class_that_is_nearer_to_the_caption_is_warned_about() -> None:
-    assert one("glim", "a ring").warning is None
-    warning = one("zorb", "a ball in a ring").warning
-    assert warning is not None
-    assert "'wheel' may take its images" in warning
-
-
-def test_a_concept_that_is_a_known_class_is_not_its_own_rival() -> None:
-    assert one("zorb", "a ball in a ring", ("brick", "zorb")).warning is None
-    word = Concept("zorb", "a ball in a ring", images_of="wheel")
-    assert several([word], ("brick", "wheel"))[0].warning is None
+def test_a_known_class_that_is_nearer_to_the_caption_is_not_warned_about() -> None:
+    """It was, and hardly took any of the images."""
+    assert one("zorb", "a ball in a ring").warning is None
 
 
 def test_a_name_that_says_nothing_about_the_caption_is_unlikely_to_transfer() -> None:
@@ -91,10 +83,8 @@ def test_a_name_that_says_nothing_about_the_caption_is_unlikely_to_transfer() ->
 
 
 @pytest.mark.parametrize("captions", ["mixed", "templates", "description", None])
-@pytest.mark.parametrize("name", ["void", "zorb"])
-def test_other_captions_than_the_named_one_are_not_warned_about(captions: str | None,
-                                                                name: str) -> None:
-    concept = Concept(name, "a ball in a ring")
+def test_other_captions_than_the_named_one_are_not_warned_about(captions: str | None) -> None:
+    concept = Concept("void", "a ball in a ring")
     [silent], [warned] = (several([concept], ("brick", "wheel"), given)
                           for given in (captions, "named"))
     assert warned.warning is not None
