@@ -16,6 +16,7 @@ from kt_exp.concepts import ConceptsSettings
 from kt_exp.config import plugins
 from kt_exp.config.checks import check, choice, number
 from kt_exp.config.compose_errors import key_error
+from kt_exp.config.recipes import register_recipes
 from kt_exp.errors import UserError
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.inversion.settings import InversionSettings, in_steps
@@ -65,8 +66,9 @@ def conf_folder() -> str:
 
 
 def register_schema() -> None:
-    """Register the schema with Hydra; conf/config.yaml names it first in its defaults."""
+    """Register what conf/config.yaml names in its defaults: the schema, and recipes by model."""
     ConfigStore.instance().store(name="schema", node=Config)
+    register_recipes(Path(conf_folder()))
 
 
 def parse(cfg: DictConfig) -> Config:

@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kt_exp.config.compose_errors import explain
+from kt_exp.config.recipes import RESOLVER
 from kt_exp.runs.log_handlers import logging_as
 from kt_exp.runs.overrides import checked, folder_override
 from kt_exp.schema import conf_folder, register_schema
@@ -36,7 +37,7 @@ Result = TypeVar("Result")
 # Hydra's state is global to the process, so calls from several threads run one at a time.
 _ONE_AT_A_TIME = threading.RLock()
 _OF_ONE_APP = (GlobalHydra, HydraConfig, JobRuntime, version.VersionBase)
-_RESOLVERS = ("hydra", "now", "python_version")
+_RESOLVERS = ("hydra", "now", "python_version", RESOLVER)
 _SCHEMA = "schema.yaml"
 
 

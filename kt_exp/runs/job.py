@@ -24,6 +24,7 @@ from kt_exp.runs.artifacts import Artifacts, device_name
 from kt_exp.runs.console import print_diagnosis, print_summary, progress
 from kt_exp.runs.new_record import command_line, new_record, write
 from kt_exp.runs.progress_file import ProgressFile
+from kt_exp.runs.recipe_line import say_recipe
 from kt_exp.runs.run_folder import writing_to
 from kt_exp.runs.session import Session
 from kt_exp.runs.trackers import Tracker
@@ -102,6 +103,7 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
     experiment = Experiment(config, shown, session.caches, shown.begin)
     record.seconds["setup"] = round(time.perf_counter() - start, 3)
     _describe(record, config, experiment)
+    say_recipe(session)
     on_diagnosis(record.concepts)
 
     state, artifacts = experiment.state, Artifacts(experiment, record, folder)
