@@ -7,13 +7,17 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-from yaml import MarkedYAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from kt_exp.config.renames import former_name
 from kt_exp.errors import UserError, did_you_mean
 
+# What composing a config raises; `mapping_error` explains two more.
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
+                  OverflowError, TypeError, OSError)
 _HYDRAS_KEY = "_dummy_"  # under which Hydra resolves a reference in a defaults list
 
 

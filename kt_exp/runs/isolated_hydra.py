@@ -20,13 +20,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobRuntime
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.basecontainer import BaseContainer
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from kt_exp.config.compose_errors import explain
+from kt_exp.config.compose_errors import COMPOSE_ERRORS, explain
 from kt_exp.config.recipes import RESOLVER
 from kt_exp.runs.log_handlers import logging_as
 from kt_exp.runs.overrides import checked, folder_override
@@ -94,8 +91,7 @@ def _explained() -> Iterator[None]:
     """Turn Hydra's errors into `UserError`."""
     try:
         yield
-    except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
-            OverflowError, TypeError, OSError) as error:
+    except COMPOSE_ERRORS as error:
         raise explain(error, "folder") from error
 
 
