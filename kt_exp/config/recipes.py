@@ -1,4 +1,4 @@
-"""Which inversion and fine-tuning a model takes if nothing else chooses them (conf/recipes.yaml)."""
+"""Which inversion and fine-tuning a model takes where none is chosen (conf/recipes.yaml)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, configure_log, run_job
 from hydra.types import TaskFunction
 from omegaconf import DictConfig
 
-from kt_exp.launch.job import Job, SUBDIR, SWEEP
+from kt_exp.launch.job import SUBDIR, SWEEP, Job
 
 log = logging.getLogger(__name__)
 

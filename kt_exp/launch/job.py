@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import (
     JobReturn,
     JobRuntime,
@@ -27,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from kt_exp.config.compose_errors import COMPOSE_ERRORS, explain
 from kt_exp.errors import UserError
-from kt_exp.runs.check import Checked, Problems, find_problems
+from kt_exp.runs.check import Checked, Problems, as_current, find_problems
 from kt_exp.runs.dry_run import dry_run
 from kt_exp.runs.job_objective import job_objective
 from kt_exp.runs.session import current
@@ -97,7 +96,7 @@ def _to_check(job: Job) -> Checked:
     with read_write(task), open_dict(task):
         del task["hydra"]
     return Checked(job.number, tuple(filter_overrides(job.overrides)), task,
-                   output_folder(job.config))
+                   output_folder(job.config), job.config)
 
 
 def _compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]],
@@ -112,6 +111,9 @@ def _compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[
         except COMPOSE_ERRORS as error:
             problems.add(number, explain(error, SWEEP))
             continue
+        if composed.dry_run and not current().dry:
+            problems.add(number, UserError("dry_run", "is one value for all jobs",
+                                           "write dry_run=true, which checks them all"))
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
         folder = output_folder(composed)
@@ -142,10 +144,6 @@ def check_least(settings: Mapping[str, Any], **least: int) -> None:
 
 def output_folder(composed: DictConfig) -> Path:
     """Return the output folder that Hydra gives to a job."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(composed)
-    try:
+    with as_current(composed):
         folder = Path(OmegaConf.select(composed, SWEEP)) / str(OmegaConf.select(composed, SUBDIR))
         return folder.absolute()
-    finally:
-        HydraConfig.instance().cfg = before

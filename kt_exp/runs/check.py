@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kt_exp.concepts import load_concepts
@@ -24,12 +27,47 @@ from kt_exp.schema import PLUGINS, Config, parse_settings, refuse_missing, to_pl
 
 @dataclass(frozen=True)
 class Checked:
-    """A job to check: its number and overrides, config without `hydra`, and output folder."""
+    """A job to check.
+
+    Attributes:
+        number: of the job in its multirun.
+        overrides: those of the config, without Hydra's own.
+        cfg: the config without `hydra`.
+        folder: the output folder.
+        composed: the config with `hydra`; None if it is the current one of the process.
+    """
 
     number: int
     overrides: tuple[str, ...]
     cfg: DictConfig
     folder: Path
+    composed: DictConfig | None = None
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Resolve references to `hydra` from this job's config within the block."""
+        with as_current(self.composed) if self.composed else nullcontext():
+            yield
+
+    @cached_property
+    def settings(self) -> Config:
+        """The typed config without plug-ins.
+
+        Raises:
+            UserError: a value is mistyped or out of range.
+        """
+        return parse_settings(self.cfg)
+
+
+@contextmanager
+def as_current(composed: DictConfig) -> Iterator[None]:
+    """Make this config, with `hydra`, the one that references resolve from in the block."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(composed)
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
 
 
 @dataclass
@@ -77,8 +115,9 @@ def find_problems(jobs: Sequence[Checked], problems: Problems, on_this_machine: 
     if not problems.errors:
         check = _FileCheck(on_this_machine)
         for job in to_run:
-            for error in check.errors(job.cfg):
-                problems.add(job.number, error)
+            with job.current():
+                for error in check.errors(job):
+                    problems.add(job.number, error)
     return to_run
 
 
@@ -86,17 +125,19 @@ def _quick(job: Checked, problems: Problems) -> bool:
     """Check what needs no plug-ins; return whether the job has still to run."""
     steps: list[Callable[[], Any]] = [
         lambda: to_plain(job.cfg), lambda: refuse_missing(job.cfg),
-        lambda: load_concepts(parse_settings(job.cfg).concepts)]
+        lambda: load_concepts(job.settings.concepts)]
     try:
-        if completed_run(job.cfg, job.folder):
-            return False
+        with job.current():
+            if completed_run(job.cfg, job.folder):
+                return False
     except UserError as error:
         steps = [_raising(error)]
-    for step in steps:
-        try:
-            step()
-        except UserError as error:
-            problems.add(job.number, error)
+    with job.current():
+        for step in steps:
+            try:
+                step()
+            except UserError as error:
+                problems.add(job.number, error)
     return True
 
 
@@ -114,8 +155,8 @@ class _FileCheck:
     on_this_machine: bool
     seen: dict[str, list[UserError]] = field(default_factory=dict)
 
-    def errors(self, cfg: DictConfig) -> Iterator[UserError]:
-        config, plain = parse_settings(cfg), to_plain(cfg)
+    def errors(self, job: Checked) -> Iterator[UserError]:
+        cfg, config, plain = job.cfg, job.settings, to_plain(job.cfg)
         parts: list[tuple[tuple[str, ...], Callable[[], Any]]] = [
             (("device",), lambda: self._device(config)),
             (("model", "check_files"), lambda: self._model(cfg, config)),

@@ -58,7 +58,8 @@ class CostTable:
         if completed:
             self.rows.append(_Row(job, None))
             return
-        config = self._on_a_device(parse(job.cfg))
+        with job.current():
+            config = self._on_a_device(parse(job.cfg))
         experiment = Experiment(config, progress, self.caches)
         cost = cost_of(experiment)
         left = [item for item in cost.left(INVERSION, self.above) if item.pixels]
@@ -87,14 +88,14 @@ class CostTable:
             print_if_possible(lambda: console.print(Text(NOTE.format(device=self.device), "dim")))
 
     def _total(self) -> list[str]:
-        known = [row for row in self.rows if row.cost]
-        left = {stage: [item for row in known if row.cost for item in row.cost.left(stage, row.above)]
+        costs = [(row.cost, row.above) for row in self.rows if row.cost]
+        left = {stage: [item for cost, above in costs for item in cost.left(stage, above)]
                 for stage in (INVERSION, FINETUNE, EVALUATION)}
-        seconds = sum(row.seconds or 0 for row in known)
+        seconds = sum(row.seconds or 0 for row in self.rows)
         return [str(_images(left[INVERSION])), str(sum(item.steps for item in left[INVERSION])),
                 duration(seconds) if seconds else "", str(len(left[FINETUNE])),
                 str(_images(left[EVALUATION])),
-                in_bytes(sum(row.cost.size(row.above) for row in known if row.cost))]
+                in_bytes(sum(cost.size(above) for cost, above in costs))]
 
     def _on_a_device(self, config: Config) -> Config:
         """Take the CPU where the jobs run elsewhere, on a device that is not here."""

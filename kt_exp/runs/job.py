@@ -21,8 +21,8 @@ from kt_exp.pipeline import Experiment, RunState
 from kt_exp.results.record import ConceptEntry, RunRecord, write_record
 from kt_exp.runs.allocator import keep_freed_memory
 from kt_exp.runs.artifacts import Artifacts, device_name
-from kt_exp.runs.cost_lines import say_cost
 from kt_exp.runs.console import print_diagnosis, print_summary, progress
+from kt_exp.runs.cost_lines import say_cost
 from kt_exp.runs.new_record import command_line, new_record, write
 from kt_exp.runs.progress_file import ProgressFile
 from kt_exp.runs.recipe_line import say_recipe
