@@ -12,7 +12,7 @@ from kt_exp.inversion.settings import InversionSettings
 from kt_exp.models.protocol import Model
 
 _STEPS = 3  # of which the first is not timed
-_ON_CPU = 2  # images, as the time of more is proportional
+_ON_CPU = 4  # images, as the time of more is nearly proportional
 
 
 def seconds_per_image_step(model: Model, settings: InversionSettings, images: int) -> float:
