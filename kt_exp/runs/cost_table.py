@@ -38,7 +38,8 @@ class CostTable:
     """Collects the costs of jobs that share a store.
 
     Args:
-        on_this_machine: whether the jobs run here; else any device stands in for theirs.
+        on_this_machine: whether the jobs run here; else any device stands in for theirs, and no
+            time is told.
     """
 
     caches: Caches
@@ -63,8 +64,9 @@ class CostTable:
         experiment = Experiment(config, progress, self.caches)
         cost = cost_of(experiment)
         left = [item for item in cost.left(INVERSION, self.above) if item.pixels]
-        seconds = self.clock.seconds(experiment, left)
+        seconds = None
         if self.on_this_machine:
+            seconds = self.clock.seconds(experiment, left)
             check_hours(experiment, left, seconds)
         self.rows.append(_Row(job, cost, seconds, frozenset(self.above)))
         self.above |= {item.key for item in cost.items}
