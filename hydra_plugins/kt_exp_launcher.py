@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any, Optional
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -18,17 +19,26 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import MISSING, DictConfig
 
 
+class CheckedBasicSweeper(BasicSweeper):
+    """Hydra's own, which would compose all jobs for a check before the launcher does so."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Leave the check to the launcher, which reports all problems."""
+
+
 class InProcessLauncher(BasicLauncher):
-    """Hydra's own, which would let two jobs write into one folder."""
+    """Hydra's own, which would compose each job again and check none of them."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]],
                initial_job_idx: int) -> Sequence[JobReturn]:
-        from kt_exp.launch.job import compose
+        from kt_exp.launch.in_process import run_here
+        from kt_exp.launch.job import prepare
 
         assert self.hydra_context is not None
         assert self.config is not None
-        compose(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        return super().launch(job_overrides, initial_job_idx)
+        assert self.task_function is not None
+        jobs = prepare(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        return run_here(jobs, self.task_function, self.config)
 
 
 @dataclass(kw_only=True)
@@ -53,11 +63,11 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]],
                initial_job_idx: int) -> Sequence[JobReturn]:
-        from kt_exp.launch.job import compose
+        from kt_exp.launch.job import prepare
         from kt_exp.launch.local import run_in_processes
 
-        jobs = compose(self.context, self.config, job_overrides, initial_job_idx)
-        return run_in_processes(jobs, **self.settings)
+        jobs = prepare(self.context, self.config, job_overrides, initial_job_idx)
+        return run_in_processes(jobs, **self.settings) if jobs else []
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="kt_exp_local", node=LocalSettings)
@@ -81,10 +91,10 @@ if find_spec("hydra_plugins.hydra_submitit_launcher"):  # the extra `slurm`
 
         def launch(self, job_overrides: Sequence[Sequence[str]],
                    initial_job_idx: int) -> Sequence[JobReturn]:
-            from kt_exp.launch.job import compose
+            from kt_exp.launch.job import prepare
             from kt_exp.launch.slurm import submit
 
-            jobs = compose(self.hydra_context, self.config, job_overrides, initial_job_idx)
-            return submit(jobs, self.params)
+            jobs = prepare(self.hydra_context, self.config, job_overrides, initial_job_idx)
+            return submit(jobs, self.params) if jobs else []
 
     ConfigStore.instance().store(group="hydra/launcher", name="kt_exp_slurm", node=SlurmSettings)

@@ -51,6 +51,8 @@ def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> R
     from kt_exp.runs.job import execute
 
     def job(cfg: DictConfig) -> RunRecord:
+        if cfg.dry_run:
+            raise UserError("dry_run", "is for the command line", "kt-exp dry_run=true …")
         home = Path(HydraConfig.get().runtime.output_dir)
         record = completed_run(cfg, home) or execute(
             cfg, home, session, command=["kt_exp.run", *overrides])

@@ -72,11 +72,16 @@ class Calibrator:
         """Invert one image from each known class's prompt, if the benchmark has no images."""
         if not self.labels:
             return
-        images = replace(self.images, seed=self.images.seed + SEEDS,
-                         finetune=replace(self.images.finetune, rehearsal_per_class=1))
+        images = self.own_images
         pixels = images.rehearsal(self.labels, store, progress)
         key = signature([*images.rehearsal_captions(self.labels), *self.labels.values()])
         self.evaluator.inverted = PreparedImages(pixels, list(self.labels.values()), key)
+
+    @property
+    def own_images(self) -> TrainingImages:
+        """What inverts the images to calibrate on: one of each prompt, by seeds of their own."""
+        return replace(self.images, seed=self.images.seed + SEEDS,
+                       finetune=replace(self.images.finetune, rehearsal_per_class=1))
 
     def evaluate(self, group: Sequence[Concept],
                  weights: Weights) -> tuple[Calibration, list[Outcome]]:

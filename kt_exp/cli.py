@@ -15,16 +15,15 @@ from typing import NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from kt_exp import __version__
 from kt_exp.commands import command_of, run_command
-from kt_exp.config.compose_errors import explain, mapping_error
+from kt_exp.config.compose_errors import COMPOSE_ERRORS, explain, mapping_error
 from kt_exp.config.override_quotes import with_quotes
 from kt_exp.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, UserError
+from kt_exp.runs.check import Checked, Problems
+from kt_exp.runs.dry_run import dry_run, leaving_nothing
 from kt_exp.runs.exit_code import exit_code
 from kt_exp.runs.job_objective import job_objective
 from kt_exp.runs.session import Session
@@ -45,7 +44,7 @@ def main() -> None:
         elif command := command_of(sys.argv[1:]):
             code = run_command(command, sys.argv[2:])
         else:
-            with session.active():
+            with session.active(), leaving_nothing(session):
                 code = _main(session)
         sys.stdout.flush()
     except BrokenPipeError:  # The reader of the output has exited (`| head`).
@@ -66,6 +65,9 @@ def _main(session: Session) -> int:
     def job(cfg: DictConfig) -> float | tuple[float, ...]:
         try:
             check_single_run()
+            if session.target:
+                dry_run([Checked(0, (), cfg, session.target)], Problems())
+                return 0.0
             code = run_unless_done(cfg, session)
         except UserError as error:
             code = _bad_input(error)
@@ -83,8 +85,7 @@ def _main(session: Session) -> int:
     except UserError as error:
         return _bad_input(error)
     # … the command line, a config file or the output folder.
-    except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
-            OverflowError, TypeError, OSError) as error:
+    except COMPOSE_ERRORS as error:
         folder_key = "hydra.sweep.dir" if session.sweep else "hydra.run.dir"
         return _bad_input(explain(error, folder_key))
     except (AssertionError, AttributeError) as error:

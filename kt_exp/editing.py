@@ -64,12 +64,20 @@ class Editor:
                          self._named(name for name in others if name_key(name) not in own),
                          self._named(settings.protected))
 
+    def key(self, concepts: Sequence[Concept], texts: EditTexts) -> str:
+        """Return the store key of the weights that teach `concepts` by their `texts`."""
+        evaluator = self.evaluator
+        return edit_signature(evaluator.fingerprint, evaluator.model.device, texts, self.settings,
+                              self._budget(concepts, texts))
+
     def edit(self, concepts: Sequence[Concept], texts: EditTexts, store: Store,
              ) -> tuple[str, Entry]:
         """Return the weights that teach `concepts` by their `texts`, and their key in the store."""
         evaluator, budget = self.evaluator, self._budget(concepts, texts)
-        key = edit_signature(evaluator.fingerprint, evaluator.model.device, texts, self.settings,
-                             budget)
+        if budget and evaluator.task.calibration_images is None:
+            log.info("finetune.edit.strength=budget: no calibration images; the texts of the known "
+                     "classes stand in for them, and allow larger strengths than images would")
+        key = self.key(concepts, texts)
         return key, edit(evaluator.model, key, texts, self.settings, store,
                          evaluator.class_embeddings, budget)
 
@@ -78,8 +86,6 @@ class Editor:
             return None
         images = self.evaluator.task.calibration_images
         if images is None:
-            log.info("finetune.edit.strength=budget: no calibration images; the texts of the known "
-                     "classes stand in for them, and allow larger strengths than images would")
             return Budget(lambda: KnownItems.from_texts(
                 self.evaluator.class_embeddings(texts.known)), "texts")
 

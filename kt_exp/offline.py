@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session
+
+from kt_exp.errors import UserError
 
 _PROBE_SECONDS = 5
 
@@ -22,6 +24,24 @@ def fails_fast_offline(needs_hub: bool) -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = False
+
+
+def check_fetchable(fetch: Callable[[], object]) -> None:
+    """Check that `fetch` finds its files in the local cache, or that the hub could be asked.
+
+    Nothing is downloaded.
+
+    Raises:
+        UserError: that of `fetch`, if there is no network.
+    """
+    online, constants.HF_HUB_OFFLINE = not constants.HF_HUB_OFFLINE, True
+    try:
+        fetch()
+    except UserError:
+        if not (online and _hub_answers()):
+            raise
+    finally:
+        constants.HF_HUB_OFFLINE = not online
 
 
 def _hub_answers() -> bool:

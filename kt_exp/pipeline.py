@@ -121,7 +121,8 @@ class Experiment:
         self.concepts = load_concepts(config.concepts)
         warn_of_names(self.concepts)
         device = pick_device(config.device)
-        self.store = Store(Path(config.store.root), config.store.pixels_gib * 2**30)
+        self.store = Store(Path(config.store.root), config.store.pixels_gib * 2**30,
+                           create=not config.dry_run)
         self.benchmark.check_concepts(self.concepts)
         check_folders(config.finetune, self.concepts)
         self.model: Model = self._caches.models.load(config.model, device, config.precision)
@@ -135,8 +136,8 @@ class Experiment:
         self.images = training_inputs(images, self.evaluator, known_prompts, self.benchmark,
                                       self.store, progress) if self.trains else images
         self._check_model()
-        self._editor = Editor.of(self.evaluator, config.finetune.edit) if self._edits else None
-        self._calibrator = Calibrator.of(self.evaluator, known_prompts, images.of_pixels())
+        self.editor = Editor.of(self.evaluator, config.finetune.edit) if self._edits else None
+        self.calibrator = Calibrator.of(self.evaluator, known_prompts, images.of_pixels())
         self.groups = self._groups(known_prompts)
         self._check_captions()
 
@@ -148,8 +149,8 @@ class Experiment:
         yield "evaluation"
         with self._timed("inversion"):
             rehearsal = self._invert()
-            if self._calibrator:
-                self._calibrator.invert(self.store, self.progress)
+            if self.calibrator:
+                self.calibrator.invert(self.store, self.progress)
         yield "inversion"
         for group in self.groups:
             with self._timed("finetune"):
@@ -195,8 +196,8 @@ class Experiment:
         """Edit the weights, train them, or both, in this order; then interpolate."""
         weights, start, curve, strengths, found = FROZEN, FROZEN, {}, {}, True
         if group.edit:
-            assert self._editor
-            key, entry = self._editor.edit(group.concepts, group.edit, self.store)
+            assert self.editor
+            key, entry = self.editor.edit(group.concepts, group.edit, self.store)
             weights, curve, found = Weights(key, entry.tensors), entry.record, entry.found
             strengths = dict(zip((concept.name for concept in group.concepts),
                                  entry.record["strengths"], strict=True))
@@ -219,13 +220,8 @@ class Experiment:
         """Train from the weights `start`; return what that changes, and its key in the store."""
         config, images = self.config, self.images
         assert group.plan
-        image_keys = [images.key(concept) for concept in group.concepts]
-        image_keys += images.rehearsal_captions(group.plan.rehearsed)
-        fingerprint = self.fingerprint if start is FROZEN \
-            else signature([self.fingerprint, start.key])
-        key = finetune_signature(fingerprint, self.model.device, group.plan, image_keys,
-                                 config.finetune, config.seed)
-        features = self._caches.features.of((fingerprint, self.model.device,
+        key = self.training_key(group, start.key)
+        features = self._caches.features.of((self._start_fingerprint(start.key), self.model.device,
                                              config.inversion.layers))
         with start.applied(self.model):
             entry = finetune(images.learner, key, group.plan,
@@ -233,10 +229,21 @@ class Experiment:
                              config.finetune, self.store, self.progress, group.name, features)
         return key, entry
 
+    def training_key(self, group: Group, start: str) -> str:
+        """Return the store key of a group's training from the weights with the key `start`."""
+        assert group.plan
+        image_keys = [self.images.key(concept) for concept in group.concepts]
+        image_keys += self.images.rehearsal_captions(group.plan.rehearsed)
+        return finetune_signature(self._start_fingerprint(start), self.model.device, group.plan,
+                                  image_keys, self.config.finetune, self.config.seed)
+
+    def _start_fingerprint(self, start: str) -> str:
+        return self.fingerprint if start == FROZEN.key else signature([self.fingerprint, start])
+
     def _evaluate(self, model: FinetunedModel) -> None:
         concepts, state = model.group.concepts, self.state
-        if self._calibrator:
-            calibration, outcomes = self._calibrator.evaluate(concepts, model.weights)
+        if self.calibrator:
+            calibration, outcomes = self.calibrator.evaluate(concepts, model.weights)
             state.calibrations[model.group.name] = calibration
         else:
             outcomes = self.evaluator.transferred(concepts, model.weights)
@@ -248,7 +255,7 @@ class Experiment:
         groups = []
         for members in [self.concepts] if joint else [[concept] for concept in self.concepts]:
             name = JOINT if len(members) > 1 else members[0].name
-            edit = self._editor.texts(members) if self._editor else None
+            edit = self.editor.texts(members) if self.editor else None
             plan = self._plan(members, known) if self.trains else None
             groups.append(Group(name, members, plan, edit))
         return groups

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Optional, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +16,7 @@ from kt_exp.concepts import ConceptsSettings
 from kt_exp.config import plugins
 from kt_exp.config.checks import check, choice, number
 from kt_exp.config.compose_errors import key_error
+from kt_exp.config.recipes import register_recipes
 from kt_exp.errors import UserError
 from kt_exp.finetune.settings import FinetuneSettings
 from kt_exp.inversion.settings import InversionSettings, in_steps
@@ -24,6 +25,7 @@ from kt_exp.results.objective import ObjectiveSettings
 PACKAGE = Path(__file__).parent
 PLUGINS = ("model", "benchmark", "tracker")
 OWN = "kt_exp."  # where the plug-ins of kt_exp are imported from
+PAGES = {"model": "docs/models.md", "benchmark": "docs/datasets.md", "tracker": "docs/results.md"}
 ON_EXISTING = ("skip", "rerun", "error")
 
 
@@ -53,6 +55,9 @@ class Config:
     seed: int = number(minimum=0, maximum=2**32 - 1)
     device: str
     precision: str = choice("fp32", "bf16")
+    dry_run: bool
+    max_inversion_hours: Optional[float] = number(above=0)
+    check_files: bool
     traceback: bool
     on_existing: str = choice(*ON_EXISTING)
     objective: ObjectiveSettings
@@ -65,8 +70,9 @@ def conf_folder() -> str:
 
 
 def register_schema() -> None:
-    """Register the schema with Hydra; conf/config.yaml names it first in its defaults."""
+    """Register what conf/config.yaml names in its defaults: the schema, and recipes by model."""
     ConfigStore.instance().store(name="schema", node=Config)
+    register_recipes(Path(conf_folder()))
 
 
 def parse(cfg: DictConfig) -> Config:
@@ -89,10 +95,12 @@ def parse_sections(cfg: DictConfig) -> Config:
     Raises:
         UserError: a value is missing, mistyped or out of range, or a plug-in lacks a value.
     """
-    for group in PLUGINS:
-        if OmegaConf.is_missing(cfg, group) or group not in cfg:
-            raise UserError(group, "missing", f"choose an option of this group: {group}=…")
-    _refuse_missing(cfg)
+    refuse_missing(cfg)
+    return parse_settings(cfg)
+
+
+def parse_settings(cfg: DictConfig) -> Config:
+    """As `parse_sections`, whatever the plug-ins lack."""
     rest = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in PLUGINS])
     try:
         # As plain values: otherwise keys added to a section (+inversion.key=…) are not checked.
@@ -107,16 +115,26 @@ def parse_sections(cfg: DictConfig) -> Config:
     return config
 
 
-def _refuse_missing(cfg: DictConfig) -> None:
-    """Refuse plug-ins of kt_exp that lack values, which none of them has defaults for."""
+def refuse_missing(cfg: DictConfig) -> None:
+    """Check that there are all plug-ins, and that those of kt_exp have all their values.
+
+    None of them has defaults.
+
+    Raises:
+        UserError: plug-ins or values are missing; the error names all such values.
+    """
+    for group in PLUGINS:
+        if OmegaConf.is_missing(cfg, group) or group not in cfg:
+            raise UserError(group, "missing", f"choose an option of this group: {group}=…")
     own = [group for group in PLUGINS
            if OmegaConf.is_dict(cfg[group]) and str(cfg[group].get("_target_")).startswith(OWN)]
     missing = [f"{group}.{key}" for group in own for key in cfg[group]
                if OmegaConf.is_missing(cfg[group], key)]
     if missing:
+        pages = dict.fromkeys(PAGES[key.partition(".")[0]] for key in missing)
         raise UserError(", ".join(missing), "missing",
                         f"set {'it' if len(missing) == 1 else 'them'}: "
-                        + " ".join(f"{key}=…" for key in missing))
+                        + " ".join(f"{key}=…" for key in missing) + f" ({', '.join(pages)})")
 
 
 def to_plain(cfg: DictConfig) -> dict[str, Any]:

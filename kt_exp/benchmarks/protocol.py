@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -59,6 +59,22 @@ class Evaluator(Protocol):
         """Draw pictures for the report; return title → file name in `folder`. May be empty.
 
         The report shows a picture at half its size in pixels, for high-density screens.
+        """
+        ...
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """An evaluator that tells in advance what it will measure (for `dry_run`)."""
+
+    def image_count(self, group: Sequence[Concept]) -> int:
+        """Return how many images one model of these concepts is measured on."""
+        ...
+
+    def outcome_keys(self, group: Sequence[Concept], weights: Weights) -> list[tuple[str, str]]:
+        """Return kind and key in the store of each outcome of `weights`, of which the key counts.
+
+        `FROZEN` stands for all phases of the untrained model. Empty if keys are not known before.
         """
         ...
 

@@ -7,12 +7,18 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-from yaml import MarkedYAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from kt_exp.config.renames import former_name
 from kt_exp.errors import UserError, did_you_mean
+
+# What composing a config raises; `mapping_error` explains two more.
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
+                  OverflowError, TypeError, OSError)
+_HYDRAS_KEY = "_dummy_"  # under which Hydra resolves a reference in a defaults list
 
 
 def explain(error: Exception, folder_key: str) -> UserError:
@@ -22,7 +28,7 @@ def explain(error: Exception, folder_key: str) -> UserError:
     """
     for cause in _causes(error):
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-            return key_error(cause)
+            return _no_choice(cause) or key_error(cause)
         if isinstance(cause, MarkedYAMLError) and (mark := cause.problem_mark):
             return UserError(mark.name, f"line {mark.line + 1} is not YAML ({cause.problem})")
         if isinstance(cause, RecursionError):
@@ -72,6 +78,14 @@ def key_error(error: OmegaConfBaseException) -> UserError:
         known = [str(name) for name in parent] if isinstance(parent, DictConfig) else []
         return UserError(key, "no such key", did_you_mean(str(error.key), known) if known else "")
     return UserError(key, _first_line(error), _expected(error))
+
+
+def _no_choice(error: OmegaConfBaseException) -> UserError | None:
+    """Return the user error for a defaults list that refers to a group without an option."""
+    found = re.search(r"Interpolation key '(\S+)' not found", str(error))
+    if error.full_key != _HYDRAS_KEY or not found:
+        return None
+    return UserError(found[1], "missing", f"choose one option of this group: {found[1]}=…")
 
 
 def _expected(error: OmegaConfBaseException) -> str:

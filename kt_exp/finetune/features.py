@@ -10,7 +10,12 @@ from torch import Tensor
 
 from kt_exp.concepts import Concept
 from kt_exp.finetune.images import TrainingImages
-from kt_exp.inversion.feature_stage import feature_signature, invert_features, starting_features
+from kt_exp.inversion.feature_stage import (
+    KIND,
+    feature_signature,
+    invert_features,
+    starting_features,
+)
 from kt_exp.inversion.invert import Task
 from kt_exp.inversion.settings import InversionSettings
 from kt_exp.inversion.statistics import FeatureStatistics
@@ -47,6 +52,10 @@ class TrainingFeatures(TrainingImages):
     @property
     def learner(self) -> Model:
         return self.top
+
+    @property
+    def kind(self) -> str:
+        return KIND
 
     def key(self, concept: Concept) -> str:
         return signature([self.inversion.layers, super().key(concept)])

@@ -17,7 +17,7 @@ from kt_exp.inversion.image_scorer import to_model_size
 from kt_exp.inversion.invert import Task, initial_state
 from kt_exp.inversion.pictures import as_bytes
 from kt_exp.inversion.settings import InversionSettings
-from kt_exp.inversion.stage import inversion_signature, invert_captions
+from kt_exp.inversion.stage import KIND, inversion_signature, invert_captions
 from kt_exp.models.protocol import Model
 from kt_exp.progress import Progress
 from kt_exp.store import Entry, Store, signature
@@ -73,6 +73,11 @@ class TrainingImages:
     def learner(self) -> Model:
         """The model that learns from these images."""
         return self.model
+
+    @property
+    def kind(self) -> str:
+        """The kind of the inverted images' entries in the store."""
+        return KIND
 
     def of_pixels(self) -> TrainingImages:
         """Return the same with images of pixels, whatever `inversion.layers` says."""

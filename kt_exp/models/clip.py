@@ -29,6 +29,7 @@ from kt_exp.models.loading import (
     CONFIG_FILE,
     TEXT_CONFIG_FILE,
     WEIGHTS_FILE,
+    check_network,
     load_network,
 )
 from kt_exp.models.preprocessing import Preprocessing
@@ -58,6 +59,14 @@ class OpenClip:
         network, tokenizer, architecture = load_network(self.name, self.pretrained)
         kind = kind_of(network.visual)
         return kind(network, tokenizer, architecture, device, precision)
+
+    def check_files(self) -> None:
+        """Check that the weights are on this machine or can be fetched, without loading them.
+
+        Raises:
+            UserError: they are not, or the model or tag is unknown.
+        """
+        check_network(self.name, self.pretrained)
 
 
 class OpenClipModel:

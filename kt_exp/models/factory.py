@@ -76,3 +76,16 @@ def load_model(spec: object, device: torch.device, precision: str) -> Model:
         raise UserError("model._target_", f"{type(spec).__name__} has no load(device, precision)",
                         "see docs/models.md for what a model plug-in offers")
     return load(device, precision)
+
+
+def check_files(spec: object) -> None:
+    """Check that a `model` plug-in finds its weights, without loading them.
+
+    Plug-ins may have a method `check_files()` for it; others are checked when they load.
+
+    Raises:
+        UserError: the weights are not on this machine, and cannot be fetched.
+    """
+    check = getattr(spec, "check_files", None)
+    if check is not None:
+        check()

@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kt_exp.errors import UserError, is_out_of_memory
-from kt_exp.offline import fails_fast_offline
+from kt_exp.offline import check_fetchable, fails_fast_offline
 
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 # Weights are hardly compressed; zeros shrink a thousandfold.
 _MOST_RATIO, _FREE_BYTES = 20, 2**24
 
@@ -39,7 +40,7 @@ def hub_folder(name: str, where: str, patterns: list[str],
     path = Path(name).expanduser()
     if path.is_dir():
         return path
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name):
+    if not _HUB_ID.fullmatch(name):
         raise UserError(where, f"no such folder: {name}", "give a folder, or a hub id (ORG/REPO)")
     try:
         with fails_fast_offline(True):
@@ -52,6 +53,21 @@ def hub_folder(name: str, where: str, patterns: list[str],
         raise UserError(where, f"'{name}' is no folder here, is not in the hub's cache, and cannot "
                         "be fetched", f"copy its files ({files}) into a folder and give that: "
                         f"{where}=/path/to/folder") from error
+
+
+def check_hub_folder(name: str, where: str, patterns: list[str],
+                     weights: Sequence[str] = ()) -> Path | None:
+    """Return the folder `name`; None if it is a hub repository in the cache or on the hub.
+
+    Nothing is downloaded. The arguments are those of `hub_folder`.
+
+    Raises:
+        UserError: no such folder, or a repository that is not in the cache, without a network.
+    """
+    if Path(name).expanduser().is_dir() or not _HUB_ID.fullmatch(name):
+        return hub_folder(name, where, patterns, weights)
+    check_fetchable(lambda: hub_folder(name, where, patterns, weights))
+    return None
 
 
 def _fetch_first(name: str, files: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from open_clip.pretrained import download_pretrained, download_pretrained_from_h
 
 from kt_exp.errors import UserError, did_you_mean, is_out_of_memory
 from kt_exp.models.files import no_memory
-from kt_exp.offline import fails_fast_offline
+from kt_exp.offline import check_fetchable, fails_fast_offline
 from kt_exp.remote_code import never_run, refuse_keys
 
 CONFIG_FILE, WEIGHTS_FILE = "open_clip_config.json", "open_clip_model.safetensors"
@@ -54,6 +54,20 @@ def load_network(name: str, pretrained: str | None) -> tuple[Any, Any, dict[str,
         except Exception as error:
             _explain(error, name, pretrained)
         return network, tokenizer, open_clip.get_model_config(name)
+
+
+def check_network(name: str, pretrained: str | None) -> None:
+    """Check the names, and that weights are on this machine or can be fetched; load nothing.
+
+    Raises:
+        UserError: as `load_network`, but for what only loading shows.
+    """
+    name, pretrained = _spelled_out(name, pretrained)
+    _check_names(name, pretrained)
+    by_url = _is_tag(name, pretrained) and not open_clip.get_pretrained_cfg(
+        name, pretrained).get("hf_hub")  # which has no check but the download
+    if not by_url:
+        check_fetchable(lambda: _download(name, pretrained))
 
 
 def _text_from_folder(name: str) -> dict[str, Any]:

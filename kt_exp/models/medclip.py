@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoTokenizer
 from kt_exp.config.checks import choice
 from kt_exp.errors import UserError
 from kt_exp.models.digest import digest_of
-from kt_exp.models.files import hub_folder, read_state, refuse_bomb
+from kt_exp.models.files import check_hub_folder, hub_folder, read_state, refuse_bomb
 from kt_exp.models.layers import split_tower
 from kt_exp.models.medclip_network import MedClipNetwork, load_published, published_state
 from kt_exp.models.preprocessing import Preprocessing
@@ -69,6 +69,18 @@ class MedClip:
                             "model=medclip_resnet")
         return MedClipModel(network, tokenizer, (text, vision), self.padding, self.resize,
                             device, precision)
+
+
+    def check_files(self) -> None:
+        """Check that all files are here or can be fetched, without loading weights.
+
+        Raises:
+            UserError: they are not.
+        """
+        _find(Path(self.weights).expanduser())
+        check_hub_folder(self.text, "model.text", _TEXT_FILES)
+        if self.vision is not None:
+            check_hub_folder(self.vision, "model.vision", [CONFIG_FILE])
 
 
 class MedClipModel:

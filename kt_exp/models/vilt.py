@@ -30,7 +30,7 @@ from kt_exp.models.digest import digest_of
 from kt_exp.models.masking import mask_whole_words
 from kt_exp.models.preprocessing import Preprocessing
 from kt_exp.models.protocol import EmbeddedCaptions, MaskedCaptions, Scorer
-from kt_exp.models.vilt_loading import WEIGHTS_FILES, load_vilt
+from kt_exp.models.vilt_loading import WEIGHTS_FILES, check_vilt, load_vilt
 from kt_exp.models.vilt_network import HEADS, MATCH_HEADS, MLM_HEAD, ViltNetwork
 
 # Batch size of `match_block`.
@@ -62,6 +62,14 @@ class ViLT:
         network, tokenizer = load_vilt(self.name, self.tokenizer)
         return ViLTModel(network, tokenizer, self._match_head(network), self.rank_by,
                          self.resize, device, precision)
+
+    def check_files(self) -> None:
+        """Check that weights and tokenizer are here or can be fetched, without loading them.
+
+        Raises:
+            UserError: they are not.
+        """
+        check_vilt(self.name, self.tokenizer)
 
     def _match_head(self, network: ViltNetwork) -> str:
         found = [head for head, module in MATCH_HEADS.items() if hasattr(network, module)]

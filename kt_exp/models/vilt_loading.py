@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, ViltConfig
 
 from kt_exp.errors import UserError
-from kt_exp.models.files import first_mismatch, hub_folder, read_state
+from kt_exp.models.files import check_hub_folder, first_mismatch, hub_folder, read_state
 from kt_exp.models.vilt_network import HEADS, MLM_HEAD, ViltNetwork
 from kt_exp.remote_code import loading
 
@@ -46,6 +46,20 @@ def load_vilt(name: str, tokenizer: str | None) -> tuple[ViltNetwork, Any]:
             raise UserError("model.tokenizer", f"no tokenizer in {tokenizer}",
                             "put tokenizer.json or vocab.txt there")
     return network, _tokenizer(folder, network.config.vocab_size)
+
+
+def check_vilt(name: str, tokenizer: str | None) -> None:
+    """Check that the files are on this machine or can be fetched, without loading weights.
+
+    Raises:
+        UserError: as `load_vilt`, but for what only loading shows.
+    """
+    folder = check_hub_folder(name, "model.name", _SMALL_FILES, WEIGHTS_FILES)
+    if folder:
+        _config(folder / CONFIG_FILE)
+        _weights_in(folder)
+    if tokenizer and not (folder and _has_tokenizer(folder)):
+        check_hub_folder(tokenizer, "model.tokenizer", _SMALL_FILES)
 
 
 def _network(folder: Path, name: str) -> ViltNetwork:
@@ -86,17 +100,21 @@ def _config(path: Path) -> ViltConfig:
 
 def _state(folder: Path) -> dict[str, Tensor]:
     """Return the weights of the transformer and its heads, in fp32, from the first file found."""
-    path = next((folder / file for file in WEIGHTS_FILES if (folder / file).is_file()), None)
-    if path is None:
-        raise UserError("model.name", f"{folder} holds no weights",
-                        f"put {' or '.join(WEIGHTS_FILES)} there")
-    state = read_state(path, "model.name")
+    state = read_state(_weights_in(folder), "model.name")
     # In the published checkpoints this bias is beside the decoder, in some also within it.
     if (bias := state.pop(f"{MLM_HEAD}.bias", None)) is not None:
         state[f"{_DECODER}.bias"] = bias
     ours = ("vilt.", *(f"{head}." for head in HEADS))
     return {key: tensor.float() for key, tensor in state.items()
             if key.startswith(ours) and not _BUFFERS.fullmatch(key)}
+
+
+def _weights_in(folder: Path) -> Path:
+    path = next((folder / file for file in WEIGHTS_FILES if (folder / file).is_file()), None)
+    if path is None:
+        raise UserError("model.name", f"{folder} holds no weights",
+                        f"put {' or '.join(WEIGHTS_FILES)} there")
+    return path
 
 
 def _has_tokenizer(folder: Path) -> bool:

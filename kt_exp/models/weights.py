@@ -42,7 +42,12 @@ class Weights:
         before = model.module.state_dict()
         mixed = {name: torch.lerp(before[name].to(new), new, share)
                  if new.is_floating_point() else new for name, new in self.changes.items()}
-        return Weights(signature([self.key, "interpolation", share]), mixed)
+        return Weights(interpolated_key(self.key, share), mixed)
+
+
+def interpolated_key(key: str, share: float) -> str:
+    """Return the key of the weights of `key` after `Weights.interpolated`."""
+    return key if share == 1 else signature([key, "interpolation", share])
 
 
 FROZEN = Weights("frozen", {})

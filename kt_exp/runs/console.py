@@ -39,7 +39,7 @@ RowT = TypeVar("RowT")
 
 def summary_table(record: RunRecord, intervals: bool = True) -> Table:
     """Return a run's table: accuracy of each concept before → after, and of the two prompts."""
-    table = _plain_table()
+    table = plain_table()
     table.add_column("\nConcept", overflow="fold", min_width=8, max_width=20)
     table.add_column("Target\nbefore", justify="right", no_wrap=True)
     table.add_column("\n→ after", justify="right", no_wrap=True)
@@ -65,7 +65,7 @@ def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
     have no column.
     """
     rows = summary.tradeoff_rows(record)
-    table = _plain_table()
+    table = plain_table()
     phases = {metric: [phase for phase in shown if any(phase in getattr(row, metric)
                                                        for row in rows)]
               for metric, shown in TRADEOFF_COLUMNS.items()}
@@ -86,7 +86,7 @@ def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
 
 def calibrated_table(record: RunRecord, intervals: bool = True) -> Table:
     """Return the table of target and known accuracy with the constant γ on the concept's score."""
-    table = _plain_table()
+    table = plain_table()
     table.add_column("Concept", overflow="fold", min_width=8, max_width=20)
     for title in ("γ", "Target", "Known", "points"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -101,7 +101,7 @@ def calibrated_table(record: RunRecord, intervals: bool = True) -> Table:
 
 def score_table(record: RunRecord) -> Table:
     """Return the table of all metrics but target and known accuracy: before → after."""
-    table = _plain_table()
+    table = plain_table()
     scores = summary.scores(record)
     means = summary.mean_scores(scores)
     several = len({score.name for score in scores}) > 1
@@ -121,7 +121,7 @@ def score_table(record: RunRecord) -> Table:
 
 def diagnosis_table(concepts: Sequence[ConceptEntry]) -> RenderableType:
     """Return the table of the concepts' diagnoses, with the warnings below."""
-    table = _plain_table()
+    table = plain_table()
     table.add_column("Concept", overflow="fold", max_width=20)
     table.add_column("Tokens", justify="right", no_wrap=True)
     table.add_column("Cosine", justify="right", no_wrap=True)
@@ -146,7 +146,7 @@ def diagnosis_table(concepts: Sequence[ConceptEntry]) -> RenderableType:
 
 def print_diagnosis(concepts: Sequence[ConceptEntry], console: Console | None = None) -> None:
     """Print the diagnosis of the concepts on standard output."""
-    console = console or _standard_output()
+    console = console or standard_output()
     console.print(diagnosis_table(concepts))
 
 
@@ -155,7 +155,7 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
 
     Output to a terminal is coloured; piped output has no escape codes.
     """
-    console = console or _standard_output()
+    console = console or standard_output()
     console.print()
     console.print(Text(summary.headline(record), STATUS_STYLES[record.status]), soft_wrap=True)
     if reused := summary.reuse_line(record):
@@ -185,7 +185,8 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
                       soft_wrap=True)
 
 
-def _plain_table() -> Table:
+def plain_table() -> Table:
+    """Return an empty table without lines, as all tables on the terminal are."""
     return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
 
 
@@ -206,7 +207,8 @@ def _fitting(make: Callable[[RunRecord, bool], Table], record: RunRecord,
     return table if needed <= console.width else make(record, False)
 
 
-def _standard_output() -> Console:
+def standard_output() -> Console:
+    """Return a console on standard output, 100 columns wide where that is no terminal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # On a pipe that is not UTF-8 an arrow becomes "?", instead of raising an error.
         sys.stdout.reconfigure(errors="replace")

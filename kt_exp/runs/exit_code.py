@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from kt_exp.errors import EXIT_BAD_INPUT
 from kt_exp.report.runs import Job, find_jobs
 from kt_exp.report.sweeps import planned
+from kt_exp.runs.dry_run import temporary_folder
 from kt_exp.runs.session import Session, current
 
 
@@ -38,10 +39,24 @@ def exit_code(session: Session) -> int:
 
 
 class Multirun(Callback):
-    """Callback that tells the session that this call is a multirun (`hydra.callbacks`)."""
+    """Callback that tells the session what this call is (`hydra.callbacks`).
+
+    A dry run leaves no files: Hydra is given another folder, and the session the jobs' own.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.dry_run:
+            session = current()
+            session.target = Path(config.hydra.run.dir)
+            with read_write(config):
+                config.hydra.run.dir = temporary_folder(session)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         session = current()
+        if config.dry_run:
+            with read_write(config):
+                config.hydra.sweep.dir = temporary_folder(session)
+            return
         session.sweep = Path(config.hydra.sweep.dir)
         session.left = OmegaConf.select(config, "hydra.launcher.wait") is False
 

@@ -20,13 +20,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobRuntime
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.basecontainer import BaseContainer
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from kt_exp.config.compose_errors import explain
+from kt_exp.config.compose_errors import COMPOSE_ERRORS, explain
+from kt_exp.config.recipes import RESOLVER
 from kt_exp.runs.log_handlers import logging_as
 from kt_exp.runs.overrides import checked, folder_override
 from kt_exp.schema import conf_folder, register_schema
@@ -36,7 +34,7 @@ Result = TypeVar("Result")
 # Hydra's state is global to the process, so calls from several threads run one at a time.
 _ONE_AT_A_TIME = threading.RLock()
 _OF_ONE_APP = (GlobalHydra, HydraConfig, JobRuntime, version.VersionBase)
-_RESOLVERS = ("hydra", "now", "python_version")
+_RESOLVERS = ("hydra", "now", "python_version", RESOLVER)
 _SCHEMA = "schema.yaml"
 
 
@@ -93,8 +91,7 @@ def _explained() -> Iterator[None]:
     """Turn Hydra's errors into `UserError`."""
     try:
         yield
-    except (HydraException, OmegaConfBaseException, YAMLError, RecursionError, ValueError,
-            OverflowError, TypeError, OSError) as error:
+    except COMPOSE_ERRORS as error:
         raise explain(error, "folder") from error
 
 

@@ -22,8 +22,10 @@ from kt_exp.results.record import ConceptEntry, RunRecord, write_record
 from kt_exp.runs.allocator import keep_freed_memory
 from kt_exp.runs.artifacts import Artifacts, device_name
 from kt_exp.runs.console import print_diagnosis, print_summary, progress
+from kt_exp.runs.cost_lines import say_cost
 from kt_exp.runs.new_record import command_line, new_record, write
 from kt_exp.runs.progress_file import ProgressFile
+from kt_exp.runs.recipe_line import say_recipe
 from kt_exp.runs.run_folder import writing_to
 from kt_exp.runs.session import Session
 from kt_exp.runs.trackers import Tracker
@@ -103,7 +105,9 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
     experiment = Experiment(config, shown, session.caches, shown.begin)
     record.seconds["setup"] = round(time.perf_counter() - start, 3)
     _describe(record, config, experiment)
+    say_recipe(session)
     on_diagnosis(record.concepts)
+    say_cost(experiment)
 
     state, artifacts = experiment.state, Artifacts(experiment, record, folder)
     config.tracker.start(record, folder, _sweep())

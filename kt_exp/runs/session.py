@@ -29,6 +29,8 @@ class Session:
         sweep: the folder of the multirun; None for a single run.
         left: whether the multirun was submitted without waiting for it.
         shown: errors that the terminal has already shown.
+        dry: the folder that a dry run writes to, and that is removed at its end; None otherwise.
+        target: of a dry run that is no multirun, the folder that the run would write to.
         folders: output folder → number of the job that writes there, over all batches of a
             multirun.
     """
@@ -37,6 +39,8 @@ class Session:
     sweep: Path | None = None
     left: bool = False
     shown: set[str] = field(default_factory=set)
+    dry: Path | None = None
+    target: Path | None = None
     folders: dict[Path, int] = field(default_factory=dict)
 
     @cached_property

@@ -25,7 +25,8 @@ from kt_exp.standard_streams import print_if_possible
 log = logging.getLogger(__name__)
 
 # Keys that do not affect results: runs that differ in them count as the same.
-_FREE = {"objective", "on_existing", "store", "tracker", "traceback"}
+_FREE = {"check_files", "dry_run", "max_inversion_hours", "objective", "on_existing", "store",
+         "tracker", "traceback"}
 _SHOWN = 3
 
 

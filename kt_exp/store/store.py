@@ -63,14 +63,17 @@ class Store:
     Args:
         root: folder, created if absent.
         pixel_bytes: size of the largest image set whose pixels are cached (benchmarks/pixels.py).
+        create: whether to create the folder and check that it can be written to.
 
     Raises:
         UserError: the folder cannot be created or written to.
     """
 
-    def __init__(self, root: Path, pixel_bytes: float = 0) -> None:
+    def __init__(self, root: Path, pixel_bytes: float = 0, create: bool = True) -> None:
         self.root = Path(root).expanduser()
         self.pixel_bytes = pixel_bytes
+        if not create:
+            return
         probe = self.root / f".write-{uuid.uuid4().hex}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def printed() -> list[str]:
 
 @pytest.fixture(scope="module")
 def sweep(cluster):
-    """Three jobs of an array; the last one cannot work."""
+    """Three jobs of an array; the last one fails when it starts."""
     process = cluster.start(*printed(), *TINY, "inversion.steps=20")
     _, stderr = process.communicate()
     return process.returncode, stderr
@@ -50,7 +50,7 @@ def test_all_jobs_of_an_array_run_and_the_failed_one_is_named(sweep, cluster):
     states = [cluster.record(f"sweep/{number}").status for number in range(3)]
     assert states == ["completed", "completed", "failed"], stderr
     assert code == 2
-    assert "kt-exp: error: sweep/2: finetune.lr: -1.0 is out of range; give" in stderr
+    assert "kt-exp: error: sweep/2: finetune.strategy: the model has no parameters for" in stderr
     assert stderr.endswith("kt-exp: error: 1 of 3 jobs failed\n")
     assert "#1 COMPLETED" in stderr
     assert "#2 FAILED" in stderr

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fixtures.configs import QUICK_RUN
 
 from kt_exp.errors import UserError
 from kt_exp.launch import slurm
@@ -117,25 +118,33 @@ def test_a_launcher_without_a_multirun(launcher, home):
                                  "multiruns; add -m\n")
 
 
-def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(home):
-    code, stderr = home.call("-m", "hydra.sweep.dir=sweep", "finetune.epochs=0", "seed=0,1",
-                             "inversion.steps=0,2")
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_each_problem_of_a_sweep_is_said_once_and_nothing_runs(launcher, home, scripted_slurm):
+    code, stderr = home.call("-m", f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep",
+                             "seed=0,1", "inversion.steps=0,2", "finetune=closed_form,papr",
+                             "finetune.epochs=0", path=scripted_slurm)
     assert code == 2
-    assert stderr.splitlines()[-3:] == [
-        "kt-exp: error: 2 jobs (sweep/0, sweep/2): inversion.steps: 0 is out of range; give a "
-        "number at least 1",
-        "kt-exp: error: 2 jobs (sweep/1, sweep/3): finetune.epochs: 0 is out of range; give a "
-        "number at least 1",
-        "kt-exp: error: 4 of 4 jobs failed"]
+    assert stderr.splitlines() == [
+        "kt-exp: error: 4 jobs (1, 3, 5, 7): finetune: no option 'papr'; did you mean 'paper'?",
+        "kt-exp: error: 2 jobs (0, 4): inversion.steps: 0 is out of range; give a number at "
+        "least 1",
+        "kt-exp: error: 2 jobs (2, 6): finetune.epochs: 0 is out of range; give a number at "
+        "least 1",
+        "kt-exp: error: sweep: 8 of 8 jobs cannot run, so none was started"]
+    assert {path.name for path in (home.path / "sweep").glob("*")} <= {"multirun.yaml"}
+    assert not (home.path / "store").exists()
+    assert not (home.path / "sbatch_was_called").exists()
 
 
-def test_the_end_of_a_sweep_in_processes_says_the_same(home):
-    code, stderr = home.call("-m", "hydra/launcher=local_processes", "hydra.sweep.dir=sweep",
-                             "finetune.epochs=0", "seed=0,1")
+def test_the_end_of_a_sweep_says_once_what_several_jobs_failed_of(home):
+    # Only the plan of training shows that batches of one image are too small for this loss.
+    code, stderr = home.call("-m", *QUICK_RUN, "hydra.sweep.dir=sweep", "finetune.loss=ntxent",
+                             "finetune.batch_size=1", "seed=0,1")
     assert code == 2
     assert stderr.splitlines()[-2:] == [
-        "kt-exp: error: 2 jobs (sweep/0, sweep/1): finetune.epochs: 0 is out of range; give a "
-        "number at least 1",
+        "kt-exp: error: 2 jobs (sweep/0, sweep/1): finetune.batch_size: leaves a batch of one "
+        "image, from which 'ntxent' learns nothing; choose another batch size, or "
+        "finetune.loss=class_ce",
         "kt-exp: error: 2 of 2 jobs failed"]
 
 

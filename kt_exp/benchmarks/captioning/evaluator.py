@@ -60,6 +60,14 @@ class CaptioningEvaluator:
         """Return the outcome of fine-tuned weights."""
         return [self._outcome(group, Phase.transferred, weights)]
 
+    def image_count(self, group: Sequence[Concept]) -> int:
+        """Return the number of images, for any concepts."""
+        return len(self.images)
+
+    def outcome_keys(self, group: Sequence[Concept], weights: Weights) -> list[tuple[str, str]]:
+        """Return the store's key of the scores by `weights`."""
+        return [(KIND, self._scores_key(self._captions_key(weights)))]
+
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
         """Draw the images with the best and the worst change in METEOR, captions before and after.
 
@@ -69,7 +77,7 @@ class CaptioningEvaluator:
 
     def _outcome(self, group: Sequence[Concept], phase: Phase, weights: Weights) -> Outcome:
         written = self._captions_key(weights)
-        key = signature([VERSION, written, self.metrics.with_spice])
+        key = self._scores_key(written)
         with self.store.lock(KIND, [key]):
             captions = self._captions(written, phase, weights)
             entry = self.store.fetch(KIND, key)
@@ -80,6 +88,9 @@ class CaptioningEvaluator:
                 self.store.commit(KIND, key, asdict(scores))
         concept = JOINT if len(group) > 1 else group[0].name
         return self._as_outcome(captions, scores, phase, concept)
+
+    def _scores_key(self, written: str) -> str:
+        return signature([VERSION, written, self.metrics.with_spice])
 
     def _captions_key(self, weights: Weights) -> str:
         generation = self.settings.generation

@@ -82,6 +82,17 @@ class PhaseEvaluator(ABC):
                     *(uncalibrated(concept.name, point.reason) for concept in group)]
         return self._outcomes(group, (Phase.transferred, Phase.calibrated), weights, point.gamma)
 
+    def image_count(self, group: Sequence[Concept]) -> int:
+        """Return how many known images and images of the concepts one model is measured on."""
+        return len(self.task.known_images) + sum(len(self.task.target_images(concept))
+                                                 for concept in group)
+
+    def outcome_keys(self, group: Sequence[Concept], weights: Weights) -> list[tuple[str, str]]:
+        """Return the store's keys of the outcomes of `weights`, but of the phase `calibrated`."""
+        phases = UNTRAINED if weights is FROZEN else (Phase.transferred,)
+        return [(KIND, self.key(group, concept, phase, weights))
+                for concept in group for phase in phases]
+
     @abstractmethod
     def calibration_scored(self, group: Sequence[Concept], weights: Weights) -> Scored:
         """Return the calibration images with the margins of concepts that share a model and a γ.

@@ -74,13 +74,20 @@ class RetrievalEvaluator:
         """Return the outcome of fine-tuned weights."""
         return [self._outcome(_name(group), Phase.transferred, weights)]
 
+    def image_count(self, group: Sequence[Concept]) -> int:
+        """Return the number of images, for any concepts."""
+        return len(self.images)
+
+    def outcome_keys(self, group: Sequence[Concept], weights: Weights) -> list[tuple[str, str]]:
+        """Return the store's key of the ranks by `weights`."""
+        return [(KIND, self._ranks_key(weights))]
+
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
         """Return no panels: retrieval draws no pictures."""
         return {}
 
     def _outcome(self, concept: str, phase: Phase, weights: Weights) -> Outcome:
-        of_pairs = [pairs.VERSION] if isinstance(self.model, PairMatcher) else []
-        key = self._key(KIND, weights.key, self._set_key, *of_pairs)
+        key = self._ranks_key(weights)
         entry = self.store.get_or_compute(KIND, key, lambda: self._measure(key, weights))
         self.store.discard(pairs.KIND, key)
         self.reused += entry.found
@@ -93,6 +100,10 @@ class RetrievalEvaluator:
         ]
         notes = [*entry.record["notes"], *_notes(text, image, self.settings.ks)]
         return Outcome(metrics, skipped=entry.record["skipped"], notes=notes)
+
+    def _ranks_key(self, weights: Weights) -> str:
+        of_pairs = [pairs.VERSION] if isinstance(self.model, PairMatcher) else []
+        return self._key(KIND, weights.key, self._set_key, *of_pairs)
 
     def _measure(self, key: str, weights: Weights) -> Entry:
         with weights.applied(self.model):

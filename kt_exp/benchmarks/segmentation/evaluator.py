@@ -88,6 +88,14 @@ class SegmentationEvaluator:
         return [self._outcome(concept, Phase.transferred, weights)
                 for concept in group]
 
+    def image_count(self, group: Sequence[Concept]) -> int:
+        """Return how many images of the concepts are segmented."""
+        return sum(len(self.task.pairs(concept)) for concept in group)
+
+    def outcome_keys(self, group: Sequence[Concept], weights: Weights) -> list[tuple[str, str]]:
+        """Return no keys: they depend on which images can be read."""
+        return []
+
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
         """Draw the images with the best and the worst change in DSC: truth, before, after.
 
