@@ -61,10 +61,17 @@ class Table:
 
 
 @cache
-def published() -> dict[str, Table]:
-    """Return all tables by name."""
+def read_published() -> dict[str, Any]:
+    """Return the content of published.yaml."""
     text = resources.files("kt_exp.report").joinpath("published.yaml").read_text(encoding="utf-8")
-    content = yaml.safe_load(text)
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+@cache
+def published() -> dict[str, Table]:
+    """Return all tables of accuracies and scores by name."""
+    content = read_published()
     tables = content["tables"]
     return {name: _table(name, entry, content["source"],
                          tables[entry["rows_of"]]["rows"] if "rows_of" in entry else [])
@@ -79,7 +86,8 @@ def find_table(name: str) -> Table:
     """
     tables = published()
     if name not in tables:
-        raise UserError("--table", f"no table '{name}'", did_you_mean(name, tables, most=20))
+        known = [*tables, *read_published()["costs"]]
+        raise UserError("--table", f"no table '{name}'", did_you_mean(name, known, most=20))
     return tables[name]
 
 
