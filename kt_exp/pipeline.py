@@ -32,6 +32,7 @@ from kt_exp.finetune.stage import finetune, finetune_signature
 from kt_exp.finetune.updates import check_updates
 from kt_exp.inversion.image_scorer import check_image_scorer
 from kt_exp.inversion.stage import check_distance
+from kt_exp.memory import peak_gib, reset_peak
 from kt_exp.models.factory import pick_device
 from kt_exp.models.last_map import last_map
 from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
@@ -89,6 +90,7 @@ class RunState:
         signatures: the store keys of each stage; `model` is the model's fingerprint.
         reused: number of each stage's results that came from the store.
         seconds: wall time of each stage.
+        peak_gib: peak memory of each stage (`kt_exp.memory`), where the system tells it.
     """
 
     inverted: dict[str, Entry] = field(default_factory=dict)
@@ -98,6 +100,7 @@ class RunState:
     signatures: dict[str, Any] = field(default_factory=dict)
     reused: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    peak_gib: dict[str, float] = field(default_factory=dict)
 
 
 class Experiment:
@@ -144,18 +147,18 @@ class Experiment:
     def run(self) -> Iterator[str]:
         """Run the stages; yield the name of each when done. The results are in `state`."""
         self.state.signatures["model"] = self.fingerprint
-        with self._timed("evaluation"):  # first, to find unreadable images before inversion
+        with self._measured("evaluation"):  # first, to find unreadable images before inversion
             self._evaluate_untrained()
         yield "evaluation"
-        with self._timed("inversion"):
+        with self._measured("inversion"):
             rehearsal = self._invert()
             if self.calibrator:
                 self.calibrator.invert(self.store, self.progress)
         yield "inversion"
         for group in self.groups:
-            with self._timed("finetune"):
+            with self._measured("finetune"):
                 model = self._finetune(group, rehearsal)
-            with self._timed("evaluation"):
+            with self._measured("evaluation"):
                 self._evaluate(model)
             yield "finetune"
 
@@ -298,11 +301,15 @@ class Experiment:
                       self.config.concepts.on_long_caption)
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        """Add the wall time of the block to `state.seconds`, even if it fails."""
+    def _measured(self, stage: str) -> Iterator[None]:
+        """Add the wall time of the block to the stage's, and note its peak memory."""
         self._begin(stage)
-        start, seconds = time.perf_counter(), self.state.seconds
+        told, start = reset_peak(self.model.device), time.perf_counter()
+        seconds, peaks = self.state.seconds, self.state.peak_gib
         try:
             yield
-        finally:
+        finally:  # also if the block fails
             seconds[stage] = round(seconds.get(stage, 0) + time.perf_counter() - start, 3)
+            if told:
+                peak = round(peak_gib(self.model.device), 4)
+                peaks[stage] = max(peaks.get(stage, 0.0), peak)

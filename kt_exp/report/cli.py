@@ -21,6 +21,7 @@ from kt_exp.config.renames import former_name
 from kt_exp.errors import EXIT_BAD_INPUT, UserError
 from kt_exp.report import plots
 from kt_exp.report.controls import controls
+from kt_exp.report.costs import cost_grid, published_costs
 from kt_exp.report.front import front
 from kt_exp.report.grid import FORMATS, print_grid
 from kt_exp.report.paper import KNOWN_CANDIDATES, comparable, disagreements, fill, paper_grid
@@ -77,6 +78,8 @@ def _paper_table(options: argparse.Namespace) -> int:
     if options.pivot or options.prompts or options.metrics:
         raise UserError("--table", "the paper's tables have a layout of their own",
                         "leave --pivot, --prompts and --metrics out")
+    if options.table in published_costs():
+        return _cost_table(options)
     table, tolerance = find_table(options.table), options.check
     rows = fill(table, _jobs(options), options.known_candidates)
     print_grid(paper_grid(table, rows, tolerance), options.format, _console())
@@ -86,6 +89,15 @@ def _paper_table(options: argparse.Namespace) -> int:
     print(f"{compared} {'cell' if compared == 1 else 'cells'} compared; {len(differing)} differ by "
           f"more than {tolerance:g} points, failed or are ambiguous", file=sys.stderr)
     return EXIT_DIFFERS if differing or not compared else 0
+
+
+def _cost_table(options: argparse.Namespace) -> int:
+    if options.check is not None:
+        raise UserError("--check", "seconds and memory depend on the machine",
+                        f"leave it out for {options.table}")
+    table = published_costs()[options.table]
+    print_grid(cost_grid(table, _jobs(options)), options.format, _console())
+    return 0
 
 
 def _plot(options: argparse.Namespace) -> int:
@@ -157,7 +169,8 @@ def _parser() -> _Parser:
 
     table = _command(commands, "table", _table, "what was measured, or a table of the paper")
     table.add_argument("--table", metavar="NAME",
-                       help=f"a table of the paper: {', '.join(published())}")
+                       help="a table of the paper: "
+                            f"{', '.join([*published(), *published_costs()])}")
     table.add_argument("--known-candidates", choices=KNOWN_CANDIDATES, default="known_only",
                        help="with --table: known accuracy among the known classes alone "
                             "(default), or with the new concept among the candidates")

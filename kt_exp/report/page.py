@@ -23,6 +23,7 @@ from kt_exp.report.style import MISSING, REMEDY, has_matplotlib
 from kt_exp.results import summary
 from kt_exp.results.calibrated import calibrated_rows, calibration_line, calibration_reasons
 from kt_exp.results.outcome import JOINT
+from kt_exp.results.predictions import Guesses
 from kt_exp.results.record import ConceptEntry, RunRecord, plain
 
 FILE_NAME = "report.html"
@@ -40,18 +41,38 @@ class Marks:
     """What fine-tuning changed for the images on the page, by concept.
 
     Attributes:
-        targets: of each real image "new" (recognised now), "lost", "kept" or "wrong".
-        lost: known images that are recognised no more, each with "label → taken for".
+        targets: of each real image "new" (recognised now), "lost", "kept" or "wrong", and the
+            likeliest names.
+        lost: known images that are recognised no more, each with "label → taken for" and the
+            likeliest names.
         lost_count: how many there are in all.
     """
 
-    targets: Sequence[str]
-    lost: Sequence[tuple[Image.Image, str]]
+    targets: Sequence[tuple[str, Guesses]]
+    lost: Sequence[tuple[Image.Image, str, Guesses]]
     lost_count: int
 
 
-MARKS = {"new": ("✓ now", "recognised now"), "lost": ("✗ lost", "no longer recognised"),
-         "kept": ("✓", "recognised before and after"), "wrong": ("✗", "not recognised")}
+@dataclass(frozen=True)
+class Card:
+    """An image on the page, with the likeliest names before and after.
+
+    Attributes:
+        source: its data URI.
+        tone: good, bad or soft: the colour of `caption`.
+    """
+
+    source: str
+    alt: str
+    caption: str
+    tone: str
+    guesses: Guesses
+
+
+MARKS = {"new": ("✓ now", "recognised now", "good"),
+         "lost": ("✗ lost", "no longer recognised", "bad"),
+         "kept": ("✓", "recognised before and after", "soft"),
+         "wrong": ("✗", "not recognised", "soft")}
 
 
 def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Images,
@@ -120,15 +141,32 @@ def _concept(record: RunRecord, concept: ConceptEntry, row: summary.Row,
         "pictures": [
             ("Inverted from the description", _embedded(inverted.get(name, ())),
              f"inverted image of {name}"),
-            ("Real images", _embedded(targets.get(name, ())), f"real image of {name}"),
+            ("Real images", [] if marks.targets else _embedded(targets.get(name, ())),
+             f"real image of {name}"),
         ],
-        "marks": [MARKS[mark] for mark in marks.targets],
-        "lost": [(source, text) for source, (_, text) in
-                 zip(_embedded([image for image, _ in marks.lost]), marks.lost, strict=False)],
+        "cards": _target_cards(name, targets.get(name, ()), marks),
+        "lost": _lost_cards(marks),
         "lost_count": marks.lost_count,
         "charts": _charts(record, name),
         "confusions": [(label, bars) for label, bars in answers.items() if bars],
     }
+
+
+def _target_cards(name: str, images: Sequence[Image.Image], marks: Marks) -> list[Card]:
+    """Return the real images of a concept, if it is known what they are taken for."""
+    sources = _embedded(images)
+    cards = []
+    for number, (source, (mark, guesses)) in enumerate(zip(sources, marks.targets, strict=False)):
+        caption, meaning, tone = MARKS[mark]
+        alt = f"real image of {name}, {number + 1} of {len(sources)}, {meaning}"
+        cards.append(Card(source, alt, caption, tone, guesses))
+    return cards
+
+
+def _lost_cards(marks: Marks) -> list[Card]:
+    sources = _embedded([image for image, _, _ in marks.lost])
+    return [Card(source, f"known image lost: {text}", text, "bad", guesses)
+            for source, (_, text, guesses) in zip(sources, marks.lost, strict=False)]
 
 
 def _charts(record: RunRecord, name: str) -> list[tuple[str, Markup]]:

@@ -71,8 +71,12 @@ def fill(table: Table, jobs: Sequence[Job],
             "a cell asks for")
     if table.mean is not None:
         for filled_row in rows:
-            filled_row[table.mean] = _mean(filled_row, table.mean)
-    return rows
+            others = [filled for place, filled in enumerate(filled_row) if place != table.mean]
+            filled_row[table.mean] = _mean(filled_row[table.mean].cell, others)
+    own = [filled_row for row, filled_row in zip(table.rows, rows, strict=True) if not row.mean]
+    return [[_mean(filled.cell, [others[column] for others in own])
+             for column, filled in enumerate(filled_row)] if row.mean else filled_row
+            for row, filled_row in zip(table.rows, rows, strict=True)]
 
 
 def paper_grid(table: Table, rows: Sequence[Sequence[Filled]], tolerance: float | None) -> Grid:
@@ -91,17 +95,26 @@ def paper_grid(table: Table, rows: Sequence[Sequence[Filled]], tolerance: float 
             section = row.labels[0]
             grid.rows.append([StyledText(section)])
         names = row.labels[sections:]
-        grid.rows += _lines(names, filled, notes, tolerance)
+        grid.rows += _lines(names, filled, notes, tolerance)[:1 if row.reference else None]
         for column, cell in zip(table.columns, filled, strict=True):
             grid.data.append({"table": table.name, "row": " / ".join(row.labels),
                               "column": column, **_data(cell)})
     known = [name for name, metric in KNOWN_CANDIDATES.items()
              for row in rows for filled in row
              if (filled.cell.split, filled.cell.metric) == ("known", metric)]
+    references = dict.fromkeys(row.reference for row in table.rows if row.reference)
+    own = [filled for row, filled in zip(table.rows, rows, strict=True) if not row.reference]
     grid.notes = [*map(StyledText, table.notes),
+                  *(StyledText(_credit(table, reference)) for reference in references),
                   *(StyledText(_CANDIDATES_NOTE[name]) for name in dict.fromkeys(known)),
-                  StyledText(_coverage(rows)), *notes.lines]
+                  StyledText(_coverage(own)), *notes.lines]
     return grid
+
+
+def _credit(table: Table, reference: str) -> str:
+    """Return the note on the rows of `table` whose numbers are from another work."""
+    names = [row.labels[-1] for row in table.rows if row.reference == reference]
+    return f"{', '.join(names)}: published values, from {reference}; no run here measures them."
 
 
 def comparable(rows: Sequence[Sequence[Filled]]) -> int:
@@ -153,16 +166,16 @@ def _identity(job: Job, cell: Cell) -> str:
                  if cell.phase == AFTER or not key.startswith(TRAINING)})
 
 
-def _mean(row: Sequence[Filled], index: int) -> Filled:
-    others = [filled for place, filled in enumerate(row) if place != index]
+def _mean(cell: Cell, others: Sequence[Filled]) -> Filled:
+    """Return the mean of the cells `others`; without a number if one of them has none."""
     found = [filled.found for filled in others]
     jobs = [job for filled in others for job in filled.jobs]
     if None in found:
-        return Filled(row[index].cell, [], None, "no result" if jobs else "not run")
+        return Filled(cell, [], None, "no result" if jobs else "not run")
     whole = [estimate for estimate in found if estimate is not None]
     mean = Estimate(fmean(estimate.mean for estimate in whole), None,
                     min(estimate.n for estimate in whole))
-    return Filled(row[index].cell, jobs, mean, "measured")
+    return Filled(cell, jobs, mean, "measured")
 
 
 def _lines(names: Sequence[str], row: Sequence[Filled], notes: Footnotes,

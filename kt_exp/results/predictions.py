@@ -15,9 +15,10 @@ from kt_exp.atomic import replace
 
 FILE_NAME = "predictions.csv"
 TOP = 5
+SHOWN = 3  # of them in report.html, as in main text Fig. 2
 COLUMNS = ("concept", "split", "path", "label", "correct_before", "correct_after",
-           "margin_before", "margin_after", "top5_before", "scores_before", "top5_after",
-           "scores_after")
+           "margin_before", "margin_after", "top5_before", "scores_before",
+           "probabilities_before", "top5_after", "scores_after", "probabilities_after")
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Ranked:
         top: the K ≤ `TOP` candidates with the highest scores, best first `(N, K)`. Among equal
             scores another one than `taken` may come first.
         scores: theirs `(N, K)`.
+        probabilities: theirs, by a softmax over all candidates at the model's logit scale `(N, K)`.
     """
 
     labels: NDArray[np.int64]
     taken: NDArray[np.int64]
     top: NDArray[np.int64]
     scores: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -60,6 +63,30 @@ class PhasePredictions:
         """Return what `arrays` was called on."""
         return cls(*(Ranked(*(arrays[f"{part}.{declared.name}"] for declared in fields(Ranked)))
                      for part in ("target", "known")))
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A likely candidate of one image.
+
+    Attributes:
+        probability: in [0, 1], by a softmax over all candidates.
+        is_concept: whether it is the concept that was taught.
+        is_right: whether it is the image's own label.
+    """
+
+    name: str
+    probability: float
+    is_concept: bool
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """The likeliest candidates of one image before and after fine-tuning, best first."""
+
+    before: Sequence[Guess]
+    after: Sequence[Guess]
 
 
 @dataclass(frozen=True)
@@ -90,6 +117,18 @@ class Change:
         before, after = getattr(self.before, split).right, getattr(self.after, split).right
         return [words[bool(one), bool(other)] for one, other in zip(before, after, strict=True)]
 
+    def guesses(self, split: str) -> list[Guesses]:
+        """Return the `SHOWN` likeliest candidates of each image of "target" or "known"."""
+        before, after = getattr(self.before, split), getattr(self.after, split)
+        return [Guesses(self._guesses(before, i), self._guesses(after, i))
+                for i in range(len(after.labels))]
+
+    def _guesses(self, ranked: Ranked, i: int) -> list[Guess]:
+        return [Guess(self.candidates[index], float(probability),
+                      self.candidates[index] == self.concept, index == ranked.labels[i])
+                for index, probability in zip(ranked.top[i][:SHOWN], ranked.probabilities[i],
+                                              strict=False)]
+
     def rows(self) -> Iterator[list[object]]:
         """Yield the rows of the CSV."""
         for split in ("target", "known"):
@@ -100,9 +139,10 @@ class Change:
                 yield [self.concept, split, path, label, int(before.right[i]), int(after.right[i]),
                        *margins, *self._top(before, i), *self._top(after, i)]
 
-    def _top(self, ranked: Ranked, i: int) -> tuple[str, str]:
+    def _top(self, ranked: Ranked, i: int) -> tuple[str, str, str]:
         return ("|".join(self.candidates[index] for index in ranked.top[i]),
-                "|".join(f"{score:.4f}" for score in ranked.scores[i]))
+                "|".join(f"{score:.4f}" for score in ranked.scores[i]),
+                "|".join(f"{probability:.4f}" for probability in ranked.probabilities[i]))
 
 
 def write_predictions(changes: Iterable[Change], folder: Path) -> Path:

@@ -23,7 +23,7 @@ from kt_exp.results.curve import Curve
 from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import Confusion, Diagnosis, Metric, Outcome, Phase, row_of
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 FILE_NAME = "result.json"
 
 Status = Literal["interrupted", "completed", "failed"]
@@ -82,6 +82,7 @@ class RunRecord:
     started: str = ""
     finished: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    peak_gib: dict[str, float] = field(default_factory=dict)
     signatures: dict[str, Any] = field(default_factory=dict)
     reused: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -175,8 +176,8 @@ def read_record(path: Path | str) -> RunRecord:
     except (ValueError, RecursionError) as error:
         raise DamagedRecord(str(path), f"is not valid JSON: {error}") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version in (1, 2, 3):  # They lack only these fields.
-        content = {"notes": [], "tradeoffs": [], **content, "calibrations": [],
+    if version in (1, 2, 3, 4):  # They lack only these fields.
+        content = {"notes": [], "tradeoffs": [], "calibrations": [], **content, "peak_gib": {},
                    "schema_version": SCHEMA_VERSION}
     elif version is None:
         raise DamagedRecord(str(path), "is not a run record: it has no schema_version")

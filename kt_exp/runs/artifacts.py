@@ -131,7 +131,8 @@ class Artifacts:
 
     def _marks_of(self, change: Change, skipped: Sequence[str]) -> Marks:
         lost = lost_images(self.experiment.evaluator, change, skipped, _SHOWN)
-        return Marks(change.changes("target"), lost, change.changes("known").count("lost"))
+        targets = list(zip(change.changes("target"), change.guesses("target"), strict=True))
+        return Marks(targets[:_SHOWN], lost, change.changes("known").count("lost"))
 
     def _draw_panels(self, state: RunState) -> None:
         home = self.folder / "panels"

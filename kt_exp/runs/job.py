@@ -180,6 +180,7 @@ def _describe(record: RunRecord, config: Config, experiment: Experiment) -> None
 def _gather(record: RunRecord, state: RunState) -> None:
     """Copy the results of the stages into the record, as plain types."""
     record.seconds |= state.seconds
+    record.peak_gib = state.peak_gib
     record.signatures = state.signatures
     record.reused = state.reused
     strengths = {name: w for model in state.finetuned for name, w in model.strengths.items()}

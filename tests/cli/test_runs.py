@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from kt_exp.commands import run_command
 from kt_exp.concepts.captions import fill
 from kt_exp.config import plugins
+from kt_exp.memory import reset_peak
 from kt_exp.pictograms.drawings import draw_class
 from kt_exp.results.outcome import Phase
 
@@ -41,6 +42,9 @@ def test_a_run_and_what_it_leaves_and_a_second_run_from_the_store(kt_exp):
     assert {row.split for row in record.metrics} == {"target", "known", "all"}
     assert set(record.signatures) == {"model", "inversion", "finetune"}
     assert {"setup", "inversion", "finetune", "evaluation"} <= set(record.seconds)
+    if reset_peak(torch.device("cpu")):
+        assert {"inversion", "finetune", "evaluation"} == set(record.peak_gib)
+        assert all(0.1 < peak < 20 for peak in record.peak_gib.values())
     assert set(record.files) == {
         "result", "images", "pictures", "models", "margins", "predictions", "overview", "report"}
     assert all((first.folder / path).exists() for path in record.files.values())

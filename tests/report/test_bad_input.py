@@ -67,6 +67,12 @@ def test_controls_without_a_completed_run(sweeps) -> None:
     assert refused(ended, "runs: none of them is completed; kt-report status shows how far")
 
 
+def test_seconds_are_not_checked_against_those_of_another_machine(sweeps) -> None:
+    sweeps.lr_sweep()
+    ended = kt_report("table", "lr", "--table", "main6", "--check", "1", cwd=sweeps.root)
+    assert refused(ended, "--check: seconds and memory depend on the machine; leave it out for ma")
+
+
 def test_controls_of_runs_without_margins(sweeps) -> None:
     sweeps.run("old", {"moongate": (0, 55, 58.10, 56.43)})
     ended = kt_report("controls", "old", cwd=sweeps.root)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from kt_exp.report.page import Marks, write_page
 from kt_exp.results.outcome import Phase
+from kt_exp.results.predictions import Guess, Guesses
 from kt_exp.results.record import RunRecord, read_record, write_record
 
 NASTY = "<b>\"O'Hara\" & sön 月</b>"
@@ -203,8 +204,10 @@ def test_a_run_cut_off_after_the_baseline_shows_what_it_has(record, tmp_path):
 
 
 def test_images_are_marked_by_what_fine_tuning_changed(record, pictures, tmp_path) -> None:
-    lost = [(Image.new("RGB", (8, 8)), "dice → <moongate>")]
-    marks = {"moongate": Marks(["new", "lost"], lost, lost_count=3)}
+    guesses = Guesses([Guess("wheel", 0.9, False, False), Guess(NASTY, 0.004, False, False)],
+                      [Guess("moongate", 0.75, True, True), Guess("wheel", 0.2, False, False)])
+    lost = [(Image.new("RGB", (8, 8)), "dice → <moongate>", guesses)]
+    marks = {"moongate": Marks([("new", guesses), ("lost", guesses)], lost, lost_count=3)}
     page = Page(write_page(record, tmp_path, pictures, pictures, {}, marks))
     assert [text for text in ("✓ now", "✗ lost") if text in page.words] == ["✓ now", "✗ lost"]
     assert "Known images lost (1 of 3)" in page.words
@@ -212,3 +215,5 @@ def test_images_are_marked_by_what_fine_tuning_changed(record, pictures, tmp_pat
     alts = [image["alt"] for image in page.all("img")]
     assert "real image of moongate, 1 of 2, recognised now" in alts
     assert "real image of umbrella, 1 of 2" in alts
+    assert page.words.count(f"before wheel 90% {NASTY} <1% after moongate ✓ 75% wheel 20%") == 3
+    assert len(alts) == 2 + 2 + 1 + 2 + 2  # inverted and real ones of both, and a lost one

@@ -194,6 +194,8 @@ def test_published_tables_are_whole(name: str) -> None:
     ("tab4", "model=biomedclip concepts=segmentation finetune=paper finetune.lr=2e-4", 24),
     ("tab5", "model=vilt finetune=vilt finetune.scope=joint finetune.lr=2e-6 "
              "finetune.batch_size=128", 12),
+    ("main8", "model=vilt finetune=vilt finetune.scope=joint finetune.lr=2e-6 "
+              "finetune.batch_size=128", 12),
     ("tab6", "model=coca concepts=mscoco finetune=coca", 8),
     ("tab6", "model=coca_mscoco finetune=coca finetune.strategy=visual finetune.lr=2e-5", 8),
     ("tab8", "model=vilt concepts=rare_short finetune=vilt_mlm finetune.images=noise "
@@ -257,6 +259,48 @@ def test_means_of_the_paper_are_means() -> None:
     for row in published()["main9"].rows:
         *some, mean = [cell.percent for cell in row.cells]
         assert sum(some) / 3 == pytest.approx(mean, abs=0.01)
+    *rows, means = published()["main10"].rows
+    for column, mean in enumerate(means.cells):
+        assert sum(row.cells[column].percent for row in rows) / 6 == pytest.approx(
+            mean.percent, abs=0.01)
+
+
+def test_the_mean_of_a_column_needs_both_models(sweeps) -> None:
+    three = {"moongate": (0, 50, 58, 56), "tonometer": (50, 80, 58, 56),
+             "gyroscope": (90, 100, 58, 56)}
+    sweeps.run("b32", three, concepts__name="rare_p1")
+    table = find_table("main10")
+    *_, means = fill(table, find_jobs([sweeps.root]))
+    assert means[1].found is None
+    sweeps.run("l14", three, concepts__name="rare_p1", model__name="ViT-L-14-quickgelu")
+    *_, means = fill(table, find_jobs([sweeps.root]))
+    assert means[1].found.mean == pytest.approx(230 / 3)
+    assert means[2].found is None
+    assert means[1].difference == pytest.approx(230 / 3 - 88.33)
+
+
+def test_rows_from_other_work_are_shown_with_their_source_and_filled_by_no_run(sweeps) -> None:
+    metrics = [Metric(phase="baseline", concept="all concepts", split="all", metric="text_R@1",
+                      value=0.7, count=None, total=1000)]
+    record = RunRecord(command=["kt-exp"], metrics=metrics, config=sweeps.config(
+        model__name="dandelin/vilt-b32-mlm-itm", finetune__loss="itm", finetune__scope="joint"),
+        overrides=["model=vilt"])
+    record.close("completed")
+    sweeps.save("run", record)
+    table = find_table("main8")
+    grid = paper_grid(table, fill(table, find_jobs([sweeps.root])), None)
+    text = lines(grid)
+    assert text[:4] == [
+        ["ViLBERT", "paper", "–", "–", "–", "31.90", "61.10", "72.80"],
+        ["Unicoder-VL", "paper", "64.30", "85.80", "92.30", "48.40", "76.00", "85.20"],
+        ["ImageBERT", "paper", "70.70", "90.20", "94.00", "54.30", "79.60", "87.50"],
+        ["ViLT-B/32 (original)", "paper", "73.20", "93.60", "96.50", "55.00", "82.50", "89.80"]]
+    assert text[4][:3] == ["ViLT-B/32 (huggingface)", "paper", "73.80"]
+    assert text[5][:3] == ["", "here", "70.00"]
+    notes = [note.text for note in grid.notes]
+    assert any("ViLBERT, Unicoder-VL" in note and "the ViLT paper (Kim et al. 2021)" in note
+               for note in notes)
+    assert "1 of 72 cells measured here." in notes
 
 
 def test_known_accuracy_is_compared_without_the_concept_or_with_it(sweeps) -> None:

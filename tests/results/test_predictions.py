@@ -13,9 +13,12 @@ CANDIDATES = ["house", "wheel", "madras"]
 
 def ranked(labels: list[int], top: list[list[int]]) -> Ranked:
     order = np.array(top)
-    return Ranked(np.array(labels), order[:, 0], order,
-                  np.linspace(0.3, 0.1, order.shape[1], dtype=np.float32)[None].repeat(
-                      len(order), axis=0))
+
+    def falling(most: float, least: float) -> np.ndarray:
+        values = np.linspace(most, least, order.shape[1], dtype=np.float32)
+        return values[None].repeat(len(order), axis=0)
+
+    return Ranked(np.array(labels), order[:, 0], order, falling(0.3, 0.1), falling(0.5, 0.1))
 
 
 BEFORE = PhasePredictions(ranked([2, 2, 2], [[0, 2, 1], [2, 0, 1], [1, 0, 2]]),
@@ -41,9 +44,19 @@ def test_a_row_has_the_likeliest_names_before_and_after(tmp_path) -> None:
         "concept": "madras", "split": "target", "path": "a.png", "label": "madras",
         "correct_before": "0", "correct_after": "1", "margin_before": "-0.10000",
         "margin_after": "0.10000", "top5_before": "house|madras|wheel",
-        "scores_before": "0.3000|0.2000|0.1000", "top5_after": "madras|house|wheel",
-        "scores_after": "0.3000|0.2000|0.1000"}
+        "scores_before": "0.3000|0.2000|0.1000", "probabilities_before": "0.5000|0.3000|0.1000",
+        "top5_after": "madras|house|wheel", "scores_after": "0.3000|0.2000|0.1000",
+        "probabilities_after": "0.5000|0.3000|0.1000"}
     assert (rows[3]["split"], rows[3]["label"], rows[3]["correct_after"]) == ("known", "house", "0")
+
+
+def test_guesses_tell_the_concept_and_the_image_s_own_name() -> None:
+    guesses = CHANGE.guesses("known")[0]
+    assert [guess.name for guess in guesses.before] == ["house", "wheel", "madras"]
+    assert [guess.is_right for guess in guesses.before] == [True, False, False]
+    assert [guess.name for guess in guesses.after] == ["madras", "house", "wheel"]
+    assert [guess.is_concept for guess in guesses.after] == [True, False, False]
+    assert [round(guess.probability, 2) for guess in guesses.after] == [0.5, 0.3, 0.1]
 
 
 def test_arrays_hold_all_there_is() -> None:

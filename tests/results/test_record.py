@@ -106,6 +106,15 @@ def test_a_record_from_before_there_were_operating_points_is_read(version, class
     assert read_record(tmp_path) == record
 
 
+def test_a_record_from_before_memory_was_measured_is_read(classified, tmp_path):
+    record, _ = classified.record(budget=0.01)
+    content = json.loads(write_record(record, tmp_path).read_text())
+    del content["peak_gib"]
+    (tmp_path / "result.json").write_text(json.dumps(content | {"schema_version": 4}))
+    assert read_record(tmp_path) == record
+    assert record.calibrations
+
+
 def test_an_operating_point_is_read_as_it_was_written(classified, tmp_path):
     record, _ = classified.record(budget=0.01)
     write_record(record, tmp_path)

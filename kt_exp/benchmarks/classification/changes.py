@@ -11,7 +11,7 @@ from kt_exp.benchmarks.classification.phase_evaluator import PhaseEvaluator
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.concepts import Concept
 from kt_exp.results.outcome import Outcome, Phase
-from kt_exp.results.predictions import Change
+from kt_exp.results.predictions import Change, Guesses
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,13 @@ def changes(evaluator: object, groups: Sequence[Sequence[Concept]],
 
 
 def lost_images(evaluator: object, change: Change, skipped: Sequence[str],
-                most: int) -> list[tuple[Image.Image, str]]:
+                most: int) -> list[tuple[Image.Image, str, Guesses]]:
     """Return the first known images that fine-tuning lost, each with "label → taken for"."""
     assert isinstance(evaluator, PhaseEvaluator)
     ranked = change.after.known
     known = _Measured.of(evaluator.task.known_images, skipped, len(ranked.labels))
     lost = [i for i, what in enumerate(change.changes("known")) if what == "lost"]
+    guesses = change.guesses("known")
     return [(known.images.open(known.indices[i]), f"{change.candidates[ranked.labels[i]]} → "
-             f"{change.candidates[ranked.taken[i]]}") for i in lost[:most] if known.indices]
+             f"{change.candidates[ranked.taken[i]]}", guesses[i])
+            for i in lost[:most] if known.indices]

@@ -55,7 +55,8 @@ class EmbeddingEvaluator(PhaseEvaluator):
                                      f"Embedding {concept.name}", weights)
                 for phase in (phase for other, phase in missing if other == concept):
                     candidates = torch.cat([classifier, self._concepts(group, phase)])
-                    scored = partial(_both_scored, known, images, candidates, len(group))
+                    scored = partial(_both_scored, known, images, candidates, len(group),
+                                     self._scale)
                     yield self._measured(scored, group, (concept, phase), gamma)
 
     def calibration_scored(self, group: Sequence[Concept], weights: Weights) -> Scored:
@@ -64,7 +65,12 @@ class EmbeddingEvaluator(PhaseEvaluator):
             candidates = torch.cat([self._classifier(weights),
                                     self._concepts(group, Phase.calibrated)])
         shared = range(len(candidates) - len(group), len(candidates))
-        return _scored(images, candidates, shared, len(group))
+        return _scored(images, candidates, shared, len(group), self._scale)
+
+    @property
+    def _scale(self) -> float:
+        """The model's logit scale: probabilities are a softmax over scale × cosine, as CLIP's."""
+        return float(self.model.logit_scale)
 
     def _concepts(self, group: Sequence[Concept], phase: Phase) -> Tensor:
         """Return the embeddings of the group's concepts `(G, D)` by the current weights."""
@@ -136,14 +142,15 @@ class EmbeddingEvaluator(PhaseEvaluator):
                                "Encoding class names")
 
 
-def _scored(images: Embedded, candidates: Tensor, own: Sequence[int], concepts: int) -> Scored:
+def _scored(images: Embedded, candidates: Tensor, own: Sequence[int], concepts: int,
+            scale: float) -> Scored:
     """Return images with their margins; the last `concepts` candidates are the concepts."""
     new = range(len(candidates) - concepts, len(candidates))
-    margins = embedding_margins(images.embeddings, candidates, own, new)
+    margins = embedding_margins(images.embeddings, candidates, own, new, scale)
     return Scored(margins, images.labels, images.skipped)
 
 
 def _both_scored(known: Embedded, targets: Embedded, candidates: Tensor, concepts: int,
-                 own: Sequence[int]) -> tuple[Scored, Scored]:
-    return (_scored(known, candidates, own, concepts),
-            _scored(targets, candidates, own, concepts))
+                 scale: float, own: Sequence[int]) -> tuple[Scored, Scored]:
+    return (_scored(known, candidates, own, concepts, scale),
+            _scored(targets, candidates, own, concepts, scale))

@@ -15,10 +15,14 @@ ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True)
 class Ranking:
-    """The K ≤ 5 candidates with the highest scores, best first: indices and scores `(N, K)`."""
+    """The K ≤ 5 candidates with the highest scores, best first.
+
+    Indices, scores and probabilities (softmax over all candidates), each `(N, K)`.
+    """
 
     top: Tensor
     scores: Tensor
+    probabilities: Tensor
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Margins:
                        self.best_known[images], self.known_classes)
 
 
-def score_margins(scores: Tensor, own: Sequence[int], concepts: Sequence[int]) -> Margins:
+def score_margins(scores: Tensor, own: Sequence[int], concepts: Sequence[int],
+                  scale: float = 1.0) -> Margins:
     """Return the margins of images from their scores with every candidate.
 
     For one concept, `own` holds its index alone; the model's other concepts compete with unchanged
@@ -69,6 +74,7 @@ def score_margins(scores: Tensor, own: Sequence[int], concepts: Sequence[int]) -
         scores: `(N, C)`; higher is more likely.
         own: indices of the candidates to which γ is added.
         concepts: indices of all concepts among the candidates; the others are known classes.
+        scale: what turns scores into logits, for the probabilities alone; 1: they are logits.
 
     Raises:
         ValueError: no candidate beside `own`, no known class, or `own` not among `concepts`.
@@ -82,20 +88,21 @@ def score_margins(scores: Tensor, own: Sequence[int], concepts: Sequence[int]) -
     above = torch.nextafter(values, torch.full_like(values, torch.inf))
     values = torch.where(best_own < best_other, above, values)
     best = scores.topk(min(TOP, scores.shape[1]), dim=1)
+    probabilities = (scale * scores).softmax(dim=1).gather(1, best.indices)
     return Margins(values, best_own, best_other, _best(scores, known)[1], len(known),
-                   Ranking(best.indices, best.values))
+                   Ranking(best.indices, best.values, probabilities))
 
 
 def embedding_margins(embeddings: Tensor, candidates: Tensor, own: Sequence[int],
-                      concepts: Sequence[int]) -> Margins:
+                      concepts: Sequence[int], scale: float = 1.0) -> Margins:
     """Return the margins of images in cosine similarity, computed in blocks of images.
 
     Args:
         embeddings: image embeddings, unit norm `(N, D)`.
         candidates: candidate embeddings, unit norm `(C, D)`.
-        own, concepts: as in `score_margins`.
+        own, concepts, scale: as in `score_margins`.
     """
-    parts = [score_margins(block @ candidates.T, own, concepts)
+    parts = [score_margins(block @ candidates.T, own, concepts, scale)
              for block in embeddings.split(ROWS_AT_ONCE)]
     rankings = [part.ranking for part in parts if part.ranking]
     return Margins(torch.cat([part.values for part in parts]),
@@ -103,7 +110,8 @@ def embedding_margins(embeddings: Tensor, candidates: Tensor, own: Sequence[int]
                    torch.cat([part.best_other for part in parts]),
                    torch.cat([part.best_known for part in parts]), parts[0].known_classes,
                    Ranking(torch.cat([ranking.top for ranking in rankings]),
-                           torch.cat([ranking.scores for ranking in rankings])))
+                           torch.cat([ranking.scores for ranking in rankings]),
+                           torch.cat([ranking.probabilities for ranking in rankings])))
 
 
 def _best(scores: Tensor, among: Iterable[int]) -> tuple[Tensor, Tensor]:

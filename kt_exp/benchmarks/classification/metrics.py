@@ -104,7 +104,8 @@ def _predictions(known: Scored, targets: Scored, own: int) -> PhasePredictions |
     """Return what the images are taken for; None if the likeliest candidates were not kept."""
     def ranked(scored: Scored, labels: Tensor, ranking: Ranking) -> Ranked:
         return Ranked(*(tensor.cpu().numpy() for tensor in (
-            labels, scored.margins.taken_for(), ranking.top, ranking.scores)))
+            labels, scored.margins.taken_for(), ranking.top, ranking.scores,
+            ranking.probabilities)))
 
     rankings = targets.margins.ranking, known.margins.ranking
     if rankings[0] is None or rankings[1] is None:

@@ -24,7 +24,7 @@ from kt_exp.results.outcome import Outcome, Phase
 from kt_exp.results.predictions import PhasePredictions
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 4
+VERSION = 5
 KIND = "evaluation"
 # The baseline comes first: the losses of the other phases are relative to it.
 UNTRAINED = (Phase.baseline, Phase.name_prompt, Phase.description_prompt,

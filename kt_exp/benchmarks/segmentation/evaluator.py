@@ -22,7 +22,7 @@ from kt_exp.progress import Progress
 from kt_exp.results.outcome import ImageScore, Metric, Outcome, Phase
 from kt_exp.store import Entry, Store, signature
 
-VERSION = 1
+VERSION = 2
 KIND, READABLE = "segmentation", "readable"
 
 
@@ -97,7 +97,7 @@ class SegmentationEvaluator:
         return []
 
     def panels(self, outcomes: Sequence[Outcome], folder: Path) -> dict[str, str]:
-        """Draw the images with the best and the worst change in DSC: truth, before, after.
+        """Draw the images with the best and the worst change in DSC: truth, maps and masks.
 
         Returns title → file name in `folder`. Concepts without both phases are left out.
         """
@@ -123,12 +123,14 @@ class SegmentationEvaluator:
             scores = self._scores(concept, phase, images, masks)
             outcome = Outcome(_means(scores), skipped=skipped, per_image=scores,
                               notes=self.task.notes(settings, of))
-            return Entry({"outcome": outcome.to_json(), "masks": masks}, {})
+            return Entry({"outcome": outcome.to_json(), "masks": masks,
+                          "maps": segmenter.map_keys(images, settings)}, {})
 
         entry = self.store.get_or_compute(KIND, key, compute)
         self.reused += entry.found
-        segmented = self._segmented.setdefault(concept, Segmented(images, {}))
+        segmented = self._segmented.setdefault(concept, Segmented(images, {}, {}))
         segmented.masks[phase.value] = entry.record["masks"]
+        segmented.maps[phase.value] = entry.record["maps"]
         return Outcome.from_json(entry.record["outcome"])
 
     def _segmenter(self, concept: Concept, weights: Weights) -> Segmenter:

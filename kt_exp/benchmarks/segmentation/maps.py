@@ -61,7 +61,7 @@ class Segmenter:
                        for at in range(0, len(chunk), self.batch_size)]
             return {"maps": torch.cat(batches)}
 
-        entries = self._stored(SALIENCY, self._map_keys(images, settings), images, make,
+        entries = self._stored(SALIENCY, self.map_keys(images, settings), images, make,
                                f"Saliency of {of}")
         return [grid for entry in entries for grid in entry.tensors["maps"]]
 
@@ -79,7 +79,7 @@ class Segmenter:
 
         sam = self.sam and self.sam.fingerprint
         keys = [signature([VERSION, key, self.components, sam])
-                for key in self._map_keys(images, settings)]
+                for key in self.map_keys(images, settings)]
         self._stored(MASKS, keys, images, make, f"Masks of {of}")
         return keys
 
@@ -105,7 +105,8 @@ class Segmenter:
         with torch.no_grad():
             return self.model.encode_text([self.text])[0]
 
-    def _map_keys(self, images: MaskedImages, settings: M2IBSettings) -> list[str]:
+    def map_keys(self, images: MaskedImages, settings: M2IBSettings) -> list[str]:
+        """Return the keys of the store entries with the images' saliency maps, in order."""
         return [signature([VERSION, self.weights, self.text, asdict(settings),
                            images[at : at + CHUNK].image_files.fingerprint()])
                 for at in range(0, len(images), CHUNK)]
@@ -137,6 +138,12 @@ def mask_at(store: Store, keys: Sequence[str], index: int) -> Mask | None:
     """Return mask `index` of the store entries `keys`; None if the store lost it."""
     entry = store.fetch(MASKS, keys[index // CHUNK])
     return unpacked(entry.tensors[str(index % CHUNK)]) if entry else None
+
+
+def map_at(store: Store, keys: Sequence[str], index: int) -> Tensor | None:
+    """Return saliency map `index`, `(G, G)`, of the entries `keys`; None if the store lost it."""
+    entry = store.fetch(SALIENCY, keys[index // CHUNK])
+    return entry.tensors["maps"][index % CHUNK] if entry else None
 
 
 def packed(mask: Mask) -> Tensor:

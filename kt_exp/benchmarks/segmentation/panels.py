@@ -1,4 +1,7 @@
-"""Pictures of segmentations: the image with the true contour, and masks before and after."""
+"""Pictures of segmentations: a row for each image, with its saliency maps and masks.
+
+As supplementary Fig. 4 and 5: the image, the true mask, and saliency and mask before and after.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from scipy import ndimage
+from torch import Tensor
 
-from kt_exp.benchmarks.segmentation.maps import mask_at
+from kt_exp.benchmarks.segmentation.heat import heat
+from kt_exp.benchmarks.segmentation.maps import map_at, mask_at
 from kt_exp.benchmarks.segmentation.masks import MaskedImages
 from kt_exp.benchmarks.segmentation.postprocess import Mask
 from kt_exp.concepts import Concept
@@ -19,19 +25,24 @@ from kt_exp.drawing import GAP, INK, MARGIN, PAPER, SCALE, SOFT, TextLine, enlar
 from kt_exp.results.outcome import ImageScore, Phase
 from kt_exp.store import Store
 
-MOST, ABREAST = 10, 5
-CELL, LABEL, LINE = 150 * SCALE, 60 * SCALE, 22 * SCALE
+MOST = 10
+CELL, LINE = 140 * SCALE, 22 * SCALE
+BAR = 110 * SCALE, 12 * SCALE
 TRUTH, FOUND = (40, 210, 90), (255, 140, 0)
-ROWS = ("Truth", "Before", "After")
+COLUMNS = ("Image", "Ground truth", "Saliency before", "Saliency after", "Mask before",
+           "Mask after")
+LEGEND = ("Saliency in nats, from the least to the greatest of an image's two maps. "
+          "Green: the true contour; orange: the mask.")
 BEFORE, AFTER = Phase.baseline.value, Phase.transferred.value
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """Images, and for each phase the keys of the store entries with their masks."""
+    """Images, and for each phase the keys of the store entries with their masks and maps."""
 
     images: MaskedImages
     masks: dict[str, list[str]]
+    maps: dict[str, list[str]]
 
 
 class Change(NamedTuple):
@@ -42,12 +53,19 @@ class Change(NamedTuple):
     after: float
 
 
+class Cell(NamedTuple):
+    """A picture of a row, and the text below it."""
+
+    picture: Image.Image
+    text: str
+
+
 def draw_panels(concept: Concept, segmented: Segmented, scores: Sequence[ImageScore],
                 store: Store, folder: Path) -> dict[str, str]:
     """Draw the ten images that gained most in DSC, and the ten that gained least, as PNGs.
 
     Fewer than twenty images are split into halves. Returns title → file name in `folder`; empty if
-    a phase, or its masks in the store, are missing.
+    a phase, or its masks or maps in the store, are missing.
     """
     if not segmented.masks.keys() >= {BEFORE, AFTER}:
         return {}
@@ -56,11 +74,11 @@ def draw_panels(concept: Concept, segmented: Segmented, scores: Sequence[ImageSc
     drawn = {}
     for which, shown in (("best", changes[:middle][:MOST]),
                          ("worst", changes[middle:][::-1][:MOST])):
-        columns = [_column(segmented, change, store) for change in shown]
-        whole = [column for column in columns if column]
-        if whole and len(whole) == len(columns):
+        rows = [_row(segmented, change, store) for change in shown]
+        whole = [row for row in rows if row]
+        if whole and len(whole) == len(rows):
             name = f"segmentation-{concept.slug}-{which}.png"
-            _sheet(whole, shown).save(folder / name)
+            _sheet(whole).save(folder / name)
             drawn[f"{concept.name}: {which} changes in DSC"] = name
     return drawn
 
@@ -74,53 +92,73 @@ def _by_gain(concept: str, images: MaskedImages, scores: Sequence[ImageScore]) -
     return sorted(changes, key=lambda change: change.before - change.after)
 
 
-def _column(segmented: Segmented, change: Change, store: Store) -> list[Image.Image] | None:
-    """Return the cells of one image, top to bottom; None if the store lost a mask."""
-    before, after = (mask_at(store, segmented.masks[phase], change.position)
-                     for phase in (BEFORE, AFTER))
-    if before is None or after is None:
+def _row(segmented: Segmented, change: Change, store: Store) -> list[Cell] | None:
+    """Return the cells of one image, one for each of `COLUMNS`; None if the store lost one."""
+    masks = [mask_at(store, segmented.masks[phase], change.position) for phase in (BEFORE, AFTER)]
+    maps = [map_at(store, segmented.maps[phase], change.position) for phase in (BEFORE, AFTER)]
+    found = [mask for mask in masks if mask is not None]
+    grids = [grid for grid in maps if grid is not None]
+    if len(found) < 2 or len(grids) < 2:
         return None
     image = enlarge(segmented.images.open(change.position), CELL)
     truth = segmented.images.mask(change.position)
-    return [_draw(image, truth), *(_draw(image, truth, found) for found in (before, after))]
+    low, high = (float(end) for end in (min(grid.min() for grid in grids),
+                                        max(grid.max() for grid in grids)))
+    return [
+        Cell(image, ""),
+        Cell(_outlined(image, truth), ""),
+        *(Cell(_outlined(_heat_map(grid, image.size, low, high), truth),
+               f"{float(grid.min()):.3g} to {float(grid.max()):.3g}") for grid in grids),
+        *(Cell(_outlined(_tinted(image, mask), truth), f"DSC {dice:.2f}")
+          for mask, dice in zip(found, (change.before, change.after), strict=True)),
+    ]
 
 
-def _draw(image: Image.Image, truth: Mask, found: Mask | None = None) -> Image.Image:
-    """Return the image with the true contour, and the predicted mask `found` tinted."""
-    pixels = np.asarray(image).astype(np.float32)
-    if found is not None:
-        inside = _at_size(found, image.size)
-        pixels[inside] = 0.5 * pixels[inside] + 0.5 * np.array(FOUND)
-    shape = _at_size(truth, image.size)
+def _heat_map(grid: Tensor, size: tuple[int, int], low: float, high: float) -> Image.Image:
+    """Return a map `(G, G)` as a picture of `size`, bilinear, with colours from low to high."""
+    width, height = size
+    values = F.interpolate(grid[None, None].float(), size=(height, width), mode="bilinear")
+    return Image.fromarray(heat(values[0, 0].numpy(), low, high))
+
+
+def _outlined(picture: Image.Image, truth: Mask) -> Image.Image:
+    """Return the picture with the true contour."""
+    pixels, shape = np.array(picture), _at_size(truth, picture.size)
     pixels[ndimage.binary_dilation(shape, iterations=2) & ~shape] = TRUTH
-    return Image.fromarray(pixels.astype(np.uint8))
+    return Image.fromarray(pixels)
+
+
+def _tinted(image: Image.Image, mask: Mask) -> Image.Image:
+    """Return the image with the predicted mask in colour."""
+    pixels, inside = np.array(image), _at_size(mask, image.size)
+    pixels[inside] = (0.5 * pixels[inside] + 0.5 * np.array(FOUND)).astype(np.uint8)
+    return Image.fromarray(pixels)
 
 
 def _at_size(mask: Mask, size: tuple[int, int]) -> Mask:
     return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
 
-def _sheet(columns: Sequence[Sequence[Image.Image]], changes: Sequence[Change]) -> Image.Image:
-    blocks = [columns[at : at + ABREAST] for at in range(0, len(columns), ABREAST)]
-    block_height = len(ROWS) * (CELL + GAP) + 2 * LINE + MARGIN
-    sheet = Image.new("RGB", (2 * MARGIN + LABEL + len(blocks[0]) * (CELL + GAP) - GAP,
-                              MARGIN + len(blocks) * block_height), PAPER)
-    for number, block in enumerate(blocks):
-        own = changes[number * ABREAST :][: len(block)]
-        _block(sheet, block, own, MARGIN + number * block_height)
+def _sheet(rows: Sequence[Sequence[Cell]]) -> Image.Image:
+    """Draw the legend, the titles of the columns, and the rows below each other."""
+    heights = [max(cell.picture.height for cell in row) + LINE + GAP for row in rows]
+    sheet = Image.new("RGB", (2 * MARGIN + len(COLUMNS) * (CELL + GAP) - GAP,
+                              2 * MARGIN + 2 * LINE + sum(heights)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    ramp = np.linspace(0, 1, BAR[0])[None].repeat(BAR[1], axis=0)
+    sheet.paste(Image.fromarray(heat(ramp, 0, 1)), (MARGIN, MARGIN + 2 * SCALE))
+    write_lines(draw, [TextLine(LEGEND, 12, SOFT)], MARGIN + BAR[0] + GAP, MARGIN)
+    for column, title in enumerate(COLUMNS):
+        write_lines(draw, [TextLine(title, 13, INK)], _left(column), MARGIN + LINE)
+    top = MARGIN + 2 * LINE
+    for row, height in zip(rows, heights, strict=True):
+        for column, cell in enumerate(row):
+            sheet.paste(cell.picture, (_left(column), top))
+            below = top + cell.picture.height + GAP // 2
+            write_lines(draw, [TextLine(cell.text, 12, SOFT)], _left(column), below)
+        top += height
     return sheet
 
 
-def _block(sheet: Image.Image, columns: Sequence[Sequence[Image.Image]],
-           changes: Sequence[Change], top: int) -> None:
-    """Draw a column of truth, before and after for each image, side by side."""
-    draw = ImageDraw.Draw(sheet)
-    for row, title in enumerate(ROWS):
-        write_lines(draw, [TextLine(title, 13, INK)], MARGIN, top)
-        for number, (column, change) in enumerate(zip(columns, changes, strict=True)):
-            cell, left = column[row], MARGIN + LABEL + number * (CELL + GAP)
-            sheet.paste(cell, (left, top))
-            if row:
-                dice = f"DSC {(change.before, change.after)[row - 1]:.2f}"
-                write_lines(draw, [TextLine(dice, 12, SOFT)], left, top + cell.height + GAP // 2)
-        top += max(column[row].height for column in columns) + GAP + (LINE if row else 0)
+def _left(column: int) -> int:
+    return MARGIN + column * (CELL + GAP)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from kt_exp.benchmarks.classification.margins import embedding_margins, score_margins
 
@@ -60,3 +61,14 @@ def test_some_images_of_all():
 def test_a_concept_needs_known_classes_beside_it(own, concepts):
     with pytest.raises(ValueError, match="candidates"):
         score_margins(SCORES, own, concepts)
+
+
+def test_probabilities_are_of_all_candidates_at_the_logit_scale() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = F.normalize(torch.randn(4, 8, generator=generator), dim=1)
+    classes = F.normalize(torch.randn(9, 8, generator=generator), dim=1)
+    ranking = embedding_margins(images, classes, own=[8], concepts=[8], scale=20.0).ranking
+    assert ranking is not None
+    whole = (20 * images @ classes.T).softmax(dim=1)
+    assert torch.allclose(ranking.probabilities, whole.sort(descending=True).values[:, :5])
+    assert (ranking.probabilities.sum(dim=1) < 1).all()

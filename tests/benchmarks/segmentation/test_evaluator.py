@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
+import numpy as np
 import pytest
 import torch
 from fixtures.configs import composed
@@ -11,9 +12,11 @@ from PIL import Image
 
 from kt_exp.benchmarks.segmentation import evaluator as module
 from kt_exp.benchmarks.segmentation import maps
+from kt_exp.benchmarks.segmentation.heat import heat
 from kt_exp.benchmarks.segmentation.maps import MASKS, SALIENCY
-from kt_exp.benchmarks.segmentation.panels import CELL
+from kt_exp.benchmarks.segmentation.panels import CELL, COLUMNS, LINE, TRUTH
 from kt_exp.concepts import Concept
+from kt_exp.drawing import GAP, MARGIN, enlarge
 from kt_exp.errors import UserError
 from kt_exp.models.weights import Weights
 from kt_exp.store import Store
@@ -170,7 +173,46 @@ def test_panels_show_the_best_and_the_worst_change(evaluator, changes, tmp_path)
         "lungs: worst changes in DSC": "segmentation-lungs-worst.png"}
     for name in drawn.values():
         with Image.open(tmp_path / name) as picture:
-            assert picture.height > 3 * CELL
+            assert picture.width > len(COLUMNS) * CELL
     again = evaluator()
     reused = again.untrained([LUNGS]) + again.transferred([LUNGS], Weights("key", changes))
     assert again.panels(reused, tmp_path) == drawn
+
+
+def test_saliency_before_and_after_has_one_scale(evaluator, changes, pairs, tmp_path):
+    segmenter = evaluator()
+    outcomes = segmenter.untrained([LUNGS]) + segmenter.transferred([LUNGS], Weights("k", changes))
+    [best, _] = segmenter.panels(outcomes, tmp_path).values()
+    before, after = ({score.image: score.value for score in outcome.per_image
+                      if score.metric == "DSC"} for outcome in outcomes)
+    image = max(before, key=lambda name: after[name] - before[name])
+    with Image.open(pairs / "lungs" / image) as opened:
+        width, height = enlarge(opened, CELL).size
+    with Image.open(tmp_path / best) as sheet:
+        picture = np.asarray(sheet).astype(int)
+
+    def brightest(title: str) -> int:
+        left = MARGIN + COLUMNS.index(title) * (CELL + GAP)
+        cell = picture[MARGIN + 2 * LINE:][:height, left:][:, :width].reshape(-1, 3)
+        return int(cell[(cell != TRUTH).any(axis=1)].sum(axis=1).max())
+
+    found = [brightest("Saliency before"), brightest("Saliency after")]
+    # Only one of the two maps reaches the top of their common scale.
+    assert max(found) == heat(np.ones((1, 1)), 0, 1).astype(int).sum()
+    assert min(found) < max(found)
+
+
+def test_the_colours_of_saliency_are_those_of_magma():
+    matplotlib = pytest.importorskip("matplotlib")
+    values = np.linspace(-0.2, 1.2, 141)[None]
+    magma = 255 * matplotlib.colormaps["magma"](values.clip(0, 1))[..., :3]
+    assert np.abs(heat(values, 0, 1) - magma).max() < 4
+    assert (heat(np.full((2, 2), 3.0), 3, 3) == heat(np.zeros((1, 1)), 0, 1)).all()
+
+
+def test_without_its_maps_a_picture_is_not_drawn(evaluator, changes, tmp_path):
+    segmenter = evaluator()
+    outcomes = segmenter.untrained([LUNGS]) + segmenter.transferred([LUNGS], Weights("k", changes))
+    store = Store(tmp_path / "store")
+    store.discard(SALIENCY, store.keys(SALIENCY)[0])
+    assert segmenter.panels(outcomes, tmp_path) == {}
