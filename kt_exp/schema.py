@@ -23,6 +23,7 @@ from kt_exp.results.objective import ObjectiveSettings
 
 PACKAGE = Path(__file__).parent
 PLUGINS = ("model", "benchmark", "tracker")
+INVERTED = "inversion.model"  # a plug-in, too, or null
 OWN = "kt_exp."  # where the plug-ins of kt_exp are imported from
 ON_EXISTING = ("skip", "rerun", "error")
 
@@ -41,7 +42,7 @@ class StoreSettings:
 
 @dataclass(kw_only=True)
 class Config:
-    """The config of a run; `model`, `benchmark` and `tracker` are plug-ins."""
+    """The config of a run; `model`, `benchmark`, `tracker` and `inversion.model` are plug-ins."""
 
     model: Any
     concepts: ConceptsSettings
@@ -78,6 +79,8 @@ def parse(cfg: DictConfig) -> Config:
     config = parse_sections(cfg)
     for group in PLUGINS:
         setattr(config, group, plugins.build(cfg[group], group))
+    if (inverted := OmegaConf.select(cfg, INVERTED)) is not None:
+        config.inversion.model = plugins.build(_section(inverted), INVERTED)
     return config
 
 
@@ -97,7 +100,8 @@ def parse_sections(cfg: DictConfig) -> Config:
     try:
         # As plain values: otherwise keys added to a section (+inversion.key=…) are not checked.
         values = cast(dict[str, Any], OmegaConf.to_container(rest))
-        typed = OmegaConf.merge(OmegaConf.structured(Config), values, dict.fromkeys(PLUGINS))
+        typed = OmegaConf.merge(OmegaConf.structured(Config), values, dict.fromkeys(PLUGINS),
+                                {"inversion": {"model": None}} if "inversion" in values else {})
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         raise key_error(error) from error
@@ -107,12 +111,19 @@ def parse_sections(cfg: DictConfig) -> Config:
     return config
 
 
+def _section(inverted: Any) -> DictConfig:
+    if not OmegaConf.is_dict(inverted):
+        raise UserError(INVERTED, f"'{inverted}' is no section",
+                        "name an option of the group model: model@inversion.model=…")
+    return inverted
+
+
 def _refuse_missing(cfg: DictConfig) -> None:
     """Refuse plug-ins of kt_exp that lack values, which none of them has defaults for."""
-    own = [group for group in PLUGINS
-           if OmegaConf.is_dict(cfg[group]) and str(cfg[group].get("_target_")).startswith(OWN)]
-    missing = [f"{group}.{key}" for group in own for key in cfg[group]
-               if OmegaConf.is_missing(cfg[group], key)]
+    sections = {name: OmegaConf.select(cfg, name) for name in (*PLUGINS, INVERTED)}
+    missing = [f"{name}.{key}" for name, section in sections.items()
+               if OmegaConf.is_dict(section) and str(section.get("_target_")).startswith(OWN)
+               for key in section if OmegaConf.is_missing(section, key)]
     if missing:
         raise UserError(", ".join(missing), "missing",
                         f"set {'it' if len(missing) == 1 else 'them'}: "

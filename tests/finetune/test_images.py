@@ -22,7 +22,7 @@ def images(vit, settings):
                                                     preset("inversion", "authors")))
 
     def of(**changes):
-        return TrainingImages(vit, "model", settings(**changes), inversion, seed=0)
+        return TrainingImages(vit, vit, "model", settings(**changes), inversion, seed=0)
 
     return of
 
