@@ -10,7 +10,16 @@ from kt_exp.models.factory import ModelCache
 
 @dataclass
 class Caches:
-    """The model loaded last, and the features that fine-tuning computed with it."""
+    """The models loaded last, and the features that fine-tuning computed with the one taught.
+
+    `inverted_models` has the model of `inversion.model`, where that is another one.
+    """
 
     models: ModelCache = field(default_factory=ModelCache)
+    inverted_models: ModelCache = field(default_factory=ModelCache)
     features: FeatureCache = field(default_factory=FeatureCache)
+
+    def clear_models(self) -> None:
+        """Forget the models: a failed job may have left them in any state."""
+        self.models.clear()
+        self.inverted_models.clear()

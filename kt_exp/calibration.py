@@ -60,8 +60,8 @@ class Calibrator:
         if not known_prompts:
             raise UserError(WHERE, "no images and no prompts of known classes: all are taught",
                             "leave one out with concepts.only, or set finetune.calibration=none")
-        check_distance(images.model, images.inversion.distance)
-        check_image_scorer(images.model, images.inversion)
+        check_distance(images.inverted_model, images.inversion.distance)
+        check_image_scorer(images.inverted_model, images.inversion)
         first: dict[str, int] = {}  # Of classes that share a prompt the first can be recognised.
         for label, prompts in enumerate(evaluator.task.known_prompts):
             first.setdefault(prompts[0], label)

@@ -165,7 +165,7 @@ class _Counted:
 
     def _image_size(self, images: TrainingImages) -> int:
         """Return the bytes of one inverted image, or of its features."""
-        model, settings = images.model, images.inversion
+        model, settings = images.inverted_model, images.inversion
         if isinstance(images, TrainingFeatures):
             blank = torch.zeros(1, CHANNELS, model.image_size, model.image_size)
             return FP32 * images.top.features_of(blank).numel()

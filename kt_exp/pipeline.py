@@ -22,27 +22,22 @@ from kt_exp.calibration import Calibrator
 from kt_exp.concepts import Concept, load_concepts, warn_of_names
 from kt_exp.concepts.captions import check_lengths
 from kt_exp.editing import Editor
-from kt_exp.errors import UserError
 from kt_exp.finetune.edit_stage import EditTexts
-from kt_exp.finetune.images import TrainingImages, check_folders, check_images
-from kt_exp.finetune.objectives import check_objective
+from kt_exp.finetune.images import TrainingImages, check_folders, check_inverted_model
 from kt_exp.finetune.plan import TrainingPlan, plan_training
 from kt_exp.finetune.settings import EDIT
 from kt_exp.finetune.stage import finetune, finetune_signature
-from kt_exp.finetune.updates import check_updates
-from kt_exp.inversion.image_scorer import check_image_scorer
-from kt_exp.inversion.stage import check_distance
 from kt_exp.memory import peak_gib, reset_peak
+from kt_exp.model_checks import check_models
 from kt_exp.models.factory import pick_device
-from kt_exp.models.last_map import last_map
-from kt_exp.models.protocol import DualEncoder, Model, PairMatcher
+from kt_exp.models.protocol import Model
 from kt_exp.models.weights import FROZEN, Weights
 from kt_exp.progress import Progress
 from kt_exp.results.operating_point import Calibration
 from kt_exp.results.outcome import JOINT, Diagnosis, Outcome
 from kt_exp.schema import Config
 from kt_exp.store import Entry, Store, signature
-from kt_exp.training_inputs import training_inputs
+from kt_exp.training_inputs import judge_training_images, training_inputs
 
 
 @dataclass(frozen=True)
@@ -87,7 +82,8 @@ class RunState:
     Attributes:
         inverted: entries of the inversion stage, by concept.
         calibrations: by the name of the group, with `finetune.calibration`.
-        signatures: the store keys of each stage; `model` is the model's fingerprint.
+        signatures: the store keys of each stage; `model` is the model's fingerprint,
+            `inversion_model` that of another model which images are inverted from.
         reused: number of each stage's results that came from the store.
         seconds: wall time of each stage.
         peak_gib: peak memory of each stage (`kt_exp.memory`), where the system tells it.
@@ -128,17 +124,18 @@ class Experiment:
                            create=not config.dry_run)
         self.benchmark.check_concepts(self.concepts)
         check_folders(config.finetune, self.concepts)
+        check_inverted_model(config.finetune, config.inversion)
         self.model: Model = self._caches.models.load(config.model, device, config.precision)
         self.fingerprint = self.model.fingerprint()
         # Before the other checks: whether the model can do the task is the first thing to know.
         self.evaluator = self.benchmark.evaluator(self.model, self.fingerprint, self.store,
                                                   progress)
-        images = TrainingImages(self.model, self.fingerprint, config.finetune, config.inversion,
-                                config.seed)
+        images = TrainingImages(self.model, *self._inverted_model(), config.finetune,
+                                config.inversion, config.seed)
         known_prompts = self.benchmark.known_prompts()
         self.images = training_inputs(images, self.evaluator, known_prompts, self.benchmark,
                                       self.store, progress) if self.trains else images
-        self._check_model()
+        check_models(self.images, self._edits)
         self.editor = Editor.of(self.evaluator, config.finetune.edit) if self._edits else None
         self.calibrator = Calibrator.of(self.evaluator, known_prompts, images.of_pixels())
         self.groups = self._groups(known_prompts)
@@ -147,6 +144,8 @@ class Experiment:
     def run(self) -> Iterator[str]:
         """Run the stages; yield the name of each when done. The results are in `state`."""
         self.state.signatures["model"] = self.fingerprint
+        if self.images.inverted_model is not self.model:
+            self.state.signatures["inversion_model"] = self.images.fingerprint
         with self._measured("evaluation"):  # first, to find unreadable images before inversion
             self._evaluate_untrained()
         yield "evaluation"
@@ -154,6 +153,10 @@ class Experiment:
             rehearsal = self._invert()
             if self.calibrator:
                 self.calibrator.invert(self.store, self.progress)
+        with self._measured("evaluation"):
+            self.state.outcomes += judge_training_images(
+                self.evaluator, self.images, [group.concepts for group in self.groups],
+                self.state.inverted)
         yield "inversion"
         for group in self.groups:
             with self._measured("finetune"):
@@ -272,24 +275,14 @@ class Experiment:
         """Whether weights are edited in closed form."""
         return not self.trains or self.config.finetune.start == "closed_form"
 
-    def _check_model(self) -> None:
-        """Check that the model supports the objective, the strategy and the inversion."""
-        model, config = self.model, self.config
-        if not isinstance(model, DualEncoder | PairMatcher):
-            raise UserError("model._target_", f"{type(model).__name__} is neither a DualEncoder "
-                            "nor a PairMatcher", "give it the methods of kt_exp.models.protocol")
-        if self._edits:
-            last_map(model)
-        if not self.trains:
-            return
-        learner = self.images.learner
-        check_objective(learner, config.finetune)
-        check_updates(learner, config.finetune)
-        check_images(config.finetune, config.inversion)
-        if config.finetune.images == "inverted" or config.finetune.rehearsal:
-            check_distance(learner, config.inversion.distance)
-            if learner is model or config.inversion.statistics == "prompts":
-                check_image_scorer(model, config.inversion)
+    def _inverted_model(self) -> tuple[Model, str]:
+        """Return the model that images are inverted from, and its fingerprint."""
+        config = self.config
+        if config.inversion.model in (None, config.model):
+            return self.model, self.fingerprint
+        model = self._caches.inverted_models.load(config.inversion.model, self.model.device,
+                                                  config.precision)
+        return model, model.fingerprint()
 
     def _check_captions(self) -> None:
         captions = [(concept.name, concept.description) for concept in self.concepts]
@@ -299,6 +292,10 @@ class Experiment:
                      for prompts in group.edit.targets for caption in prompts]
         check_lengths(captions, self.model.count_tokens, self.model.max_text_tokens,
                       self.config.concepts.on_long_caption)
+        inverted, on_long = self.images.inverted_model, self.config.concepts.on_long_caption
+        if inverted is not self.model:
+            check_lengths(captions[:len(self.concepts)], inverted.count_tokens,
+                          inverted.max_text_tokens, on_long)
 
     @contextmanager
     def _measured(self, stage: str) -> Iterator[None]:

@@ -24,8 +24,10 @@ from kt_exp.results.objective import ObjectiveSettings
 
 PACKAGE = Path(__file__).parent
 PLUGINS = ("model", "benchmark", "tracker")
+INVERTED = "inversion.model"  # a plug-in, too, or null
 OWN = "kt_exp."  # where the plug-ins of kt_exp are imported from
-PAGES = {"model": "docs/models.md", "benchmark": "docs/datasets.md", "tracker": "docs/results.md"}
+PAGES = {"model": "docs/models.md", "inversion": "docs/models.md",  # of inversion.model
+         "benchmark": "docs/datasets.md", "tracker": "docs/results.md"}
 ON_EXISTING = ("skip", "rerun", "error")
 
 
@@ -43,7 +45,7 @@ class StoreSettings:
 
 @dataclass(kw_only=True)
 class Config:
-    """The config of a run; `model`, `benchmark` and `tracker` are plug-ins."""
+    """The config of a run; `model`, `benchmark`, `tracker` and `inversion.model` are plug-ins."""
 
     model: Any
     concepts: ConceptsSettings
@@ -84,6 +86,8 @@ def parse(cfg: DictConfig) -> Config:
     config = parse_sections(cfg)
     for group in PLUGINS:
         setattr(config, group, plugins.build(cfg[group], group))
+    if (inverted := OmegaConf.select(cfg, INVERTED)) is not None:
+        config.inversion.model = plugins.build(_section(inverted), INVERTED)
     return config
 
 
@@ -105,7 +109,8 @@ def parse_settings(cfg: DictConfig) -> Config:
     try:
         # As plain values: otherwise keys added to a section (+inversion.key=…) are not checked.
         values = cast(dict[str, Any], OmegaConf.to_container(rest))
-        typed = OmegaConf.merge(OmegaConf.structured(Config), values, dict.fromkeys(PLUGINS))
+        typed = OmegaConf.merge(OmegaConf.structured(Config), values, dict.fromkeys(PLUGINS),
+                                {"inversion": {"model": None}} if "inversion" in values else {})
         config = OmegaConf.to_object(typed)
     except OmegaConfBaseException as error:
         raise key_error(error) from error
@@ -113,6 +118,13 @@ def parse_settings(cfg: DictConfig) -> Config:
     check(config, "")
     config.inversion = config.inversion.in_steps()
     return config
+
+
+def _section(inverted: Any) -> DictConfig:
+    if not OmegaConf.is_dict(inverted):
+        raise UserError(INVERTED, f"'{inverted}' is no section",
+                        "name an option of the group model: model@inversion.model=…")
+    return inverted
 
 
 def refuse_missing(cfg: DictConfig) -> None:
@@ -126,10 +138,10 @@ def refuse_missing(cfg: DictConfig) -> None:
     for group in PLUGINS:
         if OmegaConf.is_missing(cfg, group) or group not in cfg:
             raise UserError(group, "missing", f"choose an option of this group: {group}=…")
-    own = [group for group in PLUGINS
-           if OmegaConf.is_dict(cfg[group]) and str(cfg[group].get("_target_")).startswith(OWN)]
-    missing = [f"{group}.{key}" for group in own for key in cfg[group]
-               if OmegaConf.is_missing(cfg[group], key)]
+    sections = {name: OmegaConf.select(cfg, name) for name in (*PLUGINS, INVERTED)}
+    missing = [f"{name}.{key}" for name, section in sections.items()
+               if OmegaConf.is_dict(section) and str(section.get("_target_")).startswith(OWN)
+               for key in section if OmegaConf.is_missing(section, key)]
     if missing:
         pages = dict.fromkeys(PAGES[key.partition(".")[0]] for key in missing)
         raise UserError(", ".join(missing), "missing",

@@ -89,27 +89,28 @@ def train_tokenizer(corpus: Corpus, seed: int, vocab: int) -> Tokenizer:
     return tokenizer
 
 
-def model_config(vocab: int) -> dict:
-    """The architecture, as open_clip's ``model_cfg``."""
+def model_config(vocab: int, width: int) -> dict:
+    """The architecture, as open_clip's ``model_cfg``; ``width`` is that of both encoders."""
     return {
-        "embed_dim": 128,
+        "embed_dim": width,
         "vision_cfg": {
-            "image_size": 64, "patch_size": 8, "width": 128, "layers": 5, "head_width": 64,
+            "image_size": 64, "patch_size": 8, "width": width, "layers": 5,
+            "head_width": width // 2,
         },
         "text_cfg": {
-            "context_length": CONTEXT, "vocab_size": vocab, "width": 128, "heads": 4, "layers": 4,
+            "context_length": CONTEXT, "vocab_size": vocab, "width": width, "heads": 4, "layers": 4,
             "hf_tokenizer_name": "pictoclip",
         },
     }
 
 
-def write_local_dir(model: torch.nn.Module, tokenizer: Tokenizer, out: Path) -> None:
+def write_local_dir(model: torch.nn.Module, tokenizer: Tokenizer, width: int, out: Path) -> None:
     """Write config, half-precision weights and tokenizer into ``out``, replacing it whole."""
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=out.parent, prefix=".pictoclip-"))
     work.chmod(0o755)
     config = {
-        "model_cfg": model_config(tokenizer.get_vocab_size()),
+        "model_cfg": model_config(tokenizer.get_vocab_size(), width),
         "preprocess_cfg": {
             "mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest",
         },
@@ -184,7 +185,7 @@ def contrastive_loss(
 
 def train(args: argparse.Namespace, corpus: Corpus, tokenizer: Tokenizer) -> torch.nn.Module:
     """Train from scratch with AdamW, warm-up and cosine decay; prints progress with ETA."""
-    model = open_clip.CLIP(**model_config(tokenizer.get_vocab_size()))
+    model = open_clip.CLIP(**model_config(tokenizer.get_vocab_size(), args.width))
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
@@ -263,6 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "kt_exp/pictograms/pictoclip")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--width", type=int, default=128, help="of both encoders; multiple of 4")
     parser.add_argument("--steps", type=int, default=2200)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3, help="peak learning rate")
@@ -279,7 +281,7 @@ def main() -> None:
     corpus = draw_corpus(args)
     tokenizer = train_tokenizer(corpus, args.seed, args.vocab)
     model = train(args, corpus, tokenizer)
-    write_local_dir(model, tokenizer, args.out)
+    write_local_dir(model, tokenizer, args.width, args.out)
     check(args.out)
 
 

@@ -19,7 +19,7 @@ from kt_exp.results.outcome import Metric
 
 FILE_NAME = "README.md"
 CLOSED_FORM = {"closed-form edit": "of the image encoder's last linear map, from texts alone"}
-_PICTOCLIP = "kt_exp.pictograms.weights.PictoClip"
+_SHIPPED = {f"kt_exp.pictograms.weights.{name}" for name in ("PictoClip", "SmallPictoClip")}
 _USE = {
     "open_clip": """\
 ```python
@@ -126,7 +126,7 @@ def _hub_id(model: Mapping[str, Any]) -> str | None:
 
 
 def _license(card: Card) -> str | None:
-    return card.license or ("mit" if card.base.get("_target_") == _PICTOCLIP else None)
+    return card.license or ("mit" if card.base.get("_target_") in _SHIPPED else None)
 
 
 def _license_in_words(card: Card) -> str:

@@ -47,6 +47,7 @@ REMOVED = {  # former name → why, and what to do instead
 ADDED: dict[str, Any] = {
     "objective": {"metric": "target_at_2", "split": "target", "phase": "transferred"},
     "concepts.exchange": "none",
+    "inversion.model": None,
     "inversion.layers": "all",
     "inversion.feature_prior": "mahalanobis",
     "inversion.feature_weight": 0.1,

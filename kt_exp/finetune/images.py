@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kt_exp.concepts import Concept
@@ -56,14 +57,41 @@ def check_images(settings: FinetuneSettings, inversion: InversionSettings) -> No
                         "inversion=paper), or finetune=closed_form, which needs none")
 
 
+def check_inverted_model(settings: FinetuneSettings, inversion: InversionSettings) -> None:
+    """Check that a model of its own for inversion has images to make for another one.
+
+    Raises:
+        UserError: nothing is inverted, or features are, which no other model takes.
+    """
+    if inversion.model is None:
+        return
+    if settings.strategy == EDIT:
+        raise UserError("inversion.model", f"finetune.strategy '{EDIT}' learns from no images",
+                        "leave it out, or train on images (inversion=fast finetune=pictograms)")
+    if settings.images != "inverted" and not settings.rehearsal:
+        raise UserError("inversion.model", f"nothing is inverted: finetune.images is "
+                        f"'{settings.images}', without rehearsal",
+                        "leave it out, or set finetune.images=inverted")
+    if inversion.layers != "all":
+        raise UserError("inversion.layers", f"'{inversion.layers}', but features can only teach "
+                        "the model that they were inverted from",
+                        "set inversion.layers=all, or leave inversion.model out")
+
+
 @dataclass(frozen=True)
 class TrainingImages:
     """The training images of a run, as tensors on the model's device, and their store keys.
 
     `finetune.features.TrainingFeatures` has features in their place.
+
+    Attributes:
+        model: the model that is taught.
+        inverted_model: the model that images are inverted from, for rehearsal too; mostly the same.
+        fingerprint: that of `inverted_model`.
     """
 
     model: Model
+    inverted_model: Model
     fingerprint: str
     finetune: FinetuneSettings
     inversion: InversionSettings
@@ -81,7 +109,7 @@ class TrainingImages:
 
     def of_pixels(self) -> TrainingImages:
         """Return the same with images of pixels, whatever `inversion.layers` says."""
-        return TrainingImages(self.model, self.fingerprint, self.finetune,
+        return TrainingImages(self.model, self.inverted_model, self.fingerprint, self.finetune,
                               replace(self.inversion, layers="all"), self.seed)
 
     def count(self, concept: Concept) -> int:
@@ -142,13 +170,14 @@ class TrainingImages:
 
     def _inverted(self, captions: dict[str, str], settings: InversionSettings, store: Store,
                   progress: Progress, names: Mapping[str, str] | None = None) -> dict[str, Entry]:
-        return invert_captions(self.model, captions, settings, self.seed, store, progress, names)
+        return invert_captions(self.inverted_model, captions, settings, self.seed, store, progress,
+                               names)
 
     def _inputs(self, entry: Entry, images_as: str = "tensor") -> Tensor:
         images = entry.tensors["images"]
         if images_as == "png":
             images = as_bytes(images, "stretch").float() / 255
-        return to_model_size(images.to(self.model.device), self.model.image_size)
+        return _fitted(images.to(self.model.device), self.model.image_size)
 
     def _noise(self, concepts: Sequence[Concept]) -> Tensor:
         tasks = [Task(concept.description, index) for concept in concepts
@@ -163,3 +192,10 @@ class TrainingImages:
     @property
     def _rehearsal_inversion(self) -> InversionSettings:
         return replace(self.inversion, images=self.finetune.rehearsal_per_class)
+
+
+def _fitted(images: Tensor, size: int) -> Tensor:
+    """Return images `(B, 3, size, size)`: enlarged as in inversion, or shrunk with antialiasing."""
+    if images.shape[-1] <= size:
+        return to_model_size(images, size)
+    return F.interpolate(images, size=(size, size), mode="bicubic", antialias=True)

@@ -51,6 +51,7 @@ class InversionSettings:
     The stage takes `upsize_at` in steps (`in_steps`); in a config, values below 1 are shares.
     """
 
+    model: Any  # a plug-in of the group `model`, or None for the model that is taught
     layers: str
     feature_prior: str = choice("mahalanobis", "channel")
     feature_weight: float = number(minimum=0)

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 VERSION = 2
 KIND, PARTIAL = "inversion", "inversion_partial"
-# The keys of features have no effect on images.
-_NOT_OUTCOME = ("chunk_size", "checkpoint_seconds", "png", "layers", "feature_prior",
+# The keys of features have no effect on images; the model's fingerprint is in the signature.
+_NOT_OUTCOME = ("model", "chunk_size", "checkpoint_seconds", "png", "layers", "feature_prior",
                 "feature_weight", "statistics", "statistics_path")
 
 

@@ -1,4 +1,4 @@
-"""PictoCLIP, the CLIP of the pictogram world, whose weights travel with the package."""
+"""PictoCLIP, the CLIP of the pictogram world, and a smaller one; both travel with the package."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from kt_exp.models.clip import OpenClip, OpenClipModel
 
 FOLDER = Path(__file__).parent / "pictoclip"
+SMALL = Path(__file__).parent / "pictoclip_small"
 
 
 @dataclass
@@ -19,3 +20,12 @@ class PictoClip:
     def load(self, device: torch.device, precision: str) -> OpenClipModel:
         """Return the model on `device`."""
         return OpenClip(f"local-dir:{FOLDER}", None).load(device, precision)
+
+
+@dataclass
+class SmallPictoClip:
+    """Config of another training of it (`model=pictoclip_small`): other seed, width 96 for 128."""
+
+    def load(self, device: torch.device, precision: str) -> OpenClipModel:
+        """Return the model on `device`."""
+        return OpenClip(f"local-dir:{SMALL}", None).load(device, precision)

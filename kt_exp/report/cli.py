@@ -22,6 +22,7 @@ from kt_exp.errors import EXIT_BAD_INPUT, UserError
 from kt_exp.report import plots
 from kt_exp.report.controls import controls
 from kt_exp.report.costs import cost_grid, published_costs
+from kt_exp.report.cross import cross
 from kt_exp.report.front import front
 from kt_exp.report.grid import FORMATS, print_grid
 from kt_exp.report.paper import KNOWN_CANDIDATES, comparable, disagreements, fill, paper_grid
@@ -116,6 +117,11 @@ def _controls(options: argparse.Namespace) -> int:
     return 0
 
 
+def _cross(options: argparse.Namespace) -> int:
+    print_grid(cross(_jobs(options)), options.format, _console())
+    return 0
+
+
 def _front(options: argparse.Namespace) -> int:
     print_grid(front(_jobs(options)), options.format, _console())
     return 0
@@ -197,6 +203,10 @@ def _parser() -> _Parser:
     control = _command(commands, "controls", _controls,
                        "the recipe beside its controls: was knowledge gained?")
     control.add_argument("--format", choices=FORMATS, default="rich")
+
+    crossed = _command(commands, "cross", _cross,
+                       "images inverted from one model teach another: do they transfer?")
+    crossed.add_argument("--format", choices=FORMATS, default="rich")
 
     methods = _command(commands, "front", _front,
                        "methods side by side: target against known accuracy, and seconds")

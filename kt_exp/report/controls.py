@@ -27,11 +27,38 @@ UNTRAINED = {  # the prompts of a model that was not trained
 }
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
+    """A variant after fine-tuning, or a prompt of the untrained model; `gain` is over bias alone.
+    """
+
     label: str
     phase: Phase
     evidence: Evidence
     gain: Gain | None
+
+
+class Measured(NamedTuple):
+    """The rows of variants and of prompts, the concepts that all variants have, and `variants`."""
+
+    trained: list[Row]
+    untrained: list[Row]
+    concepts: list[str]
+    variants: list[Variant]
+
+
+def measured(jobs: Sequence[Job], draws: int) -> Measured:
+    """Return what the variants among `jobs` and the untrained model reach.
+
+    Raises:
+        UserError: as `controls`.
+    """
+    variants = variants_of(comparable(jobs))
+    found = [evidence_of(variant.jobs) for variant in variants]
+    concepts = shared_concepts(found)
+    trained = [Row(variant.label, Phase.transferred, one,
+                   one.gain(Phase.transferred, concepts, draws))
+               for variant, one in zip(variants, found, strict=True)]
+    return Measured(trained, _untrained(found[0].first_seed(), concepts, draws), concepts, variants)
 
 
 def controls(jobs: Sequence[Job], draws: int = 2000) -> Grid:
@@ -48,22 +75,17 @@ def controls(jobs: Sequence[Job], draws: int = 2000) -> Grid:
             differ in more than their training, or no concept that all variants have.
     """
     jobs = newest(jobs)
-    variants = variants_of(comparable(jobs))
-    found = [evidence_of(variant.jobs) for variant in variants]
-    concepts = shared_concepts(found)
-    trained = [_Row(variant.label, Phase.transferred, one,
-                    one.gain(Phase.transferred, concepts, draws))
-               for variant, one in zip(variants, found, strict=True)]
-    untrained = _untrained(found[0].first_seed(), concepts, draws)
+    trained, untrained, concepts, variants = measured(jobs, draws)
     grid = Grid(f"{summary_line(jobs)} AUROC × 100.", HEADER, [], labels=1)
     for heading, rows in (("Fine-tuned", trained), ("Not trained", untrained)):
-        grid.rows += [[StyledText(heading)], *(_cells(row, concepts) for row in rows)]
-        grid.data += [_data(row, concepts) for row in rows]
+        grid.rows += [[StyledText(heading)], *(cells(row, concepts) for row in rows)]
+        grid.data += [data(row, concepts) for row in rows]
     for variant, row, line in zip(variants, trained, grid.data, strict=False):
         sentence = verdict(variant, row.gain)
         grid.notes.append(sentence)
         line["verdict"] = sentence.text
-    grid.notes += [StyledText(_scope(found, concepts), "soft"), *_left_out(jobs, found, concepts)]
+    found = [row.evidence for row in trained]
+    grid.notes += [StyledText(scope(found, concepts), "soft"), *left_out(jobs, found, concepts)]
     return grid
 
 
@@ -85,44 +107,47 @@ def verdict(variant: Variant, gain: Gain | None) -> StyledText:
     return StyledText(f"{compared} than bias: {text}{aside}", "bad" if gain.high < 0 else "")
 
 
-def _untrained(evidence: Evidence, concepts: Sequence[str], draws: int) -> list[_Row]:
+def _untrained(evidence: Evidence, concepts: Sequence[str], draws: int) -> list[Row]:
     phases = [phase for phase in UNTRAINED if evidence.has(phase, concepts)]
-    return [_Row(UNTRAINED[phase], phase, evidence,
+    return [Row(UNTRAINED[phase], phase, evidence,
                  None if phase == Phase.baseline else evidence.gain(phase, concepts, draws))
             for phase in phases]
 
 
-def _cells(row: _Row, concepts: Sequence[str]) -> list[StyledText]:
-    measured = [row.evidence.mean(row.phase, concepts, split, metric)
+def cells(row: Row, concepts: Sequence[str]) -> list[StyledText]:
+    """Return the cells of a row under `HEADER`."""
+    numbers = [row.evidence.mean(row.phase, concepts, split, metric)
                 for split, metric in (("target", TARGET_AT_2), ("all", "auroc"),
                                       ("target", "accuracy"))]
     change = row.evidence.known_change(row.phase, concepts)
     gain = StyledText(_points(row.gain, unit="") if row.gain else MISSING,
                  "good" if row.gain and row.gain.is_positive else "")
-    return [StyledText(row.label), *map(StyledText, map(_shown, measured)),
+    return [StyledText(row.label), *map(StyledText, map(shown, numbers)),
             StyledText(signed(change.mean) + _spread(change) if change else MISSING), gain,
             StyledText(str(len(row.evidence.cases)) if row.phase == Phase.transferred else "")]
 
 
-def _data(row: _Row, concepts: Sequence[str]) -> dict[str, Any]:
+def data(row: Row, concepts: Sequence[str]) -> dict[str, Any]:
+    """Return the numbers of a row for the CSV."""
     numbers = {
         name: row.evidence.mean(row.phase, concepts, split, metric)
         for name, split, metric in ((TARGET_AT_2, "target", TARGET_AT_2), ("auroc", "all", "auroc"),
                                     ("target", "target", "accuracy"),
                                     ("known", "known", "accuracy"))
     } | {"known_change": row.evidence.known_change(row.phase, concepts)}
-    data: dict[str, Any] = {"variant": row.label, "phase": str(row.phase)}
+    found: dict[str, Any] = {"variant": row.label, "phase": str(row.phase)}
     for name, number in numbers.items():
-        data |= {name: number and number.mean, f"{name}_std": number and number.std}
+        found |= {name: number and number.mean, f"{name}_std": number and number.std}
     gain = row.gain
-    data |= {"gain": gain and 100 * gain.mean, "gain_low": gain and 100 * gain.low,
-             "gain_high": gain and 100 * gain.high}
+    found |= {"gain": gain and 100 * gain.mean, "gain_low": gain and 100 * gain.low,
+              "gain_high": gain and 100 * gain.high}
     jobs = [case.job for cases in row.evidence.cases.values() for case in cases.values()]
-    return data | {"seeds": len(row.evidence.cases), "concepts": len(concepts), "verdict": None,
+    return found | {"seeds": len(row.evidence.cases), "concepts": len(concepts), "verdict": None,
                    "paths": " ".join(dict.fromkeys(str(job.folder) for job in jobs))}
 
 
-def _scope(found: Sequence[Evidence], concepts: Sequence[str]) -> str:
+def scope(found: Sequence[Evidence], concepts: Sequence[str]) -> str:
+    """Return in words what the numbers are means over."""
     seeds = min(len(one.cases) for one in found)
     alone = [what for what, count in (("concept", len(concepts)), ("seed", seeds)) if count == 1]
     limits = f" One {' and one '.join(alone)}: they say nothing about others." if alone else ""
@@ -130,7 +155,7 @@ def _scope(found: Sequence[Evidence], concepts: Sequence[str]) -> str:
             f"concepts and seeds.{limits}")
 
 
-def _left_out(jobs: Sequence[Job], found: Sequence[Evidence],
+def left_out(jobs: Sequence[Job], found: Sequence[Evidence],
               concepts: Sequence[str]) -> list[StyledText]:
     """Name the runs that are not completed, and the concepts that some variant lacks."""
     notes = Footnotes()
@@ -149,7 +174,8 @@ def _points(gain: Gain, unit: str = " points") -> str:
     return f"{signed(100 * gain.mean)}{unit} [{low}, {high}]"
 
 
-def _shown(number: Estimate | None) -> str:
+def shown(number: Estimate | None) -> str:
+    """Return "86.0", "86.0±2.1" over several seeds, or a dash."""
     return f"{number.mean:.1f}{_spread(number)}" if number else MISSING
 
 

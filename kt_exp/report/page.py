@@ -22,6 +22,7 @@ from kt_exp.report.plots import draw_history, draw_run
 from kt_exp.report.style import MISSING, REMEDY, has_matplotlib
 from kt_exp.results import summary
 from kt_exp.results.calibrated import calibrated_rows, calibration_line, calibration_reasons
+from kt_exp.results.inverted_images import INVERTED_TITLE, inverted_rows
 from kt_exp.results.outcome import JOINT
 from kt_exp.results.predictions import Guesses
 from kt_exp.results.record import ConceptEntry, RunRecord, plain
@@ -97,6 +98,8 @@ def write_page(record: RunRecord, folder: Path, inverted: Images, targets: Image
         calibrated=calibrated_rows(record),
         calibration_line=calibration_line(record),
         calibration_reasons=calibration_reasons(record),
+        inverted=inverted_rows(record),
+        inverted_title=INVERTED_TITLE,
         tradeoff=draw_run(record).svg() if record.tradeoffs and has_matplotlib() else "",
         panels=[(title, *_panel(folder / name)) for title, name in panels.items()],
         rows=[*rows, summary.mean_row(rows)] if len(rows) > 1 else rows,

@@ -33,6 +33,7 @@ IGNORED = {
     "benchmark.workers", "model.cache",
 }
 IGNORED_GROUPS = {"store", "tracker", "hydra"}
+INVERTED, INVERTED_OPTION = "inversion.model", "model@inversion.model"
 
 Conditions = Mapping[str, Any]
 
@@ -55,8 +56,18 @@ class Job:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The config with dotted keys; lists are JSON text."""
-        return dict(_flat(self.config))
+        """The config with dotted keys; lists are JSON text.
+
+        `inversion.model` is the name of its option; None if it is the model that is taught.
+        """
+        flat = dict(_flat(self.config))
+        name = self.choices.get(INVERTED_OPTION)
+        inverted = {key for key in flat if key.startswith(f"{INVERTED}.")}
+        if not inverted or name is None:
+            return flat
+        same = self.config["inversion"]["model"] == self.config["model"]
+        kept = {key: value for key, value in flat.items() if key not in inverted}
+        return kept | {INVERTED: None if same else name}
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -218,9 +229,10 @@ def _promised(sweep: Path, begun: Sequence[Job]) -> Iterator[Job]:
 
 
 def _options(overrides: Iterable[str]) -> dict[str, str]:
-    """Return the config groups among overrides: keys without a dot."""
+    """Return the config groups among overrides: keys without a dot, or with a package."""
     pairs = (override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
-    return {key: value for key, value in pairs if "." not in key and key not in IGNORED}
+    return {key: value for key, value in pairs
+            if ("." not in key or "@" in key) and key not in IGNORED}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from kt_exp.errors import UserError, did_you_mean
 from kt_exp.report.grid import Grid, StyledText
 from kt_exp.report.grouping import Estimate, concepts_of, grouped, labels, teaching, varied
 from kt_exp.report.runs import Job, newest
-from kt_exp.results.outcome import TRADEOFF_METRICS, Metric
+from kt_exp.results.outcome import INVERTED, TRADEOFF_METRICS, Metric
 from kt_exp.results.summary import MISSING, TARGET_AT_2, bounds
 
 BEFORE, AFTER = "baseline", "transferred"
@@ -197,8 +197,8 @@ def by_prompt(jobs: Sequence[Job], phase: str, concept: str) -> StyledText:
 def kinds_of(jobs: Sequence[Job], metrics: Sequence[str] = ()) -> list[Kind]:
     """Return the kinds of measurements; target and known accuracy if there are none yet.
 
-    Of the metrics at equal forgetting only `target_at_2` is among them, unless `metrics` names
-    those to return ("all": every one).
+    Of the metrics at equal forgetting only `target_at_2`, and of inverted images none, unless
+    `metrics` names those to return ("all": every one).
 
     Raises:
         UserError: none of the jobs measured one of `metrics`.
@@ -214,7 +214,7 @@ def kinds_of(jobs: Sequence[Job], metrics: Sequence[str] = ()) -> list[Kind]:
                             did_you_mean(metric, ["all", *names], most=20))
     if metrics:
         return [kind for kind in measured if kind[1] in metrics]
-    others = [kind for kind in measured if kind[1] not in HIDDEN]
+    others = [kind for kind in measured if kind[1] not in HIDDEN and kind[0] != INVERTED]
     return others or list(measured) or [("target", "accuracy"), ("known", "accuracy")]
 
 

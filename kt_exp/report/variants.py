@@ -9,13 +9,15 @@ from typing import Any
 from kt_exp.errors import UserError
 from kt_exp.finetune.settings import EDIT
 from kt_exp.report.grouping import grouped, labels, varied
-from kt_exp.report.runs import Job
+from kt_exp.report.runs import INVERTED, Job
 
-STRATEGY, IMAGES, CAPTIONS, EXCHANGE = KEYS = (
-    "finetune.strategy", "finetune.images", "finetune.captions", "concepts.exchange")
+STRATEGY, IMAGES, CAPTIONS, EXCHANGE, MODEL = KEYS = (
+    "finetune.strategy", "finetune.images", "finetune.captions", "concepts.exchange", INVERTED)
+LOSS = "finetune.loss"
 OPTION = "control"  # the config group that sets these keys
 TRAINING = ("finetune", "inversion")  # sections without effect on the untrained model
 IMAGE_NAMES = {"inverted": "inverted images", "noise": "noise", "folder": "images from a folder"}
+IMPLICIT = "implicit transfer"  # masked words beside noise: the description teaches (paper B.3)
 NAMELESS, EXCHANGED = "captions without the name", "exchanged descriptions"
 
 
@@ -44,12 +46,14 @@ def variants_of(jobs: Sequence[Job]) -> list[Variant]:
     found = []
     groups = grouped(jobs, [*KEYS, *others])
     for values, names in labels(groups).items():
-        strategy, images, captions, exchange = values[:len(KEYS)]
+        strategy, images, captions, exchange, model = values[:len(KEYS)]
+        implicit = images == "noise" and groups[values][0].value(LOSS) == "mlm"
         settings = [f"{key.split('.')[-1]} {name}"
                     for key, name in zip(others, names[len(KEYS):], strict=True)]
-        trained = "closed form" if strategy == EDIT else images
+        trained = "closed form" if strategy == EDIT else IMPLICIT if implicit else images
+        inverted = [f"inverted from {model}"] if model else []
         label = ", ".join([_label(trained, captions, exchange), *told[strategy, captions],
-                           *settings])
+                           *inverted, *settings])
         found.append(Variant(label, trained == "noise", _is_exchanged(exchange), groups[values]))
     return sorted(found, key=lambda one: (one.is_exchanged, NAMELESS in one.label, one.is_noise))
 

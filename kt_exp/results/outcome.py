@@ -17,6 +17,7 @@ TRADEOFF_METRICS = {
     "auroc": "all", "target_at_1": "target", "target_at_2": "target", "target_at_5": "target",
     "ausuc": "all", "best_harmonic_mean": "all", "known_only": "known",
 }
+INVERTED = "inverted"  # the split of inverted images, as the untrained model sees them
 JOINT = "all concepts"  # the name of the one model that `finetune.scope: joint` makes
 
 
@@ -45,13 +46,16 @@ class Metric:
 
     Attributes:
         concept: the new concept, or `JOINT` if several share a model.
-        split: "target" (images of the new concept), "known" (images of the known classes), or
-            "all" (no such distinction: retrieval, captioning, all classes of a closed set).
+        split: "target" (images of the new concept), "known" (images of the known classes),
+            "inverted" (inverted images of the new concept), or "all" (no such distinction:
+            retrieval, captioning, all classes of a closed set).
         metric: classification "accuracy" (over images), "mean_per_class_accuracy" (over classes
-            with images), and the trade-off metrics (`TRADEOFF_METRICS`);
+            with images), the trade-off metrics (`TRADEOFF_METRICS`), and of inverted images
+            "frechet_distance", "frechet_floor";
             retrieval "text_R@1" …, "image_R@10"; captioning "BLEU@4", "METEOR",
             "CIDEr", "SPICE"; segmentation "DSC", "NSD", "IoU".
-        value: in [0, 1] (CIDEr: at least 0, may exceed 1); None if it could not be measured.
+        value: in [0, 1] (CIDEr and Fréchet distances: at least 0, may exceed 1); None if it could
+            not be measured.
         count: number of correct images or queries; None if the value is no rate.
         total: number of images, queries or classes behind the value.
         reason: why there is no value, or an explanation of it.

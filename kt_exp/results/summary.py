@@ -8,7 +8,7 @@ from statistics import fmean
 
 from kt_exp.progress import duration
 from kt_exp.results.intervals import wilson
-from kt_exp.results.outcome import TRADEOFF_METRICS, Metric, Phase
+from kt_exp.results.outcome import INVERTED, TRADEOFF_METRICS, Metric, Phase
 from kt_exp.results.record import MetricName, RunRecord
 
 MISSING = "\N{EN DASH}"
@@ -125,7 +125,7 @@ def scores(record: RunRecord) -> list[Score]:
     """Return all metrics but target and known accuracy and those at equal forgetting."""
     measured = dict.fromkeys(
         (row.concept, row.split, row.metric) for row in record.metrics
-        if row.metric not in TRADEOFF_METRICS
+        if row.metric not in TRADEOFF_METRICS and row.split != INVERTED
         and (row.split == "all" or row.metric not in ACCURACY_METRICS))
     return [Score(name, metric, *(_times_100(record.metric(phase, name, split, metric))
                                   for phase in ("baseline", "transferred")))

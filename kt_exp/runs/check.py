@@ -22,7 +22,7 @@ from kt_exp.concepts import load_concepts
 from kt_exp.config import plugins
 from kt_exp.errors import UserError
 from kt_exp.runs.skip_completed import completed_run
-from kt_exp.schema import PLUGINS, Config, parse_settings, refuse_missing, to_plain
+from kt_exp.schema import INVERTED, PLUGINS, Config, parse_settings, refuse_missing, to_plain
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,9 @@ class _FileCheck:
         cfg, config, plain = job.cfg, job.settings, to_plain(job.cfg)
         parts: list[tuple[tuple[str, ...], Callable[[], Any]]] = [
             (("device",), lambda: self._device(config)),
-            (("model", "check_files"), lambda: self._model(cfg, config)),
+            (("model", "check_files"), lambda: self._model(cfg.model, "model", config)),
+            (("inversion", "check_files"),
+             lambda: self._model(cfg.inversion.model, INVERTED, config)),
             (("benchmark", "concepts", "check_files"), lambda: self._benchmark(cfg, config)),
             (("finetune", "concepts", "check_files"), lambda: self._folders(config)),
             (("tracker",), lambda: plugins.build(cfg.tracker, PLUGINS[2])),
@@ -176,11 +178,11 @@ class _FileCheck:
         if self.on_this_machine:
             pick_device(config.device)
 
-    def _model(self, cfg: DictConfig, config: Config) -> None:
+    def _model(self, section: DictConfig | None, key: str, config: Config) -> None:
         from kt_exp.models.factory import check_files
 
-        spec = plugins.build(cfg.model, "model")
-        if config.check_files:
+        spec = plugins.build(section, key) if section is not None else None
+        if spec is not None and config.check_files:
             check_files(spec)
 
     def _benchmark(self, cfg: DictConfig, config: Config) -> None:

@@ -19,6 +19,7 @@ from kt_exp.errors import printable
 from kt_exp.progress import ConsoleHandler, progress
 from kt_exp.results import summary
 from kt_exp.results.calibrated import calibrated_rows, calibration_line, calibration_reasons
+from kt_exp.results.inverted_images import INVERTED_TITLE, inverted_rows
 from kt_exp.results.outcome import Phase
 from kt_exp.results.record import ConceptEntry, RunRecord
 from kt_exp.results.summary import MISSING
@@ -99,6 +100,19 @@ def calibrated_table(record: RunRecord, intervals: bool = True) -> Table:
     return table
 
 
+def inverted_table(record: RunRecord, intervals: bool = True) -> Table:
+    """Return the table of `INVERTED_TITLE`: what they are taken for, how far from real images."""
+    table = plain_table()
+    table.add_column("\nConcept", overflow="fold", min_width=8, max_width=20)
+    for title in ("Accuracy\nname", "\ndescr.", "Fréchet distance\nfrom real", "\nreal halves"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row, is_mean in _mean_apart(table, inverted_rows(record)):
+        table.add_row(Text(printable(row.name)), _rate(row.by_name, None, intervals),
+                      _rate(row.by_description, None, intervals), *row.distances,
+                      style="bold" if is_mean else "")
+    return table
+
+
 def score_table(record: RunRecord) -> Table:
     """Return the table of all metrics but target and known accuracy: before → after."""
     table = plain_table()
@@ -170,6 +184,9 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
     if record.calibrations:
         console.print(Text(calibration_line(record), "dim"),
                       _fitting(calibrated_table, record, console), Text(), sep="\n")
+    if inverted_rows(record):
+        console.print(Text(INVERTED_TITLE, "dim"), _fitting(inverted_table, record, console),
+                      Text(), sep="\n")
     if summary.scores(record):
         console.print(Text(), score_table(record), Text(), sep="\n")
     for note in [*record.notes, *calibration_reasons(record)]:

@@ -52,7 +52,7 @@ class InversionClock:
         steps = sum(item.steps for item in left)
         if steps < TIMED_FROM:
             return None
-        model, settings = experiment.model, experiment.config.inversion
+        model, settings = experiment.images.inverted_model, experiment.config.inversion
         alike = (experiment.config.model, model.device, experiment.config.precision, settings)
         for known, seconds in self.timed:
             if known == alike:

@@ -80,12 +80,12 @@ def execute(cfg: DictConfig, folder: Path, session: Session, command: list[str],
             _run(cfg, record, folder, session, on_diagnosis, ending)
         except KeyboardInterrupt:
             interrupts.caught()
-            session.caches.models.clear()
+            session.caches.clear_models()
             record.close("interrupted")
             log.error("Interrupted: the same command goes on where it stopped.")
             raise
         except Exception as error:
-            session.caches.models.clear()
+            session.caches.clear_models()
             record.close("failed", error)
             raise
     return record

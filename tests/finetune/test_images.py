@@ -22,7 +22,7 @@ def images(vit, settings):
                                                     preset("inversion", "authors")))
 
     def of(**changes):
-        return TrainingImages(vit, "model", settings(**changes), inversion, seed=0)
+        return TrainingImages(vit, vit, "model", settings(**changes), inversion, seed=0)
 
     return of
 
@@ -47,3 +47,11 @@ def test_only_inverted_images_are_read_as_files(images):
     for source, alike in (("inverted", False), ("noise", True)):
         keys = {images(images=source, images_as=form).key(TOWER) for form in ("tensor", "png")}
         assert (len(keys) == 1) == alike
+
+
+def test_images_of_a_larger_model_are_shrunk_without_aliasing(vit, images):
+    side = 2 * vit.image_size
+    stripes = (torch.arange(side) % 2).float().expand(1, 3, side, side)  # one pixel wide
+    [shrunk] = images().load([TOWER], {"tower": Entry({}, {"images": stripes})})
+    assert shrunk.shape == (3, vit.image_size, vit.image_size)
+    assert shrunk[:, :, 1:-1].sub(0.5).abs().max() < 0.05  # grey, neither black nor white

@@ -17,7 +17,7 @@ from kt_exp.benchmarks.embedding import Embedded, embed_images, project, text_cl
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.concepts import Concept
 from kt_exp.models.protocol import DualEncoder, ProjectedEncoder
-from kt_exp.models.weights import Weights
+from kt_exp.models.weights import FROZEN, Weights
 from kt_exp.results.outcome import Outcome, Phase
 from kt_exp.store import Entry, signature
 
@@ -75,6 +75,10 @@ class EmbeddingEvaluator(PhaseEvaluator):
     def _concepts(self, group: Sequence[Concept], phase: Phase) -> Tensor:
         """Return the embeddings of the group's concepts `(G, D)` by the current weights."""
         return self._classify([self.task.target_prompts(other, phase) for other in group])
+
+    def untrained_embeddings(self, images: ImageSet, description: str) -> Tensor:
+        """Return the unit-norm embeddings `(N, D)` of images by the untrained model, cached."""
+        return self._embed(images, description, FROZEN).embeddings
 
     def calibration_embeddings(self, weights: Weights) -> Embedded:
         """Return the embeddings of the calibration images by the model with `weights`.
