@@ -57,7 +57,8 @@ def axes(name: str) -> list[list[str]]:
 
 def is_option(axis: list[str]) -> bool:
     """Whether an axis chooses options of a config group."""
-    return "." not in axis[0].split("=")[0] and not axis[0].startswith("seed=")
+    name = axis[0].split("=")[0]
+    return ("." not in name or "@" in name) and name != "seed"
 
 
 @cache

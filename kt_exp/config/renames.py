@@ -109,7 +109,8 @@ def with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
     for path, default in ADDED.items():
         if section := _section(updated, path):
             section.setdefault(path.rpartition(".")[2], deepcopy(default))
-    for section in filter(lambda value: isinstance(value, dict), updated.values()):
+    plugins = [*updated.values(), _section(updated, "inversion.model.")]
+    for section in filter(lambda value: isinstance(value, dict), plugins):
         for key, value in ADDED_TO.get(str(section.get("_target_", "")), {}).items():
             section.setdefault(key, deepcopy(value))
     return updated
