@@ -75,7 +75,7 @@ def prepare(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
     be a job that fails, only the composition is checked.
 
     Raises:
-        UserError: jobs cannot run; but for a single problem of a single job, lines before say why.
+        UserError: jobs cannot run; lines before it say why, unless all have the same problem.
     """
     setup_globals()
     problems = Problems()

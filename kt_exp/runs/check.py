@@ -91,12 +91,12 @@ class Problems:
         """Print a line for each problem of `total` jobs; do nothing if there is none.
 
         Raises:
-            UserError: there are problems.
+            UserError: there are problems; the problem itself if it is the only one, of all jobs.
         """
         if not self.errors:
             return
         *others, last = self.errors.values()
-        if total == 1 and not others:
+        if not others and len(self.numbers) == total:
             raise last
         for line, numbers in self.jobs.items():
             print(f"kt-exp: error: {_named([*numbers], total)}: {line}", file=sys.stderr)

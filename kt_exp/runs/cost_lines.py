@@ -34,8 +34,8 @@ def say_cost(experiment: Experiment) -> None:
 
 def cost_line(cost: Cost, seconds: float | None) -> str:
     """Return the cost in one line; `seconds` is what inversion takes, None if not timed."""
-    parts = [_work(cost, INVERSION, "to invert", "steps"),
-             _work(cost, FINETUNE, "to fine-tune on", "epochs"),
+    parts = [_work(cost, INVERSION, "to invert", "step"),
+             _work(cost, FINETUNE, "to fine-tune on", "epoch"),
              _work(cost, EVALUATION, "to evaluate", "")]
     about = f", about {duration(seconds)} of inversion" if seconds is not None else ""
     return f"Cost: {'; '.join(filter(None, parts))}; {in_bytes(cost.size())} to write{about}"
@@ -96,15 +96,19 @@ def _work(cost: Cost, stage: str, what: str, times: str) -> str:
     count = _images if _images(every) else len
     stored = "" if len(left) == len(every) else f" ({count(every) - count(left)} in the store)"
     if count is len:
-        return f"{len(left)} closed-form edits{stored}"
-    rounds = f" × {_rounds(left)} {times}" if times and left else ""
-    return f"{_images(left)} images{rounds} {what}{stored}"
+        return f"{_counted(len(left), 'closed-form edit')}{stored}"
+    rounds = f" × {_rounds(left, times)}" if times and _images(left) else ""
+    return f"{_counted(_images(left), 'image')}{rounds} {what}{stored}"
 
 
 def _images(items: Sequence[Item]) -> int:
     return sum(item.images for item in items)
 
 
-def _rounds(items: Sequence[Item]) -> str:
-    return " or ".join(map(str, sorted({item.steps // item.images for item in items
-                                        if item.images})))
+def _rounds(items: Sequence[Item], noun: str) -> str:
+    *others, last = sorted({item.steps // item.images for item in items if item.images})
+    return " or ".join([*map(str, others), _counted(last, noun)])
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -38,7 +38,7 @@ def dry_run(jobs: Sequence[Checked], problems: Problems, on_this_machine: bool =
         on_this_machine: whether the jobs would run here, so that the device has to be here, too.
 
     Raises:
-        UserError: jobs cannot run; but for a single problem of a single job, lines before say why.
+        UserError: jobs cannot run; lines before it say why, unless all have the same problem.
     """
     total = len({*problems.numbers, *(job.number for job in jobs)})
     to_run = find_problems(jobs, problems, on_this_machine)

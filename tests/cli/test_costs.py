@@ -55,14 +55,14 @@ def test_a_run_says_what_it_will_compute_and_what_the_store_has(kt_exp, home: Pa
     counted = cost(*TINY)
     # 2 images; 35 known drawings and 2 of the concept, before and after.
     first = kt_exp(*TINY).stderr
-    assert re.search(r"Cost: 2 images × 2 steps to invert; 2 images × 1 epochs to fine-tune on; "
+    assert re.search(r"Cost: 2 images × 2 steps to invert; 2 images × 1 epoch to fine-tune on; "
                      r"74 images to evaluate; [\d.]+ kB to write\n", first)
     for stage in (INVERSION, "finetune"):
         written = sum(file.stat().st_size for file in (home / "store" / stage).iterdir())
         size = sum(item.size for item in counted.of(stage))
         assert size <= written <= size + 4000  # the record
     second = kt_exp(*TINY, "finetune.lr=0.01").stderr
-    assert re.search(r"Cost: 0 images to invert \(2 in the store\); 2 images × 1 epochs to "
+    assert re.search(r"Cost: 0 images to invert \(2 in the store\); 2 images × 1 epoch to "
                      r"fine-tune on; 37 images to evaluate \(37 in the store\); ", second)
 
 
