@@ -117,9 +117,9 @@ def presets_table(path: Path) -> str:
     for heir in heirs:
         start = "" if heir.parent == root.name else f"as `{heir.parent}`, but "
         cells.append(start + (_listed(heir.values) or "none"))
-    default = _default_option(path.parent)
+    marks = _marks(path.parent)
     return _table(["preset", "for", "values that differ"], [
-        [f"`{preset.name}`{' (default)' if preset.name == default else ''}", preset.purpose, cell]
+        [f"`{preset.name}`{marks.get(preset.name, '')}", preset.purpose, cell]
         for preset, cell in zip([root, *heirs], cells, strict=True)])
 
 
@@ -132,13 +132,19 @@ def keys_table(path: Path) -> str:
         for key, comment in preset.comments.items() if key not in hidden])
 
 
-def _default_option(group: Path) -> str | None:
-    """Return the option of a group that conf/config.yaml chooses."""
-    config = group.parent / "config.yaml"
+def _marks(group: Path) -> dict[str, str]:
+    """Return a mark for each default of a group: of conf/config.yaml, or of models' recipes."""
+    config, recipes = group.parent / "config.yaml", group.parent / "recipes.yaml"
     choices = yaml.safe_load(config.read_text(encoding="utf-8"))["defaults"] \
         if config.exists() else []
-    return next((choice[group.name] for choice in choices
-                 if isinstance(choice, dict) and group.name in choice), None)
+    default = next((choice[group.name] for choice in choices
+                    if isinstance(choice, dict) and group.name in choice), "")
+    if not default.startswith("${recipe:"):
+        return {default: " (default)"}
+    models: dict[str, list[str]] = {}
+    for model, recipe in yaml.safe_load(recipes.read_text(encoding="utf-8")).items():
+        models.setdefault(recipe[group.name], []).append(model)
+    return {option: f" (default of {', '.join(own)})" for option, own in models.items()}
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -56,6 +56,14 @@ def test_a_table_of_presets_shows_what_each_changes(conf: Path) -> None:
     ])
 
 
+def test_a_table_of_presets_names_the_models_that_take_each(conf: Path) -> None:
+    (conf / "config.yaml").write_text('defaults: [{paint: "${recipe:${model},paint}"}]\n')
+    (conf / "recipes.yaml").write_text("a: {paint: thin}\nb: {paint: thick}\nc: {paint: thin}\n")
+    table = preset_tables.presets_table(conf / "paint" / "thick.yaml")
+    assert "| `thick` (default of b) |" in table
+    assert "| `thin` (default of a, c) |" in table
+
+
 def test_a_table_of_keys_shows_values_and_comments(conf: Path) -> None:
     assert preset_tables.keys_table(conf / "paint" / "thick.yaml") == "\n".join([
         "| key | `thick` | meaning |",
