@@ -43,7 +43,7 @@ BIOMEDCLIP: dict[str, Any] = {
     "text_cfg": {"hf_model_name": tiny.PUBMED_BERT, "hf_tokenizer_name": tiny.PUBMED_BERT,
                  "hf_proj_type": "mlp", "hf_pooler_type": "cls_last_hidden_state_pooler",
                  "context_length": 256}}
-SAM_HUGE = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16,
+SAM_HUGE: dict[str, Any] = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16,
             "mlp_dim": 5120, "global_attn_indexes": [7, 15, 23, 31]}
 
 

@@ -19,8 +19,15 @@ import tiny_checkpoints as tiny
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoTokenizer, BertConfig, SamConfig, SamModel, SamVisionConfig, SwinConfig
-from transformers import ViltConfig
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    SamConfig,
+    SamModel,
+    SamVisionConfig,
+    SwinConfig,
+    ViltConfig,
+)
 
 from full_size.checkpoints import BIOMEDCLIP, CLINICAL_WORDS, SAM_HUGE, vocabulary
 from kt_exp.benchmarks.segmentation.m2ib import saliency

@@ -26,8 +26,8 @@ EACH = 2  # images of a class
 CAPTIONED = 4
 PAIRS = 4  # three to tune M2IB on and one to evaluate
 PHOTO, X_RAY, SLICE = (500, 375), (390, 320), (240, 240)  # width and height, px
-CAPTIONS = ("A man on a small moped on a dirt road.", "Someone rides along a road with a red helmet on.",
-            "The road leads through a wide green valley.", "A motor bike, and hills behind it.",
+CAPTIONS = ("A man on a small moped on a dirt road.",
+            "Someone rides along a road with a red helmet on.", "The road leads through a wide green valley.", "A motor bike, and hills behind it.",
             "A rider looks back at the camera on a sunny day.")
 
 
@@ -93,7 +93,8 @@ def _captioned(folder: Path, table: str, below: str) -> None:
 
 def _udiat(folder: Path) -> None:
     for number in range(PAIRS):
-        _pair(folder / "original" / f"{number:06d}.png", folder / "GT" / f"{number:06d}.png", number)
+        name = f"{number:06d}.png"
+        _pair(folder / "original" / name, folder / "GT" / name, number)
 
 
 DOWNLOADS: dict[str, Callable[[Path], None]] = {

@@ -21,7 +21,11 @@ FOLDERS = {"RareConcepts": "rare", "imagenet": "imagenet1k", "imagenet100": "ima
            **{name: name for name in ("chexpert", "jsrt", "flickr30k", "mscoco", "unitochest",
                                       "siim_pneumothorax", "udiat", "brats")}}
 # By option of `benchmark`: what would take hours on a CPU although the images are few.
-CUTS = {"rare_imagenet": ["benchmark.templates=photo"]}  # 1000 prompts in place of 80,000
+ONE_CANDIDATE = ["benchmark.tune.layers=[7]", "benchmark.tune.betas=[0.1]",
+                 "benchmark.tune.variances=[1.0]"]  # in place of 27
+CUTS = {"rare_imagenet": ["benchmark.templates=photo"],  # 1000 prompts in place of 80,000
+        **dict.fromkeys(("unitochest", "siim_pneumothorax", "udiat", "brats"), ONE_CANDIDATE)}
+PROGRAM = ["-m", "kt_exp.run"]
 MEASURED = Path(__file__).with_name("measured.py")
 REPOSITORY = Path(__file__).parents[2]
 
@@ -89,11 +93,11 @@ def dry_run(experiment: str, number: int, threads: int) -> DryRun:
     folder.mkdir(parents=True)
     words = [*job, *prepare(job), f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=job"]
     out = folder / "measured.json"
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1",
-                   "KT_EXP_STORE": str(Path("store").absolute()),
-                   "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
+                   "KT_EXP_STORE": str(Path("store").absolute()), "PYTHONPATH": path}
     with (folder / "stderr").open("w") as said:
-        run([sys.executable, MEASURED, out, sys.executable, "-m", "kt_exp.run", "-m", *words],
+        run([sys.executable, MEASURED, out, sys.executable, *PROGRAM, "-m", *words],
             stdout=DEVNULL, stderr=said, env=environment, check=False)
     measured = json.loads(out.read_text())
     ended = DryRun(experiment, sweeps.option(job, "model"), measured["code"], "",

@@ -1,4 +1,4 @@
-"""Run a command; write its exit code, seconds (wall and CPU) and peak memory (bytes) to a JSON file.
+"""Run a command; write its exit code, seconds and peak memory (bytes) to a JSON file.
 
     python measured.py OUT.json COMMAND…
 
@@ -20,4 +20,5 @@ if __name__ == "__main__":
     with open(out, "w", encoding="utf-8") as file:
         json.dump({"code": os.waitstatus_to_exitcode(status),
                    "seconds": time.monotonic() - start,
-                   "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss * unit}, file)
+                   "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                   "peak": usage.ru_maxrss * unit}, file)
