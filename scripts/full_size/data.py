@@ -27,7 +27,8 @@ CAPTIONED = 4
 PAIRS = 4  # three to tune M2IB on and one to evaluate
 PHOTO, X_RAY, SLICE = (500, 375), (390, 320), (240, 240)  # width and height, px
 CAPTIONS = ("A man on a small moped on a dirt road.",
-            "Someone rides along a road with a red helmet on.", "The road leads through a wide green valley.", "A motor bike, and hills behind it.",
+            "Someone rides along a road with a red helmet on.",
+            "The road leads through a wide green valley.", "A motor bike, and hills behind it.",
             "A rider looks back at the camera on a sunny day.")
 
 
