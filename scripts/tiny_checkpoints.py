@@ -94,7 +94,11 @@ def write_open_clip(folder: Path, name: str, bert: Path) -> Path:
     Args:
         bert: folder with a BERT's configuration and vocabulary, as `write_medclip_configs` writes.
     """
-    architecture = ARCHITECTURES[name]
+    return write_architecture(folder, ARCHITECTURES[name], bert)
+
+
+def write_architecture(folder: Path, architecture: dict[str, Any], bert: Path) -> Path:
+    """The same of any `model_cfg`."""
     folder.mkdir(parents=True, exist_ok=True)
     if "hf_model_name" in architecture["text_cfg"]:
         AutoTokenizer.from_pretrained(bert).save_pretrained(folder)
@@ -106,28 +110,39 @@ def write_open_clip(folder: Path, name: str, bert: Path) -> Path:
     return folder
 
 
-def vilt_state(*heads: str) -> dict[str, Tensor]:
+def vilt_state(*heads: str, config: ViltConfig | None = None) -> dict[str, Tensor]:
     """Return random weights of a ViLT, named as in the published checkpoints.
 
     Args:
         heads: any of `itm_score`, `mlm_score`, `rank_output`.
+        config: None: a small one.
     """
     torch.manual_seed(0)
-    whole = ViltForMaskedLM(ViltConfig(**VILT, vocab_size=len(WORDS))).state_dict()
-    state = {key: torch.randn(tensor.shape) * 0.2 for key, tensor in whole.items()}
+    config = config or ViltConfig(**VILT, vocab_size=len(WORDS))
+    width = config.hidden_size
+    # The wider the network, the smaller the weights: its activations stay of one size.
+    std = 0.2 * (VILT["hidden_size"] / width) ** 0.5
+    whole = ViltForMaskedLM(config).state_dict()
+    state = {key: torch.randn(tensor.shape) * std for key, tensor in whole.items()}
     state["vilt.embeddings.text_embeddings.position_ids"] = torch.arange(40)[None]
     state["mlm_score.bias"] = state.pop("mlm_score.decoder.bias")
-    state |= {"itm_score.fc.weight": torch.randn(2, 32), "itm_score.fc.bias": torch.randn(2),
-              "rank_output.weight": torch.randn(1, 32), "rank_output.bias": torch.randn(1)}
+    state |= {"itm_score.fc.weight": torch.randn(2, width), "itm_score.fc.bias": torch.randn(2),
+              "rank_output.weight": torch.randn(1, width), "rank_output.bias": torch.randn(1)}
     return {key: tensor for key, tensor in state.items() if key.split(".")[0] in ("vilt", *heads)}
 
 
 def write_vilt(folder: Path, state: dict[str, Tensor]) -> Path:
-    """Write a ViLT checkpoint with a BERT tokenizer that spells words it does not know."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a small ViLT checkpoint with a BERT tokenizer that spells words it does not know."""
+    write_bert_tokenizer(folder, WORDS)
     torch.save(state, folder / "pytorch_model.bin")
     (folder / "config.json").write_text(json.dumps({**VILT, "vocab_size": len(WORDS)}))
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    return folder
+
+
+def write_bert_tokenizer(folder: Path, words: list[str]) -> Path:
+    """Write a lower-case WordPiece tokenizer with these words."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(words))
     (folder / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": True}))
     return folder

@@ -12,6 +12,7 @@ from kt_exp.schema import conf_folder
 CONF = Path(conf_folder())
 BENCHMARKS = sorted(path.stem for path in (CONF / "benchmark").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+SEGMENTED = sorted(path.stem for path in (CONF / "experiment").glob("tab4_*.yaml"))
 LIMITS = ("images", "images_per_known_class", "images_per_target")
 
 
@@ -23,10 +24,10 @@ def test_any_model_takes_three_steps_on_two_images(model) -> None:
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
-def test_a_benchmark_that_can_reads_at_most_two_images(benchmark) -> None:
+def test_a_benchmark_that_can_reads_few_images(benchmark) -> None:
     config = composed(f"benchmark={benchmark}", "debug=smoke").benchmark
     limits = [config[key] for key in LIMITS if key in config]
-    assert all(limit in (1, 2) for limit in limits)
+    assert all(0 < limit <= 4 for limit in limits)
     assert bool(limits) == (benchmark not in ("flickr30k", "mscoco", "mscoco_captioning"))
 
 
@@ -34,3 +35,9 @@ def test_it_holds_in_experiments_and_yields_to_the_command_line() -> None:
     config = composed("experiment=tab1_pictograms", "debug=smoke", "inversion.steps=7")
     assert (config.inversion.steps, config.benchmark.images_per_target) == (7, 2)
     assert composed().inversion.steps > 3
+
+
+@pytest.mark.parametrize("experiment", SEGMENTED)
+def test_images_are_left_to_evaluate_where_some_are_tuned_on(experiment) -> None:
+    config = composed(f"experiment={experiment}", "debug=smoke").benchmark
+    assert config.images > config.tune_on > 0
