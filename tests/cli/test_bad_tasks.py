@@ -31,7 +31,8 @@ def refused(kt_exp, home):
     def call(*arguments: str) -> str:
         ended = kt_exp(*arguments)
         assert ended.code == 2, ended.stderr
-        [line] = ended.stderr.splitlines()
+        # What only reading the images shows comes after the cost.
+        [line] = [line for line in ended.stderr.splitlines() if not line.startswith("Cost: ")]
         assert not list(home.glob("store/inversion/*"))
         return line.removeprefix("kt-exp: error: ")
 
