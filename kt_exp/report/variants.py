@@ -50,7 +50,8 @@ def variants_of(jobs: Sequence[Job]) -> list[Variant]:
         settings = [f"{key.split('.')[-1]} {name}"
                     for key, name in zip(others, names[len(KEYS):], strict=True)]
         trained = "closed form" if strategy == EDIT else IMPLICIT if implicit else images
-        inverted = [f"inverted from {model}"] if model else []
+        from_model = "inverted from" if images == "inverted" else "rehearsal from"
+        inverted = [f"{from_model} {model}"] if model else []
         label = ", ".join([_label(trained, captions, exchange), *inverted, *settings])
         found.append(Variant(label, trained == "noise", _is_exchanged(exchange), groups[values]))
     return sorted(found, key=lambda one: (one.is_exchanged, NAMELESS in one.label, one.is_noise))
