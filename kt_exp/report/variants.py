@@ -51,7 +51,8 @@ def variants_of(jobs: Sequence[Job]) -> list[Variant]:
         settings = [f"{key.split('.')[-1]} {name}"
                     for key, name in zip(others, names[len(KEYS):], strict=True)]
         trained = "closed form" if strategy == EDIT else IMPLICIT if implicit else images
-        inverted = [f"inverted from {model}"] if model else []
+        from_model = "inverted from" if images == "inverted" else "rehearsal from"
+        inverted = [f"{from_model} {model}"] if model else []
         label = ", ".join([_label(trained, captions, exchange), *told[strategy, captions],
                            *inverted, *settings])
         found.append(Variant(label, trained == "noise", _is_exchanged(exchange), groups[values]))

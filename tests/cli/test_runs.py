@@ -39,7 +39,7 @@ def test_a_run_and_what_it_leaves_and_a_second_run_from_the_store(kt_exp):
     assert {row.phase for row in record.metrics} == set(Phase) - {Phase.calibrated}
     assert [row.phase for row in record.tradeoffs] == list(dict.fromkeys(
         row.phase for row in record.metrics))
-    assert {row.split for row in record.metrics} == {"target", "known", "all"}
+    assert {row.split for row in record.metrics} == {"target", "known", "all", "inverted"}
     assert set(record.signatures) == {"model", "inversion", "finetune"}
     assert {"setup", "inversion", "finetune", "evaluation"} <= set(record.seconds)
     if reset_peak(torch.device("cpu")):
