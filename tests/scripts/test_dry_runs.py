@@ -8,6 +8,7 @@ from pathlib import Path
 import dry_runs
 import pytest
 import tiny_checkpoints as tiny
+import torch
 from full_size import checkpoints, counts, dry_run, estimate, sweeps
 
 BASES = (sweeps.FOLDER / "base").glob("*.yaml")
@@ -77,3 +78,13 @@ def test_each_number_of_steps_is_an_inversion_of_its_own(monkeypatch):
         monkeypatch.setattr(counts, name, lambda *_: 1.0)
     steps = 1 + 100 + 500 + 1000 + 2000 + 3000 + 4000 + 5000
     assert estimate.cost_of("fig5").inversion == 3 * 10 * steps
+
+
+def test_fused_attention_counts_as_its_products():
+    heads, tokens, width = 2, 8, 16
+    attention = torch.nn.MultiheadAttention(heads * width, heads, batch_first=True).eval()
+    words = torch.rand(1, tokens, heads * width)
+    projections, products = 4 * tokens * (heads * width) ** 2, 2 * heads * tokens**2 * width
+    with torch.no_grad():
+        counted = counts.count(lambda: attention(words, words, words, need_weights=False))
+    assert counted == 2 * (projections + products)
