@@ -74,6 +74,21 @@ def with_mean(concepts: Sequence[str]) -> dict[str, Sequence[str]]:
     return {**{name: [name] for name in concepts}, **mean}
 
 
+def estimate_mean(jobs: Sequence[Job], phase: str, concepts: Sequence[str], split: str | None,
+                  metric: str) -> Estimate | None:
+    """Return the mean of a measurement over concepts, in percent, over the seeds of `jobs`.
+
+    Seeds in which a concept was not measured are left out; None if all are.
+    """
+    seeds: dict[Any, dict[str, float]] = {}
+    for job in jobs:
+        for concept in concepts:
+            if (value := job.measured(phase, concept, split, metric)) is not None:
+                seeds.setdefault(job.value("seed"), {})[concept] = 100 * value
+    means = [fmean(values.values()) for values in seeds.values() if len(values) == len(concepts)]
+    return Estimate.of(means) if means else None
+
+
 def teaching(jobs: Iterable[Job], concept: str) -> list[Job]:
     """Return the jobs that measure or will measure `concept`, and those without known concepts."""
     named = [(job, {*concepts_of([job]), *job.concepts}) for job in jobs]

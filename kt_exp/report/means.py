@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kt_exp.report.grid import Grid, StyledText
-from kt_exp.report.grouping import concepts_of, grouped, labels, varied
+from kt_exp.report.grouping import concepts_of, estimate_mean, grouped, labels, varied
 from kt_exp.report.runs import Job, newest
 from kt_exp.report.table import (
     AFTER,
     BEFORE,
     Kind,
-    estimate_mean,
     kind_title,
     kinds_of,
     number,

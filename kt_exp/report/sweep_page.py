@@ -79,7 +79,7 @@ def _shown(grid: Grid) -> Grid:
             del header[index], columns[index]
         elif header[index].endswith(BEFORE_ENDING):
             title = header[index].removesuffix(BEFORE_ENDING)
-            header[index:index + 2] = [f"{title} after (before: {texts.pop()})"]
+            header[index:index + 2] = [f"{title} after\nbefore: {texts.pop()}"]
             del columns[index]
     rows = [[cell._replace(text=_RATE.sub(r"\1\n\2", cell.text)) for cell in row]
             for row in zip(*columns, strict=True)]

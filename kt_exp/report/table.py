@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Any
 
 from kt_exp.errors import UserError, did_you_mean
@@ -107,21 +106,6 @@ def estimate(jobs: Sequence[Job], phase: str, concept: str | None, split: str | 
     values = {job.value("seed"): 100 * value for job in jobs
               if (value := job.measured(phase, concept, split, metric)) is not None}
     return Estimate.of([*values.values()]) if values else None
-
-
-def estimate_mean(jobs: Sequence[Job], phase: str, concepts: Sequence[str], split: str | None,
-                  metric: str) -> Estimate | None:
-    """Return the mean of a measurement over concepts, in percent, over the seeds of `jobs`.
-
-    Seeds in which a concept was not measured are left out; None if all are.
-    """
-    seeds: dict[Any, dict[str, float]] = {}
-    for job in jobs:
-        for concept in concepts:
-            if (value := job.measured(phase, concept, split, metric)) is not None:
-                seeds.setdefault(job.value("seed"), {})[concept] = 100 * value
-    means = [fmean(values.values()) for values in seeds.values() if len(values) == len(concepts)]
-    return Estimate.of(means) if means else None
 
 
 def interval(jobs: Sequence[Job], phase: str, concept: str, split: str,

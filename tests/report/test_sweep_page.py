@@ -45,8 +45,9 @@ def test_what_all_runs_share_is_said_once(sweeps, tmp_path: Path) -> None:
     assert re.findall(r"</span> (finetune\.lr=.*?)</summary>", page) == [
         "finetune.lr=1e-05", "finetune.lr=2e-05"]
     headers = re.findall(r"<th [^>]*>(.*?)</th>", page)
-    assert headers[:3] == ["finetune.lr", "Target after (before: 5.0)",
-                           "Known after (before: 58.0)"]
+    assert headers[:3] == ["finetune.lr",
+                           'Target after<span class="below">before: 5.0</span>',
+                           'Known after<span class="below">before: 58.0</span>']
     assert "40.0" in page.partition("<details>")[0]  # the mean of 60 and 20
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kt_exp.drawing import INK, SOFT
-from kt_exp.report.grouping import Estimate, concepts_of, with_mean
+from kt_exp.report.grouping import Estimate, concepts_of, estimate_mean, with_mean
 from kt_exp.report.plots.chart import Chart
 from kt_exp.report.plots.layout import Captions, Layout, PanelRow, panel_width
 from kt_exp.report.plots.percent import error_note, fit_y, percent_label, reach
@@ -14,7 +14,7 @@ from kt_exp.report.plots.series import MEASURED, Series, series_of
 from kt_exp.report.plots.x_axis import XAxis
 from kt_exp.report.runs import Job
 from kt_exp.report.style import PHASES, house_style
-from kt_exp.report.table import AFTER, BEFORE, Kind, estimate_mean, kind_title, kinds_of
+from kt_exp.report.table import AFTER, BEFORE, Kind, kind_title, kinds_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -124,18 +124,24 @@ def _draw_curve(chart: Chart, axes: Axes, curve: Curve, style: dict[str, Any]) -
                        **style, clip_on=False, label=curve.label)
     chart.tell(line, [point.tip for point in curve.points])
     for point in curve.points:
-        if point.y_spread:
-            down, up = reach(point.y, point.y_spread)
-            axes.plot([point.x] * 2, [point.y - down, point.y + up], color=style["color"],
-                      linewidth=1.2)
-        if point.x_spread:
-            down, up = reach(point.x, point.x_spread)
-            axes.plot([point.x - down, point.x + up], [point.y] * 2, color=style["color"],
-                      linewidth=1.2)
+        for bar in _error_bars(point):
+            axes.plot(*zip(*bar, strict=True), color=style["color"], linewidth=1.2)
         if point.at == BASE and not curve.published:
             [hollow] = axes.plot([point.x], [point.y], **style | {"markerfacecolor": PAPER},
                                  clip_on=False)
             chart.tell(hollow, [point.tip])
+
+
+def _error_bars(point: Point) -> list[list[tuple[float, float]]]:
+    """Return the ends of a point's error bars."""
+    bars = []
+    if point.y_spread:
+        down, up = reach(point.y, point.y_spread)
+        bars.append([(point.x, point.y - down), (point.x, point.y + up)])
+    if point.x_spread:
+        down, up = reach(point.x, point.x_spread)
+        bars.append([(point.x - down, point.y), (point.x + up, point.y)])
+    return bars
 
 
 def _style(curve: Curve, axis: XAxis | None) -> dict[str, Any]:
@@ -171,4 +177,6 @@ def _write_names(axes: Axes, curves: Sequence[Curve]) -> None:
                        series_colour(curve.series) if own else SOFT)] = None
     if names:
         write_names(axes, [*names], [[(point.x, point.y) for point in curve.points]
-                                     for curve in curves])
+                                     for curve in curves],
+                    [bar for curve in curves for point in curve.points
+                     for bar in _error_bars(point)])

@@ -50,16 +50,18 @@ class _Box(NamedTuple):
 
 
 def write_names(axes: Axes, names: Sequence[Name],
-                lines: Sequence[Sequence[tuple[float, float]]]) -> None:
-    """Write each name beside its point, where it covers least of `lines`.
+                lines: Sequence[Sequence[tuple[float, float]]],
+                bars: Sequence[Sequence[tuple[float, float]]] = ()) -> None:
+    """Write each name beside its point, where it covers least of `lines` and of error `bars`.
 
     A name stays within the axes, does not touch points, and is closest to its own. It is left out
     if there is no room.
     """
     to_points = 72 / axes.figure.dpi
-    drawn = [axes.transData.transform(line) * to_points for line in lines if len(line)]
+    drawn, across = ([axes.transData.transform(line) * to_points for line in some if len(line)]
+                     for some in (lines, bars))
     points = np.concatenate(drawn)
-    covered = np.concatenate([*map(_along, drawn)])
+    covered = np.concatenate([*map(_along, [*drawn, *across])])
     (left, low), (right, high) = axes.bbox.get_points() * to_points
     frame, taken = _Box(left, low, right, high), list[_Box]()
     for name in names:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kt_exp.concepts import name_key
-from kt_exp.report.grouping import grouped, labels, shown
+from kt_exp.report.grouping import estimate_mean, grouped, labels, shown
 from kt_exp.report.plots.curves import Curve, Point
 from kt_exp.report.plots.x_axis import BASE
 from kt_exp.report.published import Row, published
 from kt_exp.report.runs import Job
-from kt_exp.report.table import AFTER, BEFORE, Kind, estimate_mean
+from kt_exp.report.table import AFTER, BEFORE, Kind
 
 LR = "finetune.lr"  # the setting along which the paper prints curves
 MEASURED = "measured"  # the label of the only series, if nothing else was varied

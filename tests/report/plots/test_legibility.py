@@ -118,6 +118,18 @@ def test_a_point_without_room_beside_it_goes_without_its_name(sweeps) -> None:
     assert colliding(text_boxes(drawn)) == []
 
 
+def test_a_name_goes_where_it_covers_no_error_bar(sweeps) -> None:
+    for seed, known in enumerate((40, 60)):
+        sweeps.run(f"{seed}", {"moongate": (0, 50, 58, known)}, seed=seed, finetune__lr=1e-5)
+        sweeps.run(f"low{seed}", {"moongate": (0, 20, 58, 57)}, seed=seed, finetune__lr=1e-6)
+    drawn = draw(find_jobs([sweeps.root]), "forgetting")
+    box = next(place for name, place in text_boxes(drawn).items() if name.endswith(" 1e-5"))
+    [axes] = drawn.figure.axes
+    [bar] = [line for line in axes.lines if [*line.get_ydata()] == [50, 50]]
+    across = axes.transData.transform(bar.get_xydata())
+    assert not box.y0 < across[0, 1] < box.y1
+
+
 # How the three kinds of dichromats see a colour of linear RGB: Machado et al. (2009), severity 1.
 VISION = {
     "all cones": np.eye(3),
