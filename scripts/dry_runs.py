@@ -7,7 +7,7 @@
 The architectures and their sizes are the real ones, the images are a handful, made in each data
 set's layout; inversion takes three steps. The command is the one in the experiment's header, so a
 config that cannot run is found here. Exit code 1 if one could not. The figures that a run measures
-mean nothing; nothing is downloaded. Takes about 12 GB of disk.
+mean nothing; nothing is downloaded. Takes 20 GB of disk.
 
 With --estimate nothing is run: the operations of each model are counted, and those of each whole
 sweep added up.
@@ -32,7 +32,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from kt_exp.progress import duration, progress
 
-TABLE_WIDTH = 120
+TABLE_WIDTH = 150
 
 
 def table(runs: Sequence[DryRun]) -> Table:

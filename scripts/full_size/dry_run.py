@@ -112,7 +112,6 @@ def _with_record(ended: DryRun, folder: Path) -> DryRun:
         return replace(ended, line=lines[-1] if lines else "no result")
     record = read_record(path)
     absent = {"baseline", "transferred"} - {row.phase for row in record.metrics}
-    inversion = record.config["inversion"]
-    images = inversion["images"] * len(record.concepts)
-    return replace(ended, stages=record.seconds, image_steps=images * inversion["steps"],
+    images = record.config["inversion"]["images"] * len(record.signatures.get("inversion", {}))
+    return replace(ended, stages=record.seconds, image_steps=images * STEPS,
                     line=f"no results of {sorted(absent)[0]}" if absent else "")
