@@ -173,7 +173,7 @@ def judge(model: str, task: str, folder: Path, code: int, said: str) -> tuple[st
     if model in unable:
         clean = code == EXIT_BAD_INPUT and words in line and len(said.splitlines()) == 1
         early = clean and "inversion" not in read_record(folder).seconds
-        return ("refused", line) if early else ("FAILED", line or "not refused")
+        return ("refused", line) if early else ("FAILED", line if code else "not refused")
     if code:
         return "FAILED", line or f"exit code {code}"
     problem = _incomplete(folder)

@@ -21,6 +21,7 @@ AFFINE = {"probability": 0.5, "degrees": 30, "translate": 0.1, "scale": [0.7, 1.
 SPEED = {"tower": "model", "bf16": False, "native_size": False, "patch_dropout": 0.0,
          "compile": False}
 SETTINGS = {
+    "model": None,
     "layers": "all", "feature_prior": "mahalanobis", "feature_weight": 0.1, "statistics": "known",
     "statistics_path": None,
     "images": 2, "steps": 8, "init": "uniform", "sizes": [], "upsize_at": [],

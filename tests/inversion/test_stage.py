@@ -175,7 +175,8 @@ DECIDES = {
     "distance": "l2", "tv_form": "anisotropic", "tv_weight": 0.1, "grad_clip": "none",
     "grad_clip_norm": 2.0, "clamp": "none",
 }
-ONLY_HOW = {"chunk_size": "auto", "checkpoint_seconds": 1.0, "png": "stretch"}
+# `model` decides by the fingerprint of the weights alone.
+ONLY_HOW = {"model": "another", "chunk_size": "auto", "checkpoint_seconds": 1.0, "png": "stretch"}
 FEATURES_ONLY = {"layers": "last_1", "feature_prior": "channel", "feature_weight": 1.0,
                  "statistics": "file", "statistics_path": "a"}
 
