@@ -5,7 +5,7 @@
 
 A section (`##`) starts in an empty folder; `SETUPS` puts into it what the section's user already
 has. A `console` block holds commands, on lines that start with `$ `, and what they printed. The
-last table has, for each section, the seconds until the first line of the first kt-exp command, the
+last table has, for each section, the seconds until the first line of the first kt-exp command without a pipe, the
 seconds of all commands, and the bytes of the folder before and after.
 """
 
@@ -96,12 +96,13 @@ def _run(command: str, home: Path, figures: Figures) -> str:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100",
         "KT_EXP_STORE": "store", "OMP_NUM_THREADS": "1"}
     start, lines = time.monotonic(), []
+    timed = figures.first_line is None and command.startswith("kt-exp ") and "|" not in command
     with subprocess.Popen(["bash", "-c", command], cwd=home, env=variables, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if figures.first_line is None and command.startswith("kt-exp "):
+            if timed and not lines:
                 figures.first_line = time.monotonic() - start
             lines.append(f"{line.rstrip()}\n".replace(f"{home}/", "").replace(str(home), "."))
     figures.seconds += time.monotonic() - start
