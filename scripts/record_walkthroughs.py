@@ -5,8 +5,8 @@
 
 A section (`##`) starts in an empty folder; `SETUPS` puts into it what the section's user already
 has. A `console` block holds commands, on lines that start with `$ `, and what they printed. The
-last table has, for each section, the seconds until the first line of the first kt-exp command without a pipe, the
-seconds of all commands, and the bytes of the folder before and after.
+last table has, for each section, the seconds until the first line of the first kt-exp command
+without a pipe, the seconds of all commands, and the bytes of the folder before and after.
 """
 
 from __future__ import annotations
