@@ -102,8 +102,8 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
     shown = ending.enter_context(ProgressFile(folder, progress))
     shown.begin("setup")
     experiment = Experiment(config, shown, session.caches, shown.begin)
-    record.seconds["setup"] = round(time.perf_counter() - start, 3)
     _describe(record, config, experiment)
+    record.seconds["setup"] = round(time.perf_counter() - start, 3)  # with the diagnosis
     on_diagnosis(record.concepts)
     say_cost(experiment)
 
