@@ -20,7 +20,6 @@ from kt_exp.errors import UserError
 from kt_exp.report.runs import find_jobs
 from kt_exp.results.record import RunRecord, read_record
 from kt_exp.runs.isolated_hydra import run_once, with_composed
-from kt_exp.runs.recipe_line import say_recipe
 from kt_exp.runs.session import Session
 from kt_exp.runs.skip_completed import completed_run
 from kt_exp.schema import Config, parse
@@ -55,10 +54,8 @@ def run(overrides: Sequence[str] = (), *, folder: Path | str | None = None) -> R
         if cfg.dry_run:
             raise UserError("dry_run", "is for the command line", "kt-exp dry_run=true …")
         home = Path(HydraConfig.get().runtime.output_dir)
-        record = completed_run(cfg, home)
-        if record is None:
-            say_recipe(session)
-            record = execute(cfg, home, session, command=["kt_exp.run", *overrides])
+        record = completed_run(cfg, home) or execute(
+            cfg, home, session, command=["kt_exp.run", *overrides])
         here = Path.cwd()
         log.info("Results: %s", home.relative_to(here) if home.is_relative_to(here) else home)
         return record

@@ -25,6 +25,7 @@ from kt_exp.runs.console import print_diagnosis, print_summary, progress
 from kt_exp.runs.cost_lines import say_cost
 from kt_exp.runs.new_record import command_line, new_record, write
 from kt_exp.runs.progress_file import ProgressFile
+from kt_exp.runs.recipe_line import say_recipe
 from kt_exp.runs.run_folder import writing_to
 from kt_exp.runs.session import Session
 from kt_exp.runs.trackers import Tracker
@@ -103,7 +104,9 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
     shown.begin("setup")
     experiment = Experiment(config, shown, session.caches, shown.begin)
     _describe(record, config, experiment)
+    _describe(record, config, experiment)
     record.seconds["setup"] = round(time.perf_counter() - start, 3)  # with the diagnosis
+    say_recipe(session)
     on_diagnosis(record.concepts)
     say_cost(experiment)
 

@@ -17,7 +17,6 @@ from kt_exp.config.renames import with_current_names
 from kt_exp.errors import EXIT_BAD_INPUT, UserError, did_you_mean
 from kt_exp.results.record import FILE_NAME, RunRecord, plain, read_record
 from kt_exp.runs.new_record import command_line
-from kt_exp.runs.recipe_line import say_recipe
 from kt_exp.runs.refusal import refused
 from kt_exp.runs.session import Session
 from kt_exp.schema import ON_EXISTING, to_plain
@@ -45,7 +44,6 @@ def run_unless_done(cfg: DictConfig, session: Session) -> int:
         log.error("kt-exp: error: %s", error)
         return EXIT_BAD_INPUT
     if record is None:
-        say_recipe(session)  # before the imports, which take seconds
         from kt_exp.runs.job import run_job
 
         return run_job(cfg, session)
