@@ -104,7 +104,6 @@ def _run(cfg: DictConfig, record: RunRecord, folder: Path, session: Session,
     shown.begin("setup")
     experiment = Experiment(config, shown, session.caches, shown.begin)
     _describe(record, config, experiment)
-    _describe(record, config, experiment)
     record.seconds["setup"] = round(time.perf_counter() - start, 3)  # with the diagnosis
     say_recipe(session)
     on_diagnosis(record.concepts)
