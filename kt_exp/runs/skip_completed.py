@@ -6,6 +6,8 @@ Reads records and configs only, so that a skipped job does not import torch.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,8 @@ def run_unless_done(cfg: DictConfig, session: Session) -> int:
         log.error("kt-exp: error: %s", error)
         return EXIT_BAD_INPUT
     if record is None:
+        if sys.stderr.isatty():  # Somebody watches, and the imports take seconds.
+            log.info("Results go to %s", os.path.relpath(folder))
         from kt_exp.runs.job import run_job
 
         return run_job(cfg, session)

@@ -51,6 +51,18 @@ def _newest(folder: Path) -> float:
     return max(times, default=0.0)
 
 
+def test_a_terminal_is_told_at_once_where_results_go(home):
+    ours, theirs = os.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "kt_exp.run", "hydra.run.dir=here"],
+                               stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as terminal:
+        line = terminal.readline().decode()
+        process.kill()
+    process.wait()
+    assert line.rstrip() == "Results go to here"
+
+
 def test_a_run_killed_and_stopped_goes_on_and_ends_bit_equal(home):
     undisturbed = start(*LONG, "hydra.run.dir=whole", store="other_store")
 
