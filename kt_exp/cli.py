@@ -77,6 +77,8 @@ def _main(session: Session) -> int:
     try:
         _check_options()
         job()
+    except SystemExit as ended:  # Hydra's own options, such as --help
+        return int(ended.code or 0)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

@@ -141,7 +141,9 @@ def test_a_job_is_imported_without_torchmetrics(home):
                           check=True).stdout == "False\n"
 
 
-def test_help_into_a_closed_pipe_ends_quietly(home):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_help_into_a_closed_pipe_ends_quietly(unbuffered, home, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     process = start("--help")
     assert process.stdout is not None
     assert process.stderr is not None
