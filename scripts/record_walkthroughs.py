@@ -95,7 +95,8 @@ def _run(command: str, home: Path, figures: Figures) -> str:
     variables = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100",
         "KT_EXP_STORE": "store", "OMP_NUM_THREADS": "1"}
-    start, lines = time.monotonic(), []
+    start = time.monotonic()
+    lines: list[str] = []
     timed = figures.first_line is None and command.startswith("kt-exp ") and "|" not in command
     with subprocess.Popen(["bash", "-c", command], cwd=home, env=variables, text=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
