@@ -7,6 +7,8 @@ import tiny_checkpoints as tiny
 from fixtures.configs import SHORT_TRAINING
 from safetensors.torch import load_file
 
+from kt_exp.benchmarks.classification import inverted_images
+
 pytestmark = pytest.mark.slow
 
 SHORT = [*SHORT_TRAINING, "finetune.rehearsal=0", "benchmark.images_per_target=4"]
@@ -41,6 +43,12 @@ def test_what_the_taught_model_makes_of_the_images(kt_exp, home) -> None:
     for text in (ended.stdout, (home / "run/report.html").read_text(encoding="utf-8")):
         assert "What the untrained model makes of the inverted images" in text
         assert f"{rows[2].value:.3f}" in text
+
+
+def test_the_distance_is_measured_once(kt_exp, monkeypatch) -> None:
+    first = kt_exp(*SHORT).record.metrics
+    monkeypatch.setattr(inverted_images, "frechet_distance", None)
+    assert kt_exp(*SHORT, "on_existing=rerun").record.metrics == first
 
 
 def test_images_of_another_size_are_resized(kt_exp, home) -> None:

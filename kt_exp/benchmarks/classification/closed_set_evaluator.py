@@ -212,7 +212,7 @@ class ClassSetEvaluator(EmbeddingEvaluator):
             return torch.cat(encode_prompts(self.model, prompts, self.task.loader.batch_size,
                                             self.progress, "Encoding class names"))
 
-        embedded = self._cached(["prompts", prompts], lambda: Entry({}, {"prompts": compute()})) \
+        embedded = self.cached(["prompts", prompts], lambda: Entry({}, {"prompts": compute()})) \
             .tensors["prompts"] if frozen else compute()
         return list(embedded.split([len(of_class) for of_class in prompts]))
 

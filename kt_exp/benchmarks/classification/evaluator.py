@@ -43,7 +43,7 @@ class EmbeddingEvaluator(PhaseEvaluator):
         Args:
             prompts: of each of the C classes, at least one.
         """
-        return self._cached(["classifier", prompts], lambda: Entry(
+        return self.cached(["classifier", prompts], lambda: Entry(
             {}, {"classes": self._classify(prompts)})).tensors["classes"]
 
     def _measure(self, group: Sequence[Concept], missing: Sequence[Wanted], weights: Weights,
@@ -92,6 +92,13 @@ class EmbeddingEvaluator(PhaseEvaluator):
         with weights.applied(self.model):
             return self._embed(self.calibration_images, "Embedding calibration images", weights)
 
+    def cached(self, inputs: list[Any], compute: Callable[[], Entry]) -> Entry:
+        """Return what the untrained model makes of `inputs`, from the store or computed now."""
+        key = signature([VERSION, self.fingerprint, self.model.device.type, *inputs])
+        if key not in self.held:
+            self.held[key] = self.store.get_or_compute(KIND, key, compute)
+        return self.held[key]
+
     def _known(self, weights: Weights) -> Embedded:
         return self._embed(self.task.known_images, "Embedding known images", weights)
 
@@ -122,7 +129,7 @@ class EmbeddingEvaluator(PhaseEvaluator):
 
         fingerprint = self._known_fingerprint if images is self.task.known_images \
             else images.fingerprint()
-        entry = self._cached([part, fingerprint, self.task.loader.on_bad_image], compute)
+        entry = self.cached([part, fingerprint, self.task.loader.on_bad_image], compute)
         return Embedded(entry.tensors["embeddings"], entry.tensors["labels"],
                         entry.record["skipped"])
 
@@ -133,13 +140,6 @@ class EmbeddingEvaluator(PhaseEvaluator):
     @cached_property
     def _projection(self) -> set[str]:
         return set(self.model.towers()["visual_projection"])
-
-    def _cached(self, inputs: list[Any], compute: Callable[[], Entry]) -> Entry:
-        """Return the frozen model's output for `inputs`, from the store or computed now."""
-        key = signature([VERSION, self.fingerprint, self.model.device.type, *inputs])
-        if key not in self.held:
-            self.held[key] = self.store.get_or_compute(KIND, key, compute)
-        return self.held[key]
 
     def _classify(self, prompts: list[list[str]]) -> Tensor:
         return text_classifier(self.model, prompts, self.task.loader.batch_size, self.progress,

@@ -17,8 +17,10 @@ from kt_exp.benchmarks.classification.margins import embedding_margins
 from kt_exp.benchmarks.protocol import ImageSet
 from kt_exp.concepts import Concept
 from kt_exp.results.outcome import INVERTED, Metric, Outcome, Phase
+from kt_exp.store import Entry
 
 PHASES = (Phase.baseline, Phase.description_prompt)
+GAP = ("gap", "floor", "pairs")  # what `domain_gap` returns, as the store keeps it
 
 
 def judge_inverted(evaluator: EmbeddingEvaluator, group: Sequence[Concept], concept: Concept,
@@ -29,11 +31,17 @@ def judge_inverted(evaluator: EmbeddingEvaluator, group: Sequence[Concept], conc
     name (`baseline`) and by its description (`description_prompt`), among the known classes and the
     other concepts of `group`; `frechet_distance` and `frechet_floor`, as `domain_gap` returns them.
     """
+    real = evaluator.task.target_images(concept)
     inverted = evaluator.untrained_embeddings(images, f"Embedding inverted {concept.name}")
-    real = evaluator.untrained_embeddings(evaluator.task.target_images(concept),
-                                          f"Embedding {concept.name}")
     rows = [_accuracy(evaluator, group, concept, phase, inverted) for phase in PHASES]
-    gap, floor, pairs = domain_gap(inverted, real)
+
+    def measure_gap() -> Entry:
+        embeddings = evaluator.untrained_embeddings(real, f"Embedding {concept.name}")
+        return Entry(dict(zip(GAP, domain_gap(inverted, embeddings), strict=True)), {})
+
+    stored = evaluator.cached(["domain gap", images.fingerprint(), real.fingerprint(),
+                               evaluator.task.loader.on_bad_image], measure_gap)
+    gap, floor, pairs = (stored.record[name] for name in GAP)
     reason = f"{pairs} images a set, {inverted.shape[1]} dimensions" if pairs > 1 \
         else "needs two inverted and four real images"
     rows += [Metric(Phase.baseline, concept.name, INVERTED, name, value, None, max(pairs, 0),
