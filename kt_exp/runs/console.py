@@ -40,15 +40,8 @@ RowT = TypeVar("RowT")
 
 def summary_table(record: RunRecord, intervals: bool = True) -> Table:
     """Return a run's table: accuracy of each concept before → after, and of the two prompts."""
-    table = plain_table()
-    table.add_column("\nConcept", overflow="fold", min_width=8, max_width=20)
-    table.add_column("Target\nbefore", justify="right", no_wrap=True)
-    table.add_column("\n→ after", justify="right", no_wrap=True)
-    table.add_column("Known\nbefore", justify="right", no_wrap=True)
-    table.add_column("\n→ after", justify="right", no_wrap=True)
-    table.add_column("\npoints", justify="right", no_wrap=True)
-    table.add_column("Prompt\nname", justify="right", no_wrap=True)
-    table.add_column("\ndescr.", justify="right", no_wrap=True)
+    table = _concept_table("Target\nbefore", "\n→ after", "Known\nbefore", "\n→ after", "\npoints",
+                           "Prompt\nname", "\ndescr.")
     rows = summary.concept_rows(record)
     for row in rows:
         table.add_row(*_cells(row, _counts_width(rows), intervals))
@@ -66,15 +59,13 @@ def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
     have no column.
     """
     rows = summary.tradeoff_rows(record)
-    table = plain_table()
     phases = {metric: [phase for phase in shown if any(phase in getattr(row, metric)
                                                        for row in rows)]
               for metric, shown in TRADEOFF_COLUMNS.items()}
-    table.add_column("\nConcept", overflow="fold", min_width=8, max_width=20)
-    for metric, title in (("target_at_2", ""), ("auroc", "AUROC")):
-        for number, phase in enumerate(phases[metric]):
-            table.add_column(f"{'' if number else title}\n{summary.TRADEOFF_PHASES[phase]}",
-                             justify="right", no_wrap=True)
+    table = _concept_table(*(
+        f"{'' if number else title}\n{summary.TRADEOFF_PHASES[phase]}"
+        for metric, title in (("target_at_2", ""), ("auroc", "AUROC"))
+        for number, phase in enumerate(phases[metric])))
     for row, is_mean in _mean_apart(table, rows):
         cells = [_rate(row.target_at_2.get(phase),
                        row.gain if phase == Phase.transferred else None, intervals)
@@ -87,10 +78,7 @@ def tradeoff_table(record: RunRecord, intervals: bool = True) -> Table:
 
 def calibrated_table(record: RunRecord, intervals: bool = True) -> Table:
     """Return the table of target and known accuracy with the constant γ on the concept's score."""
-    table = plain_table()
-    table.add_column("Concept", overflow="fold", min_width=8, max_width=20)
-    for title in ("γ", "Target", "Known", "points"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = _concept_table("γ", "Target", "Known", "points")
     for row, is_mean in _mean_apart(table, calibrated_rows(record)):
         table.add_row(
             Text(printable(row.name)), "" if is_mean else row.signed_gamma,
@@ -102,10 +90,8 @@ def calibrated_table(record: RunRecord, intervals: bool = True) -> Table:
 
 def inverted_table(record: RunRecord, intervals: bool = True) -> Table:
     """Return the table of `INVERTED_TITLE`: what they are taken for, how far from real images."""
-    table = plain_table()
-    table.add_column("\nConcept", overflow="fold", min_width=8, max_width=20)
-    for title in ("Accuracy\nname", "\ndescr.", "Fréchet distance\nfrom real", "\nreal halves"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = _concept_table("Accuracy\nname", "\ndescr.", "Fréchet distance\nfrom real",
+                           "\nreal halves")
     for row, is_mean in _mean_apart(table, inverted_rows(record)):
         table.add_row(Text(printable(row.name)), _rate(row.by_name, None, intervals),
                       _rate(row.by_description, None, intervals), *row.distances,
@@ -205,6 +191,17 @@ def print_summary(record: RunRecord, folder: Path, console: Console | None = Non
 def plain_table() -> Table:
     """Return an empty table without lines, as all tables on the terminal are."""
     return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+
+
+def _concept_table(*titles: str) -> Table:
+    """Return an empty table with a column of concepts, and one of figures for each title."""
+    table = plain_table()
+    two_lines = any("\n" in title for title in titles)
+    table.add_column("\nConcept" if two_lines else "Concept", overflow="fold", min_width=8,
+                     max_width=20)
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    return table
 
 
 def _mean_apart(table: Table, rows: Sequence[RowT]) -> Iterator[tuple[RowT, bool]]:
