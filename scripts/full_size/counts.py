@@ -30,7 +30,7 @@ from transformers import (
     ViltConfig,
 )
 
-from full_size.checkpoints import BIOMEDCLIP, CLINICAL_WORDS, SAM_HUGE, vocabulary
+from full_size.checkpoints import BIOMEDCLIP, CLINICAL_WORDS, OPEN_CLIP, SAM_HUGE, vocabulary
 from kt_exp.benchmarks.segmentation.m2ib import saliency
 from kt_exp.benchmarks.segmentation.settings import M2IBSettings
 from kt_exp.concepts import Concept
@@ -231,11 +231,8 @@ def _bert_tokenizer(folder: Path, words: int) -> Any:
 
 
 _BUILDERS: dict[str, Callable[[Path], Any]] = {
-    "clip_vit_b32": _open_clip("ViT-B-32-quickgelu"),
-    "clip_vit_l14": _open_clip("ViT-L-14-quickgelu"),
+    **{model: _open_clip(name) for model, name in OPEN_CLIP.items()},
     "vilt": _vilt,
     "medclip": _medclip,
     "biomedclip": _biomedclip,
-    "coca": _open_clip("coca_ViT-L-14"),
-    "coca_mscoco": _open_clip("coca_ViT-L-14"),
 }
