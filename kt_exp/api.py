@@ -20,6 +20,7 @@ from kt_exp.errors import UserError
 from kt_exp.report.runs import find_jobs
 from kt_exp.results.record import RunRecord, read_record
 from kt_exp.runs.isolated_hydra import run_once, with_composed
+from kt_exp.runs.overrides import key_of
 from kt_exp.runs.session import Session
 from kt_exp.runs.skip_completed import completed_run
 from kt_exp.schema import Config, parse
@@ -110,7 +111,7 @@ def read_runs(folder: Path | str) -> pandas.DataFrame:
                         "pip install 'kt_exp[pandas]'") from None
     rows = []
     for job in find_jobs([Path(folder)]):
-        keys = [override.partition("=")[0].lstrip("+~") for override in job.overrides]
+        keys = [key_of(override) for override in job.overrides]
         about = {"folder": str(job.folder), "status": job.state, "seed": job.value("seed")}
         about |= {key: job.value(key) for key in keys}
         measured = job.record.metrics if job.record else []

@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
 from kt_exp.config.override_quotes import quote, with_quotes
 from kt_exp.errors import UserError
 
@@ -28,11 +31,23 @@ def checked(overrides: Sequence[str]) -> list[str]:
         if override.startswith("-"):
             raise UserError(override, "an option of the command line, not an override",
                             "a sweep is a loop over calls")
-        key = override.partition("=")[0].lstrip("+~").strip()
+        key = key_of(override)
         if re.match(r"hydra\b", key) and key != "hydra.searchpath":
             raise UserError(key, "cannot be set from Python", "the run folder is `folder`; a sweep "
                             "is a loop over calls")
     return [with_quotes(override) for override in overrides]
+
+
+def key_of(override: str) -> str:
+    """Return the key that an override sets, adds or removes."""
+    return override.partition("=")[0].lstrip("+~").strip()
+
+
+def given_keys() -> set[str]:
+    """Return the keys and groups that the command line overrides in the job of this process."""
+    # Unresolved: an override may refer to a key that does not exist.
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task) or []
+    return {key_of(str(override)) for override in overrides}
 
 
 def folder_override(folder: Path | str | None) -> str:

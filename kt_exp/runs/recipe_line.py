@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
 from kt_exp.config.recipes import FILE_NAME, has_recipe, recipe_of
+from kt_exp.runs.overrides import given_keys
 from kt_exp.runs.session import Session
 from kt_exp.schema import conf_folder
 
@@ -32,8 +32,7 @@ def recipe_line() -> str:
     choices = hydra.runtime.choices
     if choices.get("experiment") or choices.get("method"):
         return ""
-    overrides = OmegaConf.to_container(hydra.overrides.task) or []
-    given = {str(override).partition("=")[0].lstrip("+~") for override in overrides}
+    given = given_keys()
     model = str(choices.get("model"))
     left = [group for group in recipe_of(model, conf) if group not in given]
     if not left:

@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from kt_exp.errors import UserError
+from kt_exp.runs.overrides import given_keys
 
 _IN_THIS_PROCESS = ("in_process", "basic")
 
@@ -29,9 +30,7 @@ def check_single_run() -> None:
     launcher = hydra.runtime.choices["hydra/launcher"]
     if launcher not in _IN_THIS_PROCESS:
         raise UserError("hydra/launcher", f"{launcher} launches the jobs of multiruns", "add -m")
-    # Unresolved: an override may refer to a key that does not exist.
-    overrides = OmegaConf.to_container(hydra.overrides.task) or []
-    fixed = {str(override).partition("=")[0].lstrip("+~") for override in overrides}
+    fixed = given_keys()
     swept = _swept(OmegaConf.to_container(hydra.sweeper).get("params"))  # type: ignore[union-attr]
     if left := [key for key in swept if key not in fixed]:
         chosen = hydra.runtime.choices.get("experiment")
