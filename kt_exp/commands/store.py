@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kt_exp.commands.parser import CommandParser, SubcommandParser, sentence
 from kt_exp.errors import UserError
+from kt_exp.units import shown_size
 
 if TYPE_CHECKING:
     from kt_exp.results.record import RunRecord
@@ -99,15 +100,6 @@ def used_keys(records: Sequence[RunRecord]) -> dict[str, set[str]]:
     if not all("rehearsal" in record.signatures for record in rehearses):
         del used["inversion"]
     return used
-
-
-def shown_size(count: float) -> str:
-    """Return a number of bytes as "183 B", "65.6 kB" or "1.2 GB" (powers of 1000)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def _age(text: str) -> float:

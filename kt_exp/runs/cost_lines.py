@@ -12,6 +12,7 @@ from kt_exp.finetune.stage import KIND as FINETUNE
 from kt_exp.inversion.speed import seconds_per_image_step
 from kt_exp.pipeline import Experiment
 from kt_exp.progress import duration
+from kt_exp.units import shown_size
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def cost_line(cost: Cost, seconds: float | None) -> str:
              _work(cost, FINETUNE, "to fine-tune on", "epoch"),
              _work(cost, EVALUATION, "to evaluate", "")]
     about = f", about {duration(seconds)} of inversion" if seconds is not None else ""
-    return f"Cost: {'; '.join(filter(None, parts))}; {in_bytes(cost.size())} to write{about}"
+    return f"Cost: {'; '.join(filter(None, parts))}; {shown_size(cost.size())} to write{about}"
 
 
 @dataclass
@@ -78,15 +79,6 @@ def check_hours(experiment: Experiment, left: Sequence[Item], seconds: float | N
                     f"{experiment.model.device} ({_images(left)} images, {steps} steps of an "
                     f"image), more than {most:g} h", "choose another recipe (inversion=…) or "
                     f"device, or raise it: max_inversion_hours={int(seconds / 3600) + 1}")
-
-
-def in_bytes(size: float) -> str:
-    """Return "512 B", "1.2 MB" or "3.4 GB"."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 def _work(cost: Cost, stage: str, what: str, times: str) -> str:

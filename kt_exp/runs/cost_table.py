@@ -16,9 +16,10 @@ from kt_exp.pipeline import Experiment
 from kt_exp.progress import duration, progress
 from kt_exp.runs.check import Checked
 from kt_exp.runs.console import plain_table, standard_output
-from kt_exp.runs.cost_lines import InversionClock, check_hours, in_bytes
+from kt_exp.runs.cost_lines import InversionClock, check_hours
 from kt_exp.schema import Config, parse
 from kt_exp.standard_streams import print_if_possible
+from kt_exp.units import shown_size
 
 NOTE = """\
 In brackets: what is had, as the store has it (for the device {device}) or a job above computes it.
@@ -97,7 +98,7 @@ class CostTable:
         return [str(_images(left[INVERSION])), str(sum(item.steps for item in left[INVERSION])),
                 duration(seconds) if seconds else "", str(len(left[FINETUNE])),
                 str(_images(left[EVALUATION])),
-                in_bytes(sum(cost.size(above) for cost, above in costs))]
+                shown_size(sum(cost.size(above) for cost, above in costs))]
 
     def _on_a_device(self, config: Config) -> Config:
         """Take the CPU where the jobs run elsewhere, on a device that is not here."""
@@ -131,7 +132,7 @@ def _cells(row: _Row) -> list[str | Text]:
         duration(row.seconds) if row.seconds else "",
         _with_had(len(left[FINETUNE]), len(had[FINETUNE])),
         _with_had(_images(left[EVALUATION]), _images(had[EVALUATION])),
-        in_bytes(cost.size(row.above)),
+        shown_size(cost.size(row.above)),
     ]
 
 
